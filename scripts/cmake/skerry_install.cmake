@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+# `cmake --install` puts headers under include/skerry, archives under lib, and a package that find_package(skerry) finds.
+include(GNUInstallDirs)
+include(CMakePackageConfigHelpers)
+
+set(package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/skerry")
+install(TARGETS skerry_framework skerry_timers skerry_shards skerry_net skerry_skerry
+        EXPORT skerry_targets ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}")
+install(EXPORT skerry_targets NAMESPACE skerry:: FILE skerry_targets.cmake DESTINATION "${package_dir}")
+foreach(layer framework timers shards net)
+  install(DIRECTORY "${PROJECT_SOURCE_DIR}/${layer}" DESTINATION include/skerry
+          FILES_MATCHING PATTERN "*.hpp" PATTERN "skerry.hpp" EXCLUDE)
+endforeach()
+install(FILES "${PROJECT_SOURCE_DIR}/net/skerry.hpp" DESTINATION include/skerry)
+
+configure_package_config_file("${PROJECT_SOURCE_DIR}/scripts/cmake/skerry-config.cmake.in"
+  "${PROJECT_BINARY_DIR}/skerry-config.cmake" INSTALL_DESTINATION "${package_dir}")
+write_basic_package_version_file("${PROJECT_BINARY_DIR}/skerry-config-version.cmake" COMPATIBILITY SameMinorVersion)
+install(FILES "${PROJECT_BINARY_DIR}/skerry-config.cmake" "${PROJECT_BINARY_DIR}/skerry-config-version.cmake"
+        "${PROJECT_SOURCE_DIR}/scripts/cmake/skerry_dependencies.cmake" DESTINATION "${package_dir}")

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+# A layer is one folder, one static library and one include root. The root holds a single link,
+# <build>/include/<layer>/skerry/<layer> -> <source>/<layer>, so `#include <skerry/net/stream.hpp>` is the same text in the
+# tree and installed, and an include of a layer that is not linked finds no file.
+
+add_library(skerry_options INTERFACE)
+target_compile_features(skerry_options INTERFACE cxx_std_23)
+target_compile_options(skerry_options INTERFACE
+  -Wall -Wextra -Wshadow -Wconversion
+  $<$<BOOL:${SKERRY_WERROR}>:-Werror>
+  $<$<CXX_COMPILER_ID:GNU>:-fcoroutines>)
+
+function(skerry_include_root layer out)
+  set(root "${PROJECT_BINARY_DIR}/include/${layer}")
+  file(MAKE_DIRECTORY "${root}/skerry")
+  file(CREATE_LINK "${PROJECT_SOURCE_DIR}/${layer}" "${root}/skerry/${layer}" SYMBOLIC)
+  set(${out} "${root}" PARENT_SCOPE)
+endfunction()
+
+# skerry_add_layer(name USES public targets... PRIVATELY private targets...)
+function(skerry_add_layer layer)
+  cmake_parse_arguments(arg "" "" "USES;PRIVATELY" ${ARGN})
+  skerry_include_root(${layer} root)
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/${layer}/*.cpp")
+  if(NOT sources)
+    return()  # a layer that has no source yet
+  endif()
+  add_library(skerry_${layer} STATIC ${sources})
+  set_target_properties(skerry_${layer} PROPERTIES LINKER_LANGUAGE CXX EXPORT_NAME ${layer})
+  add_library(skerry::${layer} ALIAS skerry_${layer})
+  target_include_directories(skerry_${layer} PUBLIC $<BUILD_INTERFACE:${root}> $<INSTALL_INTERFACE:include>)
+  target_compile_features(skerry_${layer} PUBLIC cxx_std_23)
+  target_compile_options(skerry_${layer} PUBLIC
+    $<$<CXX_COMPILER_ID:GNU>:-fcoroutines>
+    PRIVATE "-fmacro-prefix-map=${root}/skerry/=" "-fmacro-prefix-map=${PROJECT_SOURCE_DIR}/=")
+  target_link_libraries(skerry_${layer} PUBLIC ${arg_USES} PRIVATE $<BUILD_INTERFACE:skerry_options> ${arg_PRIVATELY})
+endfunction()
+
+# skerry::skerry is every layer, and <skerry/skerry.hpp> is every public header.
+function(skerry_add_umbrella)
+  set(root "${PROJECT_BINARY_DIR}/include/umbrella")
+  file(MAKE_DIRECTORY "${root}/skerry")
+  file(CREATE_LINK "${PROJECT_SOURCE_DIR}/net/skerry.hpp" "${root}/skerry/skerry.hpp" SYMBOLIC)
+  add_library(skerry_skerry INTERFACE)
+  set_target_properties(skerry_skerry PROPERTIES EXPORT_NAME skerry)
+  add_library(skerry::skerry ALIAS skerry_skerry)
+  target_include_directories(skerry_skerry INTERFACE $<BUILD_INTERFACE:${root}> $<INSTALL_INTERFACE:include>)
+  target_link_libraries(skerry_skerry INTERFACE skerry::net)
+endfunction()
