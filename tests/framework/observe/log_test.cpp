@@ -2,6 +2,7 @@
 #include <skerry/framework/observe/log.hpp>
 #include <skerry/framework/observe/log_writer.hpp>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
@@ -17,7 +18,10 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 namespace {
@@ -53,6 +57,23 @@ class gate final : public log_sink {
   }
   std::atomic<bool> entered = false, open = false;
   captured inner;
+};
+
+// Counts the lines it gets and lets a test wait for them; remembers what thread brought them.
+class counted final : public log_sink {
+ public:
+  void write(std::string_view text) noexcept override {
+    ::pthread_sigmask(SIG_SETMASK, nullptr, &blocked);
+    ::pthread_getaffinity_np(::pthread_self(), sizeof cpus, &cpus);
+    lines += static_cast<std::uint32_t>(std::count(text.begin(), text.end(), '\n'));
+    lines.notify_all();
+  }
+  void wait_for(std::uint32_t wanted) {
+    for (std::uint32_t seen; (seen = lines) < wanted;) lines.wait(seen);
+  }
+  std::atomic<std::uint32_t> lines = 0;
+  sigset_t blocked;
+  cpu_set_t cpus;
 };
 
 class fixed_clock final : public clock_source {
@@ -166,6 +187,43 @@ TEST(log, a_writer_that_fell_asleep_is_woken_by_the_next_line) {
     // The flush hands the sink's text over: the writer finished with it before it said so.
     ASSERT_TRUE(sink.text.ends_with(fmt::format(": line {}\n", i)));
   }
+}
+
+TEST(log, no_line_waits_beside_a_sleeping_writer) {
+  counted sink;
+  log_writer writer({}, sink);
+  shard_here shard(writer, 1);
+  // The pauses move the line across every step of the writer's way to sleep.
+  volatile int pause = 0;
+  for (std::uint32_t i = 0; i < 20'000; ++i) {
+    for (std::uint32_t spin = 0; spin < i % 1500; ++spin) pause = pause + 1;
+    log::info("line {}", i);
+    sink.wait_for(i + 1);
+  }
+}
+
+TEST(log, the_writer_takes_no_signals_and_is_not_pinned_with_its_shard) {
+  counted sink;
+  cpu_set_t before, one;
+  ASSERT_EQ(::pthread_getaffinity_np(::pthread_self(), sizeof before, &before), 0);
+  log_writer writer({}, sink);
+  std::thread pinned([&] {
+    int cpu = 0;
+    while (!CPU_ISSET(cpu, &before)) ++cpu;
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    ASSERT_EQ(::pthread_setaffinity_np(::pthread_self(), sizeof one, &one), 0);
+    shard_here shard(writer, 1);
+    log::info("first");
+    sink.wait_for(1);
+    sigset_t mine;
+    ::pthread_sigmask(SIG_SETMASK, nullptr, &mine);
+    EXPECT_FALSE(::sigismember(&mine, SIGTERM)) << "the shard's own mask is as before";
+  });
+  pinned.join();
+  EXPECT_TRUE(CPU_EQUAL(&sink.cpus, &before));
+  EXPECT_TRUE(::sigismember(&sink.blocked, SIGTERM));
+  EXPECT_TRUE(::sigismember(&sink.blocked, SIGPIPE));
 }
 
 TEST(log, a_full_queue_drops_whole_lines_and_the_report_counts_them) {
@@ -336,6 +394,26 @@ TEST_F(pipe_sink, a_writer_thread_survives_a_closed_pipe_without_sigpipe) {
     log::info("nobody reads this");
   }
   EXPECT_GT(sink.lost_bytes(), 0u);
+}
+
+TEST(descriptor_sink, a_line_torn_by_a_full_disk_does_not_swallow_the_next) {
+  ::signal(SIGXFSZ, SIG_IGN);
+  std::FILE* file = std::tmpfile();
+  ASSERT_NE(file, nullptr);
+  descriptor_sink sink(::fileno(file));
+  rlimit before;
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  const rlimit small{8, before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
+  sink.write("first\nsecond\n");
+  sink.write("third\n");
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
+  sink.write("fourth\n");
+  char bytes[64] = "";
+  ASSERT_GT(::pread(::fileno(file), bytes, sizeof bytes - 1, 0), 0);
+  EXPECT_STREQ(bytes, "first\nse\nfourth\n");
+  EXPECT_EQ(sink.lost_bytes(), 5u + 6u);
+  std::fclose(file);
 }
 
 TEST(log_death, a_second_log_for_other_threads_is_a_bug) {
