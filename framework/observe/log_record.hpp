@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// log_record: one line before it has a shape, and the two shapes it can take.
+///
+///     2026-11-21T01:02:03.004Z info  shard 3 "connection": accepted 127.0.0.1:4711
+///     {"time":"2026-11-21T01:02:03.004Z","level":"info","shard":3,"task":"connection","message":"accepted ..."}
+///
+/// **One record is one line, whatever is in it.** Messages quote what peers sent, so a line break, an escape sequence
+/// or a broken byte in one must not forge a second line, drive the reader's terminal or end a JSON string. Text shows
+/// control characters as `\n` or `\x1b`; JSON escapes them so that a parser returns them; both replace bytes that are
+/// no UTF-8 by U+FFFD. Text leaves quotes and backslashes alone: it is for reading, JSON is for parsing back.
+///
+/// Affinity: pure.
+/// Limits:   a message keeps its first 4096 bytes and a task's name 64; what was cut is said at the end of the line. A
+///           rendered line is at most `log_line_max` bytes.
+/// Source:   well-formed byte sequences: The Unicode Standard, table 3-7. JSON strings: RFC 8259, section 7.
+
+#include <skerry/framework/observe/log_settings.hpp>
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace skerry {
+
+inline constexpr std::size_t log_message_max = 4096;
+inline constexpr std::size_t log_task_max = 64;
+/// A byte becomes at most six (`\u001b`), and 256 bytes hold everything around message and task.
+inline constexpr std::size_t log_line_max = 6 * (log_message_max + log_task_max) + 256;
+
+struct log_record {
+  std::chrono::nanoseconds wall{};  ///< since 1970-01-01 UTC
+  log_level level = log_level::info;
+  std::optional<std::uint32_t> shard{};  ///< nothing: a thread that runs no shard
+  std::string_view task{};               ///< empty: no task was running
+  std::string_view message{};
+  std::uint64_t cut = 0;  ///< bytes of the message that did not fit
+};
+
+/// Appends the record as one line, its line feed included.
+void append_line(std::string& out, const log_record& record, log_format format);
+
+/// Appends a line that says that `dropped` lines of this shard are missing here.
+void append_drop_report(std::string& out, const log_record& record, std::uint64_t dropped, log_format format);
+
+}  // namespace skerry

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// metrics: what a shard counts, and the list by which others find it.
+///
+/// Whoever counts owns the number as a plain member and increments it with one add; the shard's registry only knows
+/// where it is, what it is called and in what unit. Nothing is atomic: a shard counts for itself, and a reader
+/// elsewhere asks this shard for a `snapshot`.
+///
+///     class acceptor {
+///       observe::counter accepted_;
+///       observe::registration shown_ = this_shard().metrics->add(
+///           accepted_, {.name = "skerry_net_accepted_total", .help = "Connections accepted."});
+///     };
+///
+/// Names follow Prometheus, and a name that does not is a bug that the first run reports: lower case and underscores, a
+/// counter ends in `_total` and nothing else does, and the name says the unit it is exported in (`_seconds`, `_bytes`).
+/// The labels `le` (histograms) and `shard` belong to whoever exports.
+///
+/// Affinity:   the registry, its metrics and their registrations belong to one shard.
+/// Ownership:  the metric must outlive its registration, and the registration must end before the registry does;
+/// declare
+///             it after the metric.
+/// Invariants: (1) metrics that share a name share kind, unit and help; (2) no two share name and labels.
+/// Limits:     16384 metrics in a registry, asserted: register kinds of things, not each connection.
+
+#include <skerry/framework/observe/histogram.hpp>
+
+#include <cstdint>
+#include <list>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace skerry::observe {
+
+/// Counts events; never goes back.
+class counter {
+ public:
+  void add(std::uint64_t events = 1) noexcept { value_ += events; }
+  counter& operator++() noexcept {
+    ++value_;
+    return *this;
+  }
+  std::uint64_t value() const noexcept { return value_; }
+
+ private:
+  std::uint64_t value_ = 0;
+};
+
+/// A level that goes up and down.
+class gauge {
+ public:
+  void set(std::int64_t value) noexcept { value_ = value; }
+  void add(std::int64_t amount = 1) noexcept { value_ += amount; }
+  void sub(std::int64_t amount = 1) noexcept { value_ -= amount; }
+  std::int64_t value() const noexcept { return value_; }
+
+ private:
+  std::int64_t value_ = 0;
+};
+
+/// What a metric's number counts. Times are counted in nanoseconds and exported in seconds.
+enum class unit : std::uint8_t { none, bytes, nanoseconds };
+
+/// One dimension by which metrics of a name differ.
+struct label {
+  std::string name{};
+  std::string value{};
+  bool operator==(const label&) const = default;
+};
+
+/// What a reader needs to know about a metric.
+struct metric_info {
+  using crosses_shards = metric_info;
+
+  std::string name{};
+  std::string help{};  ///< one sentence for people
+  observe::unit unit = observe::unit::none;
+  std::vector<label> labels{};
+};
+
+/// A registered metric, as `registry::visit` shows it.
+struct metric {
+  metric_info info;
+  std::variant<const counter*, const gauge*, const histogram*> value;
+};
+
+/// A histogram's numbers as plain data: only the buckets that counted something, in rising order.
+struct histogram_data {
+  struct bucket {
+    std::uint64_t lowest, highest, count;
+    bool operator==(const bucket&) const = default;
+  };
+  std::uint64_t count = 0, sum = 0, min = 0, max = 0;
+  std::vector<bucket> buckets{};
+};
+
+/// A metric's description and its value at one moment.
+struct sample {
+  using crosses_shards = sample;
+
+  metric_info info;
+  std::variant<std::uint64_t, std::int64_t, histogram_data> value;  ///< counter, gauge, histogram
+};
+
+/// All metrics of a shard at one moment, in the order of registration.
+struct snapshot {
+  using crosses_shards = snapshot;
+
+  std::vector<sample> samples;
+};
+
+class registry;
+
+/// Keeps a metric in a registry; dropping it takes the metric out.
+class [[nodiscard]] registration {
+ public:
+  registration() noexcept = default;
+  registration(registration&& other) noexcept
+      : registry_(std::exchange(other.registry_, nullptr)), place_(other.place_) {}
+  registration& operator=(registration&& other) noexcept;
+  ~registration() { drop(); }
+
+  /// Takes the metric out now.
+  void drop() noexcept;
+  explicit operator bool() const noexcept { return registry_ != nullptr; }
+
+ private:
+  friend class registry;
+  registration(registry& where, std::list<metric>::iterator place) noexcept : registry_(&where), place_(place) {}
+
+  registry* registry_ = nullptr;
+  std::list<metric>::iterator place_{};
+};
+
+/// The metrics of one shard.
+class registry {
+ public:
+  static constexpr std::size_t metrics_max = 16384;
+
+  registry() = default;
+  registry(const registry&) = delete;
+  registry& operator=(const registry&) = delete;
+  ~registry();
+
+  registration add(const counter& value, metric_info info);
+  registration add(const gauge& value, metric_info info);
+  registration add(const histogram& value, metric_info info);
+  /// Pointers only: a metric that dies at once is a mistake.
+  template <typename T>
+  registration add(const T&& value, metric_info info) = delete;
+
+  std::size_t size() const noexcept { return metrics_.size(); }
+  /// Calls `fn(const metric&)` for each, in the order of registration. `fn` registers and drops nothing.
+  template <typename Fn>
+  void visit(Fn&& fn) const;
+  snapshot take_snapshot() const;
+
+ private:
+  friend class registration;
+  registration insert(metric added);
+  void remove(std::list<metric>::iterator place) noexcept;
+
+  std::list<metric> metrics_;      // registration order; a list, so that a registration's place stays valid
+  mutable bool visiting_ = false;  // a change under a visitor would invalidate its place
+};
+
+inline registration& registration::operator=(registration&& other) noexcept {
+  if (this != &other) {
+    drop();
+    registry_ = std::exchange(other.registry_, nullptr);
+    place_ = other.place_;
+  }
+  return *this;
+}
+
+template <typename Fn>
+void registry::visit(Fn&& fn) const {
+  struct mark {
+    bool& flag;
+    explicit mark(bool& f) noexcept : flag(f) { flag = true; }
+    ~mark() { flag = false; }
+  };
+  SKERRY_ASSERT(!visiting_, "a visitor of the registry must not visit it again");
+  mark visiting(visiting_);
+  for (const metric& each : metrics_) fn(each);
+}
+
+}  // namespace skerry::observe

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <skerry/framework/observe/trace.hpp>
+
+#include <algorithm>
+#include <new>
+
+namespace skerry::observe {
+
+namespace {
+
+constexpr std::align_val_t cache_line{64};
+
+trace_event* allocate(std::size_t capacity) {
+  SKERRY_ASSERT(std::has_single_bit(capacity), "a trace buffer's capacity is a power of two");
+  return static_cast<trace_event*>(::operator new(capacity * sizeof(trace_event), cache_line));
+}
+
+}  // namespace
+
+std::string_view name_of(trace_kind kind) noexcept {
+  switch (kind) {
+    case trace_kind::task_begin: return "task_begin";
+    case trace_kind::task_end: return "task_end";
+    case trace_kind::message_sent: return "message_sent";
+    case trace_kind::message_begin: return "message_begin";
+    case trace_kind::message_end: return "message_end";
+    case trace_kind::message_reply: return "message_reply";
+    case trace_kind::completion: return "completion";
+    case trace_kind::timer: return "timer";
+    case trace_kind::first_custom: break;
+  }
+  return "custom";
+}
+
+void trace_buffer::aligned_free::operator()(trace_event* events) const noexcept {
+  ::operator delete(events, cache_line);
+}
+
+trace_buffer::trace_buffer(std::size_t capacity) : mask_(capacity - 1), events_(allocate(capacity)) {}
+
+std::vector<trace_event> trace_buffer::events() const {
+  const std::uint64_t kept = std::min<std::uint64_t>(total_, capacity());
+  std::vector<trace_event> result;
+  result.reserve(kept);
+  for (std::uint64_t i = total_ - kept; i != total_; ++i) result.push_back(events_[i & mask_]);
+  SKERRY_ASSERT(result.size() <= capacity(), "a trace buffer returns no more than it holds");
+  return result;
+}
+
+std::uint64_t trace_buffer::hash() const noexcept {
+  // The number of events goes in, and the last events get to change every bit.
+  const std::uint64_t mixed = detail::fold(hash_ ^ 0x2d358dccaa6c78a5, total_ ^ 0x8bb84b93962eacc9);
+  return mixed ^ std::rotl(hash_, 32);
+}
+
+}  // namespace skerry::observe

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// trace: what a shard did and when, as events of one fixed size in a ring that keeps the latest.
+///
+/// The buffer also keeps a hash of everything it was ever given. The simulator compares it between two runs of one
+/// seed, so **an event holds only values that are the same in every run**: numbers that the program gave out (tasks,
+/// messages, shards, results), never addresses, descriptors, thread ids or wall time.
+///
+///     observe::trace(observe::trace_kind::task_begin, task_number);
+///
+/// While tracing is off (`this_shard().trace` is null) that line is a branch that the CPU predicts. While it is on it
+/// stores 32 bytes, stamped with the shard's latest clock reading: events of one scheduling slice share a stamp, and
+/// their order is their place in the buffer. Reading the clock for each would cost twice what all the rest does.
+///
+/// Affinity: the shard's own.
+/// Limits:   the capacity is fixed, a power of two, 32 bytes per event (32768 events, 1 MiB, by default); the oldest
+///           event makes room for the newest, and `total()` tells how many there were.
+/// Units:    nanoseconds of the shard's clock.
+/// Source:   the 128-bit product folded to 64 bits, as hash step: Wang Yi, wyhash.
+
+#include <skerry/framework/this_shard.hpp>
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+namespace skerry::observe {
+
+/// What happened, and what `a`, `b` and `arg` then hold. Values are part of recorded traces: append, never renumber.
+enum class trace_kind : std::uint32_t {
+  task_begin = 1,      ///< a task starts to run:            a = task
+  task_end = 2,        ///< it suspends or ends:             a = task
+  message_sent = 3,    ///< to another shard:                a = message, b = task, arg = to shard
+  message_begin = 4,   ///< another shard's runs here:       a = message, arg = from shard
+  message_end = 5,     ///< its reply is queued:             a = message, arg = from shard
+  message_reply = 6,   ///< the reply to one of ours:        a = message, b = task, arg = from shard
+  completion = 7,      ///< an operation ended:              a = operation, b = result, arg = opcode
+  timer = 8,           ///< a timer expired:                 a = timer, b = its deadline
+  first_custom = 256,  ///< from here on: programs' own
+};
+
+/// The name under which a viewer shows the kind.
+std::string_view name_of(trace_kind kind) noexcept;
+
+struct trace_event {
+  std::uint64_t time_ns;
+  trace_kind kind;
+  std::uint32_t arg;
+  std::uint64_t a;
+  std::uint64_t b;
+  bool operator==(const trace_event&) const = default;
+};
+static_assert(sizeof(trace_event) == 32, "half a cache line, so that no event straddles two");
+
+/// The latest events of one shard, and the hash of all of them.
+class trace_buffer {
+ public:
+  static constexpr std::size_t default_capacity = 32768;
+
+  /// `capacity` is a power of two. Throws bad_alloc.
+  explicit trace_buffer(std::size_t capacity = default_capacity);
+  trace_buffer(const trace_buffer&) = delete;
+  trace_buffer& operator=(const trace_buffer&) = delete;
+
+  void record(const trace_event& event) noexcept;
+
+  /// The events that are still there, oldest first.
+  std::vector<trace_event> events() const;
+  /// Depends on every event ever recorded and on their order, not on the capacity.
+  std::uint64_t hash() const noexcept;
+  /// How many events were ever recorded.
+  std::uint64_t total() const noexcept { return total_; }
+  std::size_t capacity() const noexcept { return mask_ + 1; }
+
+ private:
+  std::uint64_t total_ = 0;  // the next event's place is this modulo the capacity
+  std::uint64_t hash_ = 0;
+  std::size_t mask_;
+  struct aligned_free {
+    void operator()(trace_event* events) const noexcept;
+  };
+  std::unique_ptr<trace_event[], aligned_free> events_;  // aligned to a cache line, pages touched as they fill
+};
+
+/// Records an event if this shard is being traced.
+inline void trace(trace_kind kind, std::uint64_t a, std::uint64_t b = 0, std::uint32_t arg = 0) noexcept {
+  const shard_core& shard = this_shard();
+  if (shard.trace == nullptr) [[likely]]
+    return;
+  shard.trace->record({static_cast<std::uint64_t>(shard.now.time_since_epoch().count()), kind, arg, a, b});
+}
+
+namespace detail {
+
+inline std::uint64_t fold(std::uint64_t x, std::uint64_t y) noexcept {
+  __extension__ using wide = unsigned __int128;
+  const wide product = wide{x} * y;
+  return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
+}
+
+}  // namespace detail
+
+inline void trace_buffer::record(const trace_event& event) noexcept {
+  events_[total_ & mask_] = event;
+  ++total_;
+  // The two products do not wait for each other or for the last event; only the last step is a chain.
+  const std::uint64_t what = std::uint64_t{static_cast<std::uint32_t>(event.kind)} << 32 | event.arg;
+  const std::uint64_t word = detail::fold(event.a ^ 0xa0761d6478bd642f, event.b ^ 0xe7037ed1a0b428db) +
+                             detail::fold(event.time_ns ^ 0x8ebc6af09c88c6e3, what ^ 0x589965cc75374cc3);
+  hash_ = std::rotl(hash_, 23) * 0x9e3779b97f4a7c15 + word;
+}
+
+}  // namespace skerry::observe

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// app_options: every knob of an application, with its default. One plain struct for the builder and the command line.
+///
+/// A program may set any of them before it starts; `command_line` then lets the user override all but the last two from
+/// the command line, the environment and a configuration file. Names and meaning are the same in all places, so the
+/// comment at a field is also the reference for `--its-name`.
+///
+/// Limits: stated at each field and checked by `validate`, whoever set it.
+/// Errors: configuration_error naming the option and its valid values.
+
+#include <skerry/shards/placement.hpp>
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace skerry {
+
+struct app_options {
+  app_options();
+
+  std::optional<unsigned> shards;      ///< 1 to shard_count_max; empty is `auto`, as many as fit (see placement.hpp)
+  std::string cpuset;                  ///< CPUs to use, as in cpu_list.hpp; empty for all that are allowed
+  pin_mode pin = pin_mode::automatic;  ///< whether each shard stays on one CPU
+  bool overprovision = false;          ///< allow more shards than CPUs
+  std::string backend = "auto";        ///< which I/O backend; `auto` takes the best that works here
+  std::chrono::microseconds idle_spin{0};      ///< look for work this long before sleeping; up to 1 s
+  std::chrono::microseconds task_budget{500};  ///< run tasks this long before looking at I/O; 10 us to 1 s
+  unsigned ring_entries = 512;                 ///< submission queue of each shard; a power of two, 64 to 32768
+  unsigned mailbox_capacity = 128;             ///< messages handed over in one batch per pair of shards; 1 to 65536
+  std::chrono::nanoseconds drain_timeout = std::chrono::seconds(10);  ///< how long a stop may take; up to 24 h
+  std::string admin = "off";          ///< where the admin endpoint listens; `off` until there is one
+  std::string log_level = "info";     ///< debug, info, warning, error or off
+  std::string log_format = "text";    ///< text or json
+  std::optional<std::uint64_t> seed;  ///< of every random draw; empty: the kernel gives one
+  std::optional<std::uint16_t> port;  ///< where to listen, 0 for any free one; empty: the program's own default
+  std::string bind = "127.0.0.1";     ///< address to listen on, v4 or v6
+
+  bool thread_names = true;  ///< name threads after their shards; builder only
+  bool park = true;          ///< sleep in the kernel when idle; false burns the CPU for latency; builder only
+};
+
+/// Throws configuration_error for the first field outside its limits.
+void validate(const app_options& options);
+
+/// The part of the options that decides where shards run. The options are valid.
+placement_request to_placement_request(const app_options& options);
+
+}  // namespace skerry

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// command_line: the same options, names and errors for every program, and the program's own beside them.
+///
+///     std::string greeting = "hello";
+///     command_line line("greeter", "Greets whoever connects.", "1.0", 7000);
+///     line.add_option("greeting", greeting, "what to say");
+///     command_line::outcome parsed = line.parse(argc, argv);
+///     if (auto* stop = std::get_if<exit_request>(&parsed)) { print stop->text; return stop->status; }
+///     app_options options = std::get<app_options>(parsed);
+///
+/// One option, four places; the first that has it wins:
+///
+/// | place              | as                                                                |
+/// | ------------------ | ----------------------------------------------------------------- |
+/// | command line       | `--idle-spin-us 20` or `--idle-spin-us=20`                        |
+/// | environment        | `SKERRY_IDLE_SPIN_US=20`; an empty variable counts as absent      |
+/// | configuration file | a line `idle-spin-us = 20` in the file that `--config` names      |
+/// | the program        | what it put into app_options before, or the default               |
+///
+/// Within one place the last mention wins. Environment variables that name no option are left alone (other programs
+/// have theirs); an unknown name on the command line or in the file is an error.
+///
+/// The configuration file has one `name = value` per line; values may be quoted, `#` starts a comment, a flag may stand
+/// alone. There are no sections.
+///
+/// Affinity:  the thread that starts the process; reads the environment.
+/// Ownership: an own option's variable belongs to the program and outlives `parse`.
+/// Errors:    as an exit_request of at most three lines: the option as it was written, why not, what would do.
+///            After one, own options may hold part of what was asked.
+/// Limits:    a configuration file of up to 1 MiB.
+
+#include <skerry/shards/app_options.hpp>
+
+#include <chrono>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace skerry {
+
+/// A number of bytes, written `64mb`, `1.5gb` or `4096`; k is 1000 and kb 1024.
+struct byte_size {
+  std::uint64_t bytes = 0;
+};
+
+/// The program is not to run: print the text (status 0: to standard output, else to standard error) and return.
+struct exit_request {
+  int status = 0;
+  std::string text;
+};
+
+class command_line {
+ public:
+  using outcome = std::variant<app_options, exit_request>;
+
+  /// With a default port the program has --port and --bind.
+  command_line(std::string program, std::string description, std::string version,
+               std::optional<std::uint16_t> default_port = std::nullopt);
+  ~command_line();
+  command_line(const command_line&) = delete;
+  command_line& operator=(const command_line&) = delete;
+
+  /// An own option, with a name such as "max-memory" that is not taken. The variable's value is its default. A text is
+  /// one of the choices, if there are any; numbers are inside their limits.
+  void add_option(const std::string& name, std::string& value, const std::string& help,
+                  std::vector<std::string> choices = {});
+  void add_option(const std::string& name, std::uint64_t& value, const std::string& help, std::uint64_t lowest = 0,
+                  std::uint64_t highest = std::numeric_limits<std::uint64_t>::max());
+  void add_option(const std::string& name, double& value, const std::string& help,
+                  double lowest = std::numeric_limits<double>::lowest(),
+                  double highest = std::numeric_limits<double>::max());
+  void add_option(const std::string& name, byte_size& value, const std::string& help, byte_size lowest = {0},
+                  byte_size highest = {std::numeric_limits<std::uint64_t>::max()});
+  void add_option(const std::string& name, std::chrono::nanoseconds& value, const std::string& help,
+                  std::chrono::nanoseconds lowest = std::chrono::nanoseconds{0},
+                  std::chrono::nanoseconds highest = std::chrono::nanoseconds::max());
+  /// A flag: `--name` sets it, `--name=off` clears it.
+  void add_option(const std::string& name, bool& value, const std::string& help);
+
+  /// The options to run with, starting from those given; or how to exit. Called once.
+  [[nodiscard]] outcome parse(int argc, const char* const* argv, app_options defaults = app_options());
+
+ private:
+  struct state;
+  std::unique_ptr<state> state_;  // keeps the parser's header (30 000 lines) out of this one
+};
+
+}  // namespace skerry

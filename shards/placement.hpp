@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// placement: how many shards, and where each runs. A pure decision over a described machine.
+///
+///     request (options) --+
+///                         +--> decide() --> placement --> place_this_thread(), one per shard
+///     machine (discover) -+
+///
+/// The rules:
+///
+/// | what           | rule                                                                                        |
+/// | -------------- | ------------------------------------------------------------------------------------------- |
+/// | shards, auto   | one per allowed core (per CPU with `smt`), at most the CPU quota rounded down, at least one |
+/// | shards, N      | N; more than there are allowed CPUs only with `overprovision`                               |
+/// | which CPUs     | the first thread of each core, package by package; second threads when the cores run out    |
+/// | pinned, auto   | yes, unless a quota alone shares the machine out, or shards share CPUs                      |
+///
+/// Cores are filled package by package because shards talk to each other and a message between packages costs several
+/// times one within; spreading them would favour memory bandwidth, which a server of small requests does not run out
+/// of.
+///
+/// A quota alone, no cpuset: several containers see all CPUs, each with a share of their time. If each pinned, shard 0
+/// of every one of them would sit on CPU 0 while others idle; so the kernel's scheduler places the threads.
+///
+/// Errors: configuration_error, naming the flag that helps.
+/// Limits: `shard_count_max` shards, because pairs of shards have queues and tables of their own.
+
+#include <skerry/shards/cpu_list.hpp>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace skerry {
+
+inline constexpr unsigned shard_count_max = 1024;
+
+/// `automatic` is `--pin auto`; see the rules above.
+enum class pin_mode : std::uint8_t { automatic, on, off };
+
+/// What the user asked for.
+struct placement_request {
+  placement_request() noexcept {}
+
+  std::optional<unsigned> shards;      ///< empty: as many as fit
+  cpu_list cpuset;                     ///< empty: all that are allowed
+  pin_mode pin = pin_mode::automatic;  ///< whether each shard stays on one CPU
+  bool smt = false;                    ///< "as many as fit" counts hardware threads, not cores
+  bool overprovision = false;          ///< shards may share CPUs
+};
+
+/// What there is to choose from.
+struct machine {
+  struct cpu {
+    unsigned id = 0;    ///< as the kernel numbers it
+    unsigned core = 0;  ///< two CPUs with one core number are hardware threads of one core
+    unsigned package = 0;
+    unsigned node = 0;  ///< NUMA node, as the kernel numbers it
+  };
+
+  std::vector<cpu> cpus;        ///< those this process may run on, ascending by id; never empty
+  unsigned online = 0;          ///< how many CPUs the machine runs, ours or not
+  unsigned nodes = 1;           ///< how many NUMA nodes it has
+  std::optional<double> quota;  ///< CPUs' worth of time per unit of time; empty: no limit
+  bool layout_known = false;    ///< false: nobody looked, each CPU stands as a core of its own on node 0
+};
+
+/// Where one shard runs.
+struct place {
+  cpu_list cpus;                 ///< one CPU: pinned to it; several: kept inside them; none: wherever the process may
+  std::optional<unsigned> node;  ///< whose memory to prefer; empty when there is nothing to prefer
+};
+
+/// The decision, one place per shard.
+struct placement {
+  std::vector<place> shards;
+  bool pinned = false;
+  std::string count_reason;  ///< "one per core"
+  std::string pin_reason;    ///< "--pin on"
+
+  /// One line for the start-up log.
+  std::string explain() const;
+};
+
+/// Whether `decide` would choose otherwise if it knew cores, packages and nodes. If not, nobody needs to look.
+bool needs_layout(const machine& from, const placement_request& request);
+
+placement decide(const machine& from, const placement_request& request);
+
+}  // namespace skerry
