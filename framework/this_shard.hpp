@@ -22,6 +22,7 @@ class host;
 class random_source;
 class reactor;
 class run_queue;
+class scope;
 class frame_pool;
 class resource_table;
 class log_channel;
@@ -41,6 +42,7 @@ struct shard_core {
   detail::chain* current = nullptr;        ///< the running task
   run_queue* ready = nullptr;              ///< where a task that became ready waits
   frame_pool* frames = nullptr;            ///< where coroutine frames come from
+  scope* root = nullptr;                ///< holds every spawned task
   clock::time_point now{};                 ///< the latest reading of `time`
   observe::trace_buffer* trace = nullptr;  ///< where events go; null when tracing is off
   skerry::reactor* loop = nullptr;

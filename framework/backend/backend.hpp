@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// backend: how one reactor talks to the kernel, or to a simulated one.
+///
+/// Filling a submission is inline and the same for all backends: the slots are memory that the backend lends to this base
+/// class. What is virtual happens once per batch or rarer.
+///
+///     submit(op) -> slot     filled by prepare::*, nothing happens yet (a full ring submits at once, counted)
+///     cancel(op)             remembered in a list inside the operations: cannot fail, needs no slot
+///     submit_and_reap()      one kernel entry: everything queued goes, everything done comes back through complete()
+///     wait(deadline)         the same, but sleeps until something is done or the deadline has come
+///
+/// Affinity:   home shard between start() and stop(), except `wake_from_outside` (any thread) and being the target of `wake`.
+/// Ownership:  operations belong to others; the backend knows them only while in flight.
+/// Invariants: (1) each completion is handed over once; (2) after the last one of an operation the backend has forgotten
+///             it; (3) an operation's pending cancel goes to the kernel before its memory can be used again: the list is
+///             emptied into the ring right before the entry that could reap it.
+/// Limits:     `entries()` submissions per kernel entry, any number in flight.
+
+#include <cstdint>
+#include <cstring>
+
+#include <skerry/framework/assert.hpp>
+#include <skerry/framework/backend/operation.hpp>
+#include <skerry/framework/clock.hpp>
+
+namespace skerry {
+
+class buffer_ring;
+
+/// What a backend has done, since its start.
+struct backend_stats {
+  std::uint64_t submissions = 0;    ///< operations handed to the kernel
+  std::uint64_t completions = 0;    ///< completions handed over
+  std::uint64_t kernel_entries = 0; ///< system calls
+  std::uint64_t waits = 0;          ///< of these, sleeps
+  std::uint64_t full = 0;           ///< times the submission ring was full and was submitted early
+  std::uint64_t overflows = 0;      ///< times the completion ring had overflowed
+  std::uint64_t wakes_sent = 0;     ///< sleeping shards woken
+};
+
+struct backend_capabilities {
+  const char* name = "";
+  std::uint32_t kernel_features = 0;  ///< IORING_FEAT_* as the kernel reports them; 0 where there is no ring
+};
+
+class backend {
+ public:
+  virtual ~backend() = default;
+  backend(const backend&) = delete;
+  backend& operator=(const backend&) = delete;
+
+  /// A zeroed slot whose completions go to `op`; the caller fills it with one call of `prepare::*`, at once.
+  submission& submit(operation& op) noexcept {
+    SKERRY_ASSERT(!op.in_flight_, "an operation is submitted once at a time");
+    op.in_flight_ = true;
+    ++in_flight_;
+    submission& s = next_slot();
+    s.user_data = reinterpret_cast<std::uint64_t>(&op);
+    return s;
+  }
+
+  /// Asks the kernel to end `op` soon; the answer is op's last completion. Nothing if none is in flight.
+  void cancel(operation& op) noexcept {
+    if (op.in_flight_ && !op.linked()) cancels_.push_back(op);
+  }
+
+  /// Called once on the shard's thread before anything else. Throws std::system_error.
+  virtual void start() = 0;
+  /// Called on the shard's thread as the last thing, when no operation of others is in flight.
+  virtual void stop() noexcept = 0;
+  /// Asks the kernel to end every operation on `fd`. The descriptor must stay open until their last completions.
+  virtual void cancel_fd(int fd) noexcept = 0;
+  virtual void submit_and_reap() noexcept = 0;
+  /// Like submit_and_reap, but returns only after a completion, at `deadline` (max: never) or when woken.
+  virtual void wait(clock::time_point deadline) noexcept = 0;
+  /// Called on the sender's shard: makes `target`, which sleeps or is about to, return from wait().
+  virtual void wake(backend& target) noexcept = 0;
+  /// Any thread, also a signal handler: makes this backend return from wait().
+  virtual void wake_from_outside() noexcept = 0;
+  /// Lends receive buffers to the kernel as ring `group`. Throws std::system_error.
+  virtual void register_buffers(buffer_ring& buffers, std::uint16_t group) = 0;
+  virtual backend_capabilities capabilities() const noexcept = 0;
+
+  /// Whether something waits to be submitted.
+  bool has_submissions() const noexcept { return tail_ != submitted_ || !cancels_.empty(); }
+  /// Whether the kernel wants to be entered: completions wait to be run.
+  bool wants_entry() const noexcept { return (*kernel_flags_ & entry_flags_) != 0; }
+  /// Operations whose last completion has not come.
+  std::uint64_t in_flight() const noexcept { return in_flight_; }
+  const backend_stats& stats() const noexcept { return stats_; }
+
+ protected:
+  backend() = default;
+
+  submission& next_slot() noexcept {
+    if (tail_ == full_at_) [[unlikely]] make_room();
+    submission& s = slots_[tail_++ & mask_];
+    std::memset(&s, 0, sizeof s);
+    return s;
+  }
+
+  /// Hands one completion over. Knows nothing of `op` afterwards if it was the last.
+  void deliver(operation& op, std::int32_t result, std::uint32_t flags) noexcept {
+    SKERRY_ASSERT(op.in_flight_, "a completion belongs to an operation in flight");
+    ++stats_.completions;
+    if (!completion::more(flags)) {
+      op.in_flight_ = false;
+      --in_flight_;
+      if (op.linked()) op.unlink();
+    }
+    op.complete(result, flags);
+  }
+
+  /// Submits what is queued so that at least one slot is free; must not reap.
+  virtual void make_room() noexcept = 0;
+
+  submission* slots_ = nullptr;
+  std::uint32_t mask_ = 0;
+  std::uint32_t tail_ = 0;       // next slot to fill
+  std::uint32_t submitted_ = 0;  // first slot not yet handed over
+  std::uint32_t full_at_ = 0;    // tail_ value at which no slot is free
+  const volatile std::uint32_t* kernel_flags_ = nullptr;
+  std::uint32_t entry_flags_ = 0;
+  std::uint64_t in_flight_ = 0;
+  detail::intrusive_list<operation, cancel_tag> cancels_;
+  backend_stats stats_;
+};
+
+}  // namespace skerry

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// buffer_ring: the receive buffers that the kernel may fill, as a ring of (address, length, number) entries.
+///
+/// The producer is the buffer pool; the consumer is whichever backend is in use. On io_uring the memory is shared with the
+/// kernel, which keeps its own place in it; another backend reads the same entries from the first one on.
+///
+/// Affinity:   home shard.
+/// Ownership:  the ring owns its entries' memory, not the buffers.
+/// Invariants: at most `capacity` entries are provided and not taken.
+/// Limits:     capacity a power of two, at most 32768 (the kernel's).
+
+#include <cstdint>
+#include <memory>
+
+#include <linux/io_uring.h>
+
+#include <skerry/framework/assert.hpp>
+
+namespace skerry {
+
+class buffer_ring {
+ public:
+  explicit buffer_ring(std::uint32_t capacity);
+  ~buffer_ring();
+  buffer_ring(const buffer_ring&) = delete;
+  buffer_ring& operator=(const buffer_ring&) = delete;
+
+  /// Lends one buffer; the kernel may fill it from now on.
+  void provide(void* data, std::uint32_t bytes, std::uint16_t number) noexcept {
+    io_uring_buf& entry = entries_[tail_ & (capacity_ - 1)];
+    // The first entry shares its last two bytes with the ring's tail, so the fields are written one by one.
+    entry.addr = reinterpret_cast<std::uint64_t>(data);
+    entry.len = bytes;
+    entry.bid = number;
+    ++tail_;
+    publish();
+  }
+
+  std::uint32_t capacity() const noexcept { return capacity_; }
+  void* memory() const noexcept { return entries_; }
+
+ private:
+  void publish() noexcept;
+
+  io_uring_buf* entries_;
+  std::uint32_t capacity_;
+  std::uint16_t tail_ = 0;
+};
+
+}  // namespace skerry

@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <skerry/framework/backend/io_uring.hpp>
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <fstream>
+#include <system_error>
+
+#include <fmt/format.h>
+#include <liburing.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <skerry/framework/backend/buffer_ring.hpp>
+#include <skerry/framework/startup_error.hpp>
+
+namespace skerry {
+
+namespace {
+
+// Known to kernels newer than the headers of Debian 12.
+constexpr unsigned feature_no_iowait = 1u << 17;
+constexpr unsigned enter_no_iowait = 1u << 7;
+
+constexpr unsigned entries_min = 64;
+constexpr std::uint64_t ignored = 0;          // user_data of submissions that nobody waits for
+constexpr std::uint64_t failed_wake_tag = 1;  // user_data is the backend that must be woken in another way
+
+/// The set-up flags, most wanted first; on EINVAL the last ones go first.
+constexpr unsigned flag_ladder[] = {
+    IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
+    IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
+    0,
+};
+
+/// Sets a ring up, going down the ladder while the kernel does not know a flag. 0 or -errno.
+int set_up(io_uring& ring, unsigned entries, unsigned completions, bool disabled) {
+  int result = -EINVAL;
+  for (unsigned flags : flag_ladder) {
+    io_uring_params params{};
+    params.flags = flags | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP;
+    if (disabled) params.flags |= IORING_SETUP_R_DISABLED;
+    params.cq_entries = completions;
+    result = io_uring_queue_init_params(entries, &ring, &params);
+    if (result != -EINVAL) break;
+  }
+  return result;
+}
+
+std::string memlock_text() {
+  rlimit limit{};
+  getrlimit(RLIMIT_MEMLOCK, &limit);
+  return limit.rlim_cur == RLIM_INFINITY ? std::string("unlimited") : fmt::format("{} KiB", limit.rlim_cur / 1024);
+}
+
+std::string refusal_text(int error, std::size_t shards) {
+  switch (error) {
+    case ENOMEM:
+      return fmt::format(
+          "cannot set up {} io_uring rings: RLIMIT_MEMLOCK is {} and the smallest ring needs about 16 KiB of it per shard\n"
+          "raise it (ulimit -l 8192, or LimitMEMLOCK=8M in a systemd unit), or run fewer shards (--shards)",
+          shards, memlock_text());
+    case EMFILE:
+    case ENFILE: {
+      rlimit limit{};
+      getrlimit(RLIMIT_NOFILE, &limit);
+      return fmt::format(
+          "cannot set up {} io_uring rings: out of file descriptors, RLIMIT_NOFILE is {}\n"
+          "raise it (ulimit -n 65536, or LimitNOFILE=65536 in a systemd unit)",
+          shards, limit.rlim_cur);
+    }
+    default: break;
+  }
+  std::string cause = std::generic_category().message(error);
+  std::ifstream setting("/proc/sys/kernel/io_uring_disabled");
+  int disabled = 0;
+  if (setting >> disabled && disabled != 0) {
+    return fmt::format(
+        "io_uring is not usable here: {} (/proc/sys/kernel/io_uring_disabled is {})\n"
+        "allow it with: sysctl -w kernel.io_uring_disabled=0",
+        cause, disabled);
+  }
+  return fmt::format(
+      "io_uring is not usable here: {}\n"
+      "it needs Linux 6.1 or newer, and a sandbox that allows io_uring_setup (containers: a seccomp profile that permits it)",
+      cause);
+}
+
+class io_uring_backend final : public backend {
+ public:
+  io_uring_backend(const io_uring_options& options, unsigned entries, unsigned completions) : options_(options) {
+    int result = set_up(ring_, entries, completions, true);
+    if (result < 0) throw std::system_error(-result, std::generic_category(), "io_uring_setup");
+    event_fd_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (event_fd_ < 0) {
+      int error = errno;
+      io_uring_queue_exit(&ring_);
+      throw std::system_error(error, std::generic_category(), "eventfd");
+    }
+    slots_ = ring_.sq.sqes;
+    mask_ = *ring_.sq.kring_mask;
+    full_at_ = *ring_.sq.kring_entries;
+    kernel_flags_ = ring_.sq.kflags;
+    entry_flags_ = IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW;
+    for (unsigned i = 0; i <= mask_; ++i) ring_.sq.array[i] = i;  // slot i is entry i, for ever
+  }
+
+  ~io_uring_backend() override {
+    if (event_fd_ >= 0) ::close(event_fd_);
+    io_uring_queue_exit(&ring_);
+  }
+
+  void cancel_fd(int fd) noexcept override {
+    submission& s = next_slot();
+    prepare::set(s, IORING_OP_ASYNC_CANCEL, fd, nullptr, 0, 0);
+    s.cancel_flags = IORING_ASYNC_CANCEL_FD | IORING_ASYNC_CANCEL_ALL;
+    s.user_data = ignored;
+  }
+
+  void submit_and_reap() noexcept override {
+    queue_cancels();
+    // A completion may queue more work; whoever does so is served in the next turn.
+    enter(0, clock::time_point::max(), IORING_ENTER_GETEVENTS);
+    reap();
+  }
+
+  void wait(clock::time_point deadline) noexcept override {
+    queue_cancels();
+    if (completions_waiting()) {
+      enter(0, clock::time_point::max(), IORING_ENTER_GETEVENTS);
+    } else {
+      ++stats_.waits;
+      enter(1, deadline, IORING_ENTER_GETEVENTS);
+    }
+    reap();
+  }
+
+  void wake(backend& target) noexcept override {
+    auto& other = static_cast<io_uring_backend&>(target);
+    ++stats_.wakes_sent;
+    if (options_.wake == wake_method::eventfd) return other.wake_from_outside();
+    submission& s = next_slot();
+    // Delivered as a completion that nobody waits for: its arrival ends the target's wait, which is all we want. Only a
+    // failure (the target's completion ring is full) comes back to us, and is made good through the eventfd.
+    prepare::set(s, IORING_OP_MSG_RING, other.ring_.ring_fd, nullptr, 0, ignored);
+    s.flags = IOSQE_CQE_SKIP_SUCCESS;
+    s.user_data = reinterpret_cast<std::uint64_t>(&other) | failed_wake_tag;
+  }
+
+  void wake_from_outside() noexcept override {
+    std::uint64_t one = 1;
+    // Cannot fail before 2^64 wakes; EAGAIN at that point would still leave the event raised.
+    [[maybe_unused]] auto written = ::write(event_fd_, &one, sizeof one);
+  }
+
+  void register_buffers(buffer_ring& buffers, std::uint16_t group) override {
+    io_uring_buf_reg request{};
+    request.ring_addr = reinterpret_cast<std::uint64_t>(buffers.memory());
+    request.ring_entries = buffers.capacity();
+    request.bgid = group;
+    int result = io_uring_register_buf_ring(&ring_, &request, 0);
+    if (result < 0) throw std::system_error(-result, std::generic_category(), "io_uring_register_buf_ring");
+  }
+
+  backend_capabilities capabilities() const noexcept override { return {"io_uring", ring_.features}; }
+
+  void start() override {
+    if (int result = io_uring_enable_rings(&ring_); result < 0) {
+      throw std::system_error(-result, std::generic_category(), "io_uring_enable_rings");
+    }
+    // Saves the descriptor lookup in each entry; a kernel that cannot loses a few nanoseconds and nothing else.
+    registered_ = io_uring_register_ring_fd(&ring_) == 1;
+    base_flags_ = registered_ ? static_cast<unsigned>(IORING_ENTER_REGISTERED_RING) : 0u;
+    if ((ring_.features & feature_no_iowait) != 0) base_flags_ |= enter_no_iowait;
+    prepare::poll_multishot(submit(outside_), event_fd_, POLLIN);
+  }
+
+  void stop() noexcept override {
+    cancel(outside_);
+    stopping_ = true;
+    while (outside_.in_flight()) submit_and_reap();
+  }
+
+ private:
+  /// The multishot poll on the eventfd: its completions do nothing but end a wait.
+  class outside_event final : public operation {
+   public:
+    explicit outside_event(io_uring_backend& owner) noexcept : owner_(owner) {}
+    void complete(std::int32_t, std::uint32_t flags) noexcept override {
+      if (!completion::more(flags) && !owner_.stopping_) {
+        prepare::poll_multishot(owner_.submit(*this), owner_.event_fd_, POLLIN);
+      }
+    }
+
+   private:
+    io_uring_backend& owner_;
+  };
+
+  /// Puts pending cancels into the ring. What they name is in flight: the list forgets an operation with its last completion.
+  void queue_cancels() noexcept {
+    while (!cancels_.empty()) {
+      submission& s = next_slot();
+      operation& op = cancels_.pop_front();
+      prepare::set(s, IORING_OP_ASYNC_CANCEL, -1, &op, 0, 0);
+      s.user_data = ignored;
+    }
+  }
+
+  void make_room() noexcept override {
+    ++stats_.full;
+    while (tail_ == full_at_) enter(0, clock::time_point::max(), 0);
+  }
+
+  bool completions_waiting() const noexcept {
+    return *ring_.cq.khead != __atomic_load_n(ring_.cq.ktail, __ATOMIC_ACQUIRE);
+  }
+
+  void enter(unsigned wait_for, clock::time_point deadline, unsigned flags) noexcept {
+    __atomic_store_n(ring_.sq.ktail, tail_, __ATOMIC_RELEASE);
+    flags |= base_flags_;
+    io_uring_getevents_arg argument{};
+    __kernel_timespec timeout{};
+    void* argument_pointer = nullptr;
+    std::size_t argument_bytes = _NSIG / 8;
+    if (wait_for != 0 && deadline != clock::time_point::max()) {
+      auto left = std::max(deadline - clock::now(), clock::duration::zero());
+      timeout.tv_sec = left.count() / 1'000'000'000;
+      timeout.tv_nsec = left.count() % 1'000'000'000;
+      argument.sigmask_sz = _NSIG / 8;
+      argument.ts = reinterpret_cast<std::uint64_t>(&timeout);
+      flags |= IORING_ENTER_EXT_ARG;
+      argument_pointer = &argument;
+      argument_bytes = sizeof argument;
+    }
+    ++stats_.kernel_entries;
+    int fd = registered_ ? ring_.enter_ring_fd : ring_.ring_fd;
+    io_uring_enter2(static_cast<unsigned>(fd), tail_ - submitted_, wait_for, flags,
+                    static_cast<sigset_t*>(argument_pointer), argument_bytes);
+    // The kernel's head is the truth, whatever the call returned (it says EINTR and ETIME after submitting, too).
+    std::uint32_t head = __atomic_load_n(ring_.sq.khead, __ATOMIC_ACQUIRE);
+    stats_.submissions += head - submitted_;
+    submitted_ = head;
+    full_at_ = head + mask_ + 1;
+  }
+
+  void reap() noexcept {
+    unsigned mask = *ring_.cq.kring_mask;
+    unsigned head = *ring_.cq.khead;
+    unsigned tail = __atomic_load_n(ring_.cq.ktail, __ATOMIC_ACQUIRE);
+    while (head != tail) {
+      const io_uring_cqe& cqe = ring_.cq.cqes[head & mask];
+      if ((cqe.user_data & failed_wake_tag) != 0) [[unlikely]] {
+        reinterpret_cast<io_uring_backend*>(cqe.user_data & ~failed_wake_tag)->wake_from_outside();
+      } else if (cqe.user_data != ignored) {
+        deliver(*reinterpret_cast<operation*>(cqe.user_data), cqe.res, cqe.flags);
+      }
+      ++head;
+    }
+    __atomic_store_n(ring_.cq.khead, head, __ATOMIC_RELEASE);
+    if ((*kernel_flags_ & IORING_SQ_CQ_OVERFLOW) != 0) ++stats_.overflows;
+  }
+
+  io_uring_options options_;
+  io_uring ring_{};
+  int event_fd_ = -1;
+  unsigned base_flags_ = 0;
+  bool registered_ = false;
+  bool stopping_ = false;
+  outside_event outside_{*this};
+};
+
+/// The largest size that RLIMIT_MEMLOCK holds for all rings, a power of two. Root and CAP_IPC_LOCK are not charged, but
+/// need no more than the wanted size either.
+unsigned entries_within_memlock(std::size_t shards, unsigned wanted) {
+  rlimit limit{};
+  if (::geteuid() == 0 || getrlimit(RLIMIT_MEMLOCK, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return wanted;
+  // Per submission: 64 bytes, 4 for its index, and 16 completions of 16 bytes. Half the limit is left to other processes
+  // of this user.
+  constexpr std::size_t bytes_per_entry = 64 + 4 + 16 * 16;
+  std::size_t fitting = limit.rlim_cur / 2 / std::max<std::size_t>(shards, 1) / bytes_per_entry;
+  return std::clamp(static_cast<unsigned>(std::bit_floor(std::max<std::size_t>(fitting, 1))), entries_min, wanted);
+}
+
+/// Completions per submission: 16, so that thousands of connections can answer at once; 4 in the smallest rings.
+unsigned completions_for(unsigned entries) { return entries * (entries > 256 ? 16 : 4); }
+
+}  // namespace
+
+std::optional<std::string> io_uring_refusal() {
+  io_uring ring{};
+  int result = set_up(ring, 4, 16, false);
+  if (result < 0) return refusal_text(-result, 1);
+  std::optional<std::string> refusal;
+  buffer_ring buffers(4);
+  io_uring_buf_reg request{};
+  request.ring_addr = reinterpret_cast<std::uint64_t>(buffers.memory());
+  request.ring_entries = buffers.capacity();
+  result = io_uring_register_buf_ring(&ring, &request, 0);
+  if (result == 0) {
+    io_uring_prep_nop(io_uring_get_sqe(&ring));
+    result = io_uring_submit_and_wait(&ring, 1);
+  }
+  if (result < 0) refusal = refusal_text(-result, 1);
+  io_uring_queue_exit(&ring);
+  return refusal;
+}
+
+std::vector<std::unique_ptr<backend>> make_io_uring_backends(std::size_t shards, const io_uring_options& options) {
+  SKERRY_ASSERT(std::has_single_bit(options.entries), "ring entries are a power of two");
+  std::vector<std::unique_ptr<backend>> made;
+  for (unsigned entries = entries_within_memlock(shards, std::max(options.entries, entries_min));;) {
+    try {
+      while (made.size() < shards) {
+        made.push_back(std::make_unique<io_uring_backend>(options, entries, completions_for(entries)));
+      }
+      return made;
+    } catch (const std::system_error& refused) {
+      made.clear();
+      if (refused.code().value() != ENOMEM || entries == entries_min) {
+        throw startup_error(refusal_text(refused.code().value(), shards));
+      }
+      entries /= 2;
+    }
+  }
+}
+
+}  // namespace skerry

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// io_uring backend: one ring per shard, entered once per batch.
+///
+/// All rings of a process are made at once, before any shard runs, so that their size is chosen once from RLIMIT_MEMLOCK and
+/// a refusal is found before the first listener opens. A ring is made disabled; the shard's thread enables it and becomes
+/// its single issuer.
+///
+///     flags                     why
+///     SINGLE_ISSUER             the kernel skips locking; a ring has one owner anyway
+///     DEFER_TASKRUN             completions run inside our entries only, never in the middle of a task
+///     COOP_TASKRUN              the fallback where DEFER_TASKRUN is unknown
+///     TASKRUN_FLAG              the ring says in memory that completions wait: no entry to find out
+///     SUBMIT_ALL                one bad submission does not hold up the rest of the batch
+///     CQSIZE                    at least four completions per submission: overflow is slow
+///
+/// A sleeping neighbour is woken by MSG_RING, which rides in the entry that the sender makes anyway, or by its eventfd.
+///
+/// Affinity:  make and destroy on one thread; everything in between on the shard's.
+/// Errors:    startup_error where the kernel refuses; the text names the limit or the setting.
+/// Limits:    submissions 64 to 32768 per entry, completions 4 to 16 times that.
+
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <skerry/framework/backend/backend.hpp>
+
+namespace skerry {
+
+enum class wake_method { msg_ring, eventfd };
+
+struct io_uring_options {
+  unsigned entries = 512;  ///< submissions per entry, a power of two; halved down to 64 while RLIMIT_MEMLOCK refuses
+  wake_method wake = wake_method::msg_ring;
+};
+
+/// Why this process cannot use io_uring, in at most three lines; nothing when it can. Makes a small ring, runs a NOP and
+/// registers a buffer ring, under whatever sandbox is in force.
+std::optional<std::string> io_uring_refusal();
+
+/// One backend for each of `shards`. Throws startup_error.
+std::vector<std::unique_ptr<backend>> make_io_uring_backends(std::size_t shards, const io_uring_options& options);
+
+}  // namespace skerry

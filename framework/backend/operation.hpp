@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// operation: one request to the kernel, in the form of an io_uring submission, and where its completions go.
+///
+/// Every backend understands exactly the requests that the functions in `prepare` write; nothing above a backend fills a
+/// submission in any other way. On io_uring the slot is the kernel's own, so preparing costs no call.
+///
+///     prepare::recv(backend.submit(op), fd)   --submit_and_reap()-->   kernel   --complete(result, flags)-->   op
+///
+///     request              completions                                  result
+///     poll                 one, or one per event (multishot)            ready events
+///     accept               one per connection, until one without more   descriptor
+///     recv                 one per arrival, until one without more      bytes; the buffer's number in flags
+///     send, send_message   one                                          bytes, perhaps fewer than asked for
+///     connect, shutdown    one                                          0
+///     close                one                                          0
+///     all                                                               or -errno
+///
+/// `complete` stores the result and wakes a task; it never resumes one.
+///
+/// Affinity:   home shard.
+/// Ownership:  an operation, and all memory its submission points to, lives until the last completion (the one without
+///             `more`); its destructor asserts it. That is the proof that a stale completion cannot reach a new owner.
+/// Excluded:   LINK, DRAIN, timeouts, MSG_RING, direct descriptors: backends use them as they like, nobody above does.
+
+#include <cstdint>
+
+#include <linux/io_uring.h>
+#include <sys/socket.h>
+
+#include <skerry/framework/assert.hpp>
+#include <skerry/framework/detail/intrusive_list.hpp>
+
+namespace skerry {
+
+using submission = ::io_uring_sqe;
+
+struct cancel_tag;
+
+class operation : public detail::list_hook<cancel_tag> {
+ public:
+  /// Result as the kernel gives it: a count or descriptor, or -errno. `flags` as below.
+  virtual void complete(std::int32_t result, std::uint32_t flags) noexcept = 0;
+
+  operation(const operation&) = delete;
+  operation& operator=(const operation&) = delete;
+
+  /// Submitted, and the last completion has not come.
+  bool in_flight() const noexcept { return in_flight_; }
+
+ protected:
+  operation() = default;
+  ~operation() { SKERRY_ASSERT(!in_flight_, "an operation lives until its last completion"); }
+
+ private:
+  friend class backend;
+  bool in_flight_ = false;
+};
+
+namespace completion {
+/// More completions of the same submission will come.
+constexpr bool more(std::uint32_t flags) noexcept { return (flags & IORING_CQE_F_MORE) != 0; }
+/// The completion carries a buffer of the registered ring.
+constexpr bool has_buffer(std::uint32_t flags) noexcept { return (flags & IORING_CQE_F_BUFFER) != 0; }
+constexpr std::uint16_t buffer_number(std::uint32_t flags) noexcept {
+  return static_cast<std::uint16_t>(flags >> IORING_CQE_BUFFER_SHIFT);
+}
+}  // namespace completion
+
+/// The only requests there are. Each takes a zeroed slot from `backend::submit`.
+namespace prepare {
+
+inline void set(submission& s, io_uring_op opcode, int fd, const void* address, std::uint32_t length,
+                std::uint64_t offset) noexcept {
+  s.opcode = static_cast<std::uint8_t>(opcode);
+  s.fd = fd;
+  s.addr = reinterpret_cast<std::uint64_t>(address);
+  s.len = length;
+  s.off = offset;
+}
+
+/// Completes once when one of `events` (POLLIN, POLLOUT, …) is there.
+inline void poll(submission& s, int fd, std::uint32_t events) noexcept {
+  set(s, IORING_OP_POLL_ADD, fd, nullptr, 0, 0);
+  s.poll32_events = events;
+}
+
+/// Completes each time one of `events` arises, until one completion without `more`.
+inline void poll_multishot(submission& s, int fd, std::uint32_t events) noexcept {
+  set(s, IORING_OP_POLL_ADD, fd, nullptr, IORING_POLL_ADD_MULTI, 0);
+  s.poll32_events = events;
+}
+
+/// Connections of a listening socket, as non-blocking close-on-exec descriptors. Ends on EMFILE and other errors.
+inline void accept_multishot(submission& s, int fd) noexcept {
+  set(s, IORING_OP_ACCEPT, fd, nullptr, 0, 0);
+  s.ioprio = IORING_ACCEPT_MULTISHOT;
+  s.accept_flags = SOCK_NONBLOCK | SOCK_CLOEXEC;
+}
+
+/// Whatever arrives, each time in a buffer of ring `group`. Ends on end of stream, errors and lack of buffers.
+inline void recv_multishot(submission& s, int fd, std::uint16_t group) noexcept {
+  set(s, IORING_OP_RECV, fd, nullptr, 0, 0);
+  s.ioprio = IORING_RECV_MULTISHOT;
+  s.flags = IOSQE_BUFFER_SELECT;
+  s.buf_group = group;
+}
+
+/// One contiguous piece.
+inline void send(submission& s, int fd, const void* data, std::uint32_t bytes) noexcept {
+  set(s, IORING_OP_SEND, fd, data, bytes, 0);
+  s.msg_flags = MSG_NOSIGNAL | MSG_WAITALL;
+}
+
+/// The pieces of a message header, which lives until the completion like all it points to.
+inline void send_message(submission& s, int fd, const msghdr* message) noexcept {
+  set(s, IORING_OP_SENDMSG, fd, message, 1, 0);
+  s.msg_flags = MSG_NOSIGNAL | MSG_WAITALL;
+}
+
+inline void connect(submission& s, int fd, const sockaddr* address, socklen_t bytes) noexcept {
+  set(s, IORING_OP_CONNECT, fd, address, 0, bytes);
+}
+
+/// `how` as for shutdown(2).
+inline void shutdown(submission& s, int fd, int how) noexcept {
+  set(s, IORING_OP_SHUTDOWN, fd, nullptr, static_cast<std::uint32_t>(how), 0);
+}
+
+inline void close(submission& s, int fd) noexcept { set(s, IORING_OP_CLOSE, fd, nullptr, 0, 0); }
+
+}  // namespace prepare
+
+}  // namespace skerry

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// byte_pool: blocks of bytes for what waits to be sent, in sizes from 512 bytes to 256 KiB, and `byte_queue` on top.
+///
+/// A connection holds a block only while bytes wait, so an idle connection holds none. Blocks of a size are kept for the
+/// next user, last in, first out, up to `kept_bytes_max` in all; what is over goes back to malloc.
+///
+/// Affinity:   home shard.
+/// Invariants: a free block is poisoned under ASan.
+/// Limits:     a block holds at most 256 KiB; free blocks together at most `kept_bytes_max` (default 4 MiB). What is in use
+///             is bounded by the streams' high-water marks.
+
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include <skerry/framework/assert.hpp>
+
+namespace skerry {
+
+class byte_pool {
+ public:
+  static constexpr std::size_t block_bytes_min = 512;
+  static constexpr std::size_t block_bytes_max = 256 * 1024;
+
+  explicit byte_pool(std::size_t kept_bytes_max = std::size_t{4} << 20) noexcept : kept_bytes_max_(kept_bytes_max) {}
+  ~byte_pool();
+  byte_pool(const byte_pool&) = delete;
+  byte_pool& operator=(const byte_pool&) = delete;
+
+  /// A block of at least `bytes`; its real size is the next power of two. Throws std::bad_alloc.
+  std::span<std::byte> allocate(std::size_t bytes);
+  void release(std::span<std::byte> block) noexcept;
+
+  /// Bytes of blocks in use.
+  std::size_t bytes_in_use() const noexcept { return bytes_in_use_; }
+
+ private:
+  struct free_block {
+    free_block* next;
+  };
+  static constexpr std::size_t size_count = 10;
+  static std::size_t index_of(std::size_t bytes) noexcept {
+    return static_cast<std::size_t>(std::countr_zero(bytes)) - static_cast<std::size_t>(std::countr_zero(block_bytes_min));
+  }
+
+  std::array<free_block*, size_count> free_{};
+  std::size_t kept_bytes_ = 0;
+  std::size_t kept_bytes_max_;
+  std::size_t bytes_in_use_ = 0;
+};
+
+/// Bytes appended at the end and dropped from the front, contiguous, in one block.
+class byte_queue {
+ public:
+  byte_queue() noexcept = default;
+  ~byte_queue() { SKERRY_ASSERT(block_ == nullptr, "a byte_queue is released to its pool before it goes away"); }
+  byte_queue(const byte_queue&) = delete;
+  byte_queue& operator=(const byte_queue&) = delete;
+
+  bool empty() const noexcept { return begin_ == end_; }
+  std::size_t size() const noexcept { return end_ - begin_; }
+  std::span<const std::byte> bytes() const noexcept { return {block_ + begin_, size()}; }
+
+  /// Appends; grows up to block_bytes_max. Throws std::bad_alloc.
+  void append(byte_pool& pool, std::span<const std::byte> more);
+  /// Drops from the front; gives the block back when nothing is left.
+  void consume(byte_pool& pool, std::size_t bytes) noexcept;
+  void clear(byte_pool& pool) noexcept { consume(pool, size()); }
+  void swap(byte_queue& other) noexcept;
+
+ private:
+  std::byte* block_ = nullptr;
+  std::uint32_t capacity_ = 0;
+  std::uint32_t begin_ = 0;
+  std::uint32_t end_ = 0;
+};
+
+}  // namespace skerry

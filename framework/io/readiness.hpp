@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// readable, writable: wait for a descriptor of somebody else's, for libraries that do their own reads and writes.
+///
+///     co_await readable(fd);                       once
+///     readiness_events events(fd, POLLIN);         each time it arises, until dropped
+///     while (co_await events.next() & POLLIN) ...
+///
+/// Affinity:     home shard; resumes there.
+/// Errors:       std::system_error, e.g. EBADF.
+/// Cancellation: the poll is cancelled in the kernel; the descriptor must stay open until the awaiting task has gone on or ended.
+///               `readiness_events` may be dropped at any time: its operation lives on in the frame pool until the kernel
+///               has let go.
+/// Limits:       events that nobody has fetched are merged into one set.
+
+#include <coroutine>
+#include <cstdint>
+
+#include <poll.h>
+
+#include <skerry/framework/backend/operation.hpp>
+#include <skerry/framework/task/chain.hpp>
+#include <skerry/framework/task/frame_pool.hpp>
+
+namespace skerry {
+
+namespace detail {
+
+/// A request with one completion, awaited by one task. Derived classes fill the submission in await_suspend.
+class single_operation : public operation, public leaf {
+ public:
+  bool await_ready() const noexcept { return false; }
+  void complete(std::int32_t result, std::uint32_t) noexcept final {
+    result_ = result;
+    wake();
+  }
+  void let_go() noexcept final;
+
+ protected:
+  ~single_operation() = default;
+  /// The submission to fill; from here on the task waits.
+  submission& begin(std::coroutine_handle<> resume_point) noexcept;
+  /// The result; throws std::system_error(`what`) if it is an error.
+  std::int32_t finish(const char* what) const;
+  std::int32_t result_ = 0;
+};
+
+class poll_once final : public single_operation {
+ public:
+  poll_once(int fd, std::uint32_t events) noexcept : fd_(fd), events_(events) {}
+  void await_suspend(std::coroutine_handle<> resume_point) noexcept { prepare::poll(begin(resume_point), fd_, events_); }
+  std::uint32_t await_resume() const { return static_cast<std::uint32_t>(finish("poll")); }
+  const char* describe() const noexcept override { return (events_ & POLLOUT) != 0 ? "writable" : "readable"; }
+
+ private:
+  int fd_;
+  std::uint32_t events_;
+};
+
+/// The multishot poll behind readiness_events; frees itself after its last completion.
+class poll_many final : public operation, public pooled {
+ public:
+  poll_many(int fd, std::uint32_t events) noexcept : fd_(fd), events_(events) {}
+  void complete(std::int32_t result, std::uint32_t flags) noexcept override;
+  void arm() noexcept;
+  void abandon() noexcept;
+
+  class next_leaf final : public leaf {
+   public:
+    explicit next_leaf(poll_many& owner) noexcept : owner_(owner) {}
+    bool await_ready() const noexcept { return owner_.seen_ != 0 || owner_.error_ != 0; }
+    void await_suspend(std::coroutine_handle<> resume_point) noexcept {
+      SKERRY_ASSERT(owner_.waiter_ == nullptr, "one task at a time waits for the events of a descriptor");
+      owner_.waiter_ = this;
+      suspend(resume_point);
+      if (!owner_.in_flight()) owner_.arm();
+    }
+    std::uint32_t await_resume();
+    void let_go() noexcept override {
+      owner_.waiter_ = nullptr;
+      wake();
+    }
+    const char* describe() const noexcept override { return "readiness"; }
+
+   private:
+    friend class poll_many;
+    poll_many& owner_;
+  };
+
+ private:
+  int fd_;
+  std::uint32_t events_;
+  std::uint32_t seen_ = 0;
+  int error_ = 0;
+  bool abandoned_ = false;
+  next_leaf* waiter_ = nullptr;
+};
+
+}  // namespace detail
+
+/// Waits until `fd` is readable (or has failed or hung up); gives the events.
+inline detail::poll_once readable(int fd) noexcept { return {fd, POLLIN}; }
+/// Waits until `fd` is writable (or has failed or hung up); gives the events.
+inline detail::poll_once writable(int fd) noexcept { return {fd, POLLOUT}; }
+
+/// Each time one of `events` arises on `fd`, in one multishot request.
+class readiness_events {
+ public:
+  readiness_events(int fd, std::uint32_t events) : poll_(new detail::poll_many(fd, events)) { poll_->arm(); }
+  ~readiness_events() { poll_->abandon(); }
+  readiness_events(const readiness_events&) = delete;
+  readiness_events& operator=(const readiness_events&) = delete;
+
+  /// The events since the last call; suspends while there are none.
+  detail::poll_many::next_leaf next() noexcept { return detail::poll_many::next_leaf(*poll_); }
+
+ private:
+  detail::poll_many* poll_;
+};
+
+}  // namespace skerry

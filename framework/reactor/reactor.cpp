@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <skerry/framework/reactor/reactor.hpp>
+
+#include <algorithm>
+
+#include <skerry/framework/observe/log.hpp>
+#include <skerry/framework/reactor/preempt.hpp>
+
+namespace skerry {
+
+namespace {
+constexpr std::chrono::nanoseconds clock_interval = std::chrono::microseconds(10);
+constexpr std::chrono::nanoseconds slice = std::chrono::microseconds(100);
+constexpr unsigned steps_between_clock_max = 64;
+constexpr unsigned preempt_calls_per_clock = 16;
+}  // namespace
+
+reactor::reactor(shard_core& core, backend& kernel, const reactor_options& options)
+    : core_(core), kernel_(kernel), options_(options) {
+  SKERRY_ASSERT(core.time != nullptr, "a shard needs a clock");
+  detail::describe_tasks_in_assertions();
+  core_.frames = &frames_;
+  core_.ready = &ready_;
+  core_.root = &root_;
+  core_.loop = this;
+  core_.resources = &resources_;
+  started_ = core_.now = last_tick_ = clock::time_point{core.time->monotonic()};
+}
+
+reactor::~reactor() {
+  SKERRY_ASSERT(root_.empty(), "a shard ends after its last task");
+  core_.frames = nullptr;
+  core_.ready = nullptr;
+  core_.root = nullptr;
+  core_.loop = nullptr;
+  core_.resources = nullptr;
+}
+
+void reactor::add(poller& p) noexcept {
+  SKERRY_ASSERT(poller_count_ < pollers_max, "a reactor has at most 8 pollers");
+  pollers_[poller_count_++] = &p;
+}
+
+void reactor::remove(poller& p) noexcept {
+  auto end = pollers_.begin() + poller_count_;
+  auto found = std::find(pollers_.begin(), end, &p);
+  SKERRY_ASSERT(found != end, "only a poller that was added can be removed");
+  std::move(found + 1, end, found);
+  --poller_count_;
+}
+
+void reactor::turn() noexcept {
+  if (run_once()) {
+    idle_since_ = clock::time_point::max();
+    return;
+  }
+  if (!may_sleep()) return;
+  if (!announce_sleep() || look_again()) {
+    bell_.woken();
+    return;
+  }
+  wait();
+}
+
+bool reactor::run_once() noexcept {
+  ++stats_.turns;
+  run_ready();
+
+  rung_ = bell_.take();
+  for (unsigned i = 0; i < poller_count_; ++i) pollers_[i]->poll();
+  for (unsigned i = 0; i < poller_count_; ++i) pollers_[i]->flush();
+  for (unsigned i = 0; i < poller_count_; ++i) pollers_[i]->wake_targets();
+
+  bool wait_will_submit = ready_.empty() && options_.park && options_.idle_spin.count() == 0;
+  if (kernel_.wants_entry() || (kernel_.has_submissions() && !wait_will_submit)) {
+    kernel_.submit_and_reap();
+    read_clock();
+  }
+  return !ready_.empty();
+}
+
+void reactor::run_ready() noexcept {
+  steps_this_phase_ = 0;
+  if (ready_.empty()) return;
+  clock::time_point end = core_.now + options_.task_budget;
+  do {
+    run_slice(ready_.next_turn());
+  } while (!ready_.empty() && !interrupted() && core_.now < end);
+}
+
+void reactor::run_slice(run_queue::turn t) noexcept {
+  slice_end_ = core_.now + slice;
+  while (detail::chain* task = ready_.pop(t)) {
+    task->step(core_);
+    ++steps_this_phase_;
+    if (--steps_until_clock_ == 0) {
+      tick(t);
+      if (core_.now >= slice_end_) return;
+    }
+    if (interrupted()) break;
+    if (t.express || ready_.express_waiting()) break;
+  }
+  // Several groups share the shard: what this one used must be known before the next one is chosen.
+  if (ready_.contended(t)) tick(t);
+}
+
+void reactor::tick(run_queue::turn t) noexcept {
+  clock::time_point before = last_tick_;
+  unsigned steps = steps_between_clock_ - steps_until_clock_;
+  read_clock();
+  std::chrono::nanoseconds used = core_.now - before;
+  ready_.charge(t, used);
+  // Steps that should fit into clock_interval, at most twice as many as last time.
+  auto per_step = std::max<std::int64_t>(used.count() / std::max(steps, 1u), 1);
+  auto fitting = static_cast<unsigned>(std::clamp<std::int64_t>(clock_interval.count() / per_step, 1, steps_between_clock_max));
+  steps_between_clock_ = steps_until_clock_ = std::min(fitting, 2 * steps_between_clock_);
+}
+
+void reactor::read_clock() noexcept {
+  clock::time_point read{core_.time->monotonic()};
+  core_.now = std::max(core_.now, read);
+  last_tick_ = core_.now;
+}
+
+bool reactor::may_sleep() noexcept {
+  if (options_.idle_spin.count() == 0) return options_.park;
+  read_clock();
+  if (idle_since_ == clock::time_point::max()) idle_since_ = core_.now;
+  return options_.park && core_.now - idle_since_ >= options_.idle_spin;
+}
+
+bool reactor::look_again() noexcept {
+  if (!ready_.empty()) return true;
+  for (unsigned i = 0; i < poller_count_; ++i) {
+    if (pollers_[i]->has_work()) return true;
+  }
+  return false;
+}
+
+clock::time_point reactor::next_deadline() noexcept {
+  clock::time_point next = clock::time_point::max();
+  for (unsigned i = 0; i < poller_count_; ++i) next = std::min(next, pollers_[i]->deadline());
+  return next;
+}
+
+void reactor::wait() noexcept {
+  read_clock();
+  clock::time_point before = core_.now;
+  clock::time_point next = next_deadline();
+  if (next <= before) {
+    kernel_.submit_and_reap();
+  } else {
+    ++stats_.sleeps;
+    kernel_.wait(next);
+  }
+  bell_.woken();
+  read_clock();
+  stats_.idle += core_.now - before;
+  idle_since_ = clock::time_point::max();
+}
+
+bool reactor::need_preempt() noexcept {
+  if (bell_.rung() || kernel_.wants_entry()) return true;
+  if (++preempt_calls_ % preempt_calls_per_clock != 0) return false;
+  core_.now = std::max(core_.now, clock::time_point{core_.time->monotonic()});
+  return core_.now >= slice_end_;
+}
+
+bool need_preempt() noexcept { return this_shard().loop->need_preempt(); }
+
+reactor_stats reactor::stats() const noexcept {
+  reactor_stats s = stats_;
+  s.uptime = core_.now - started_;
+  return s;
+}
+
+void reactor::report_unseen(const char* task_name, const std::exception_ptr& error) noexcept {
+  ++stats_.unseen_errors;
+  try {
+    std::rethrow_exception(error);
+  } catch (const std::exception& e) {
+    log::error("task \"{}\" ended with an exception that nobody awaited: {}", task_name, e.what());
+  } catch (...) {
+    log::error("task \"{}\" ended with an exception that nobody awaited", task_name);
+  }
+}
+
+}  // namespace skerry

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// reactor: the loop of one shard.
+///
+/// The rule it enforces: everything on a shard runs in one of the phases below, one after the other, in one thread, and
+/// none of them blocks but `wait`.
+///
+///     run_once()          tasks -> poll -> flush -> wake targets -> one kernel entry
+///     announce_sleep()    tell the neighbours that a wake-up is needed from now on
+///     look_again()        did something arrive before they could know?
+///     wait()              sleep in the kernel until the next deadline; submits what is queued in the same entry
+///
+/// `turn()` is the thread's own loop body: run_once, then spin or the last three. A simulator calls the phases itself and
+/// puts other shards' steps in between.
+///
+/// A busy shard answers its neighbours: between any two tasks the doorbell is read, and a message ends the task phase at once.
+/// Completions end it as soon as `completion_batch` tasks have run, or the shard's tasks would be served one by one with a
+/// kernel entry each. The whole phase is bounded by the task budget.
+///
+/// When nothing is ready the entry of run_once is left out: `wait` submits what is queued and reaps what is done, so an
+/// idle-ish shard pays one kernel entry per batch, like a hand-written loop.
+///
+/// Affinity:   made anywhere, then attached to one thread; everything else there.
+/// Ownership:  owns run queue, frame pool and root scope; pollers and backend belong to the shard that assembles them.
+/// Invariants: (1) `shard().now` never goes back; (2) after `announce_sleep` returned true, exactly one sender of any
+///             number pays for a wake-up.
+/// Limits:     `pollers_max` pollers.
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <exception>
+
+#include <skerry/framework/backend/backend.hpp>
+#include <skerry/framework/reactor/doorbell.hpp>
+#include <skerry/framework/reactor/poller.hpp>
+#include <skerry/framework/reactor/run_queue.hpp>
+#include <skerry/framework/resources.hpp>
+#include <skerry/framework/task/frame_pool.hpp>
+#include <skerry/framework/task/scope.hpp>
+#include <skerry/framework/this_shard.hpp>
+
+namespace skerry {
+
+struct reactor_options {
+  std::chrono::microseconds task_budget{500};  ///< how long tasks may run before everything else gets a look
+  std::chrono::microseconds idle_spin{0};      ///< how long an idle shard looks for work before it sleeps
+  bool park = true;                            ///< false: never sleeps
+};
+
+/// What a reactor has done since its start.
+struct reactor_stats {
+  std::uint64_t turns = 0;
+  std::uint64_t tasks_run = 0;        ///< steps of tasks
+  std::uint64_t sleeps = 0;           ///< times the shard slept
+  std::uint64_t unseen_errors = 0;    ///< exceptions of spawned tasks that nobody awaited
+  std::chrono::nanoseconds idle{0};   ///< time asleep
+  std::chrono::nanoseconds uptime{0};
+};
+
+class reactor {
+ public:
+  static constexpr unsigned pollers_max = 8;
+  static constexpr unsigned completion_batch = 64;
+
+  /// `core` is the shard's anchor: the reactor fills in what it owns; the caller has set id, count, time and random.
+  reactor(shard_core& core, backend& kernel, const reactor_options& options);
+  ~reactor();
+  reactor(const reactor&) = delete;
+  reactor& operator=(const reactor&) = delete;
+
+  /// Adds a poller behind those that are there; phases call them in this order.
+  void add(poller& p) noexcept;
+  void remove(poller& p) noexcept;
+
+  /// One round of the thread's loop: run_once, and if that found nothing to do, spin or sleep.
+  void turn() noexcept;
+
+  /// True when more is ready.
+  bool run_once() noexcept;
+  [[nodiscard]] bool announce_sleep() noexcept { return bell_.announce_sleep(); }
+  /// True when there is work after all.
+  bool look_again() noexcept;
+  void wait() noexcept;
+
+  /// The bits that were rung before the current poll phase; the mailboxes look into these inboxes.
+  std::uint64_t rung() const noexcept { return rung_; }
+  doorbell& bell() noexcept { return bell_; }
+  backend& kernel() noexcept { return kernel_; }
+  const backend& kernel() const noexcept { return kernel_; }
+  run_queue& ready() noexcept { return ready_; }
+  const frame_pool& frames() const noexcept { return frames_; }
+  scope& root() noexcept { return root_; }
+  const reactor_options& options() const noexcept { return options_; }
+  reactor_stats stats() const noexcept;
+
+  bool need_preempt() noexcept;
+  /// Logs and counts an exception that no task will see.
+  void report_unseen(const char* task_name, const std::exception_ptr& error) noexcept;
+
+ private:
+  void run_ready() noexcept;
+  void run_slice(run_queue::turn t) noexcept;
+  bool interrupted() const noexcept {
+    return bell_.rung() || (steps_this_phase_ >= completion_batch && kernel_.wants_entry());
+  }
+  void tick(run_queue::turn t) noexcept;
+  void read_clock() noexcept;
+  clock::time_point next_deadline() noexcept;
+  bool may_sleep() noexcept;
+
+  shard_core& core_;
+  backend& kernel_;
+  reactor_options options_;
+  doorbell bell_;
+  frame_pool frames_;
+  run_queue ready_;
+  scope root_;
+  resource_table resources_;
+  std::array<poller*, pollers_max> pollers_{};
+  unsigned poller_count_ = 0;
+
+  std::uint64_t rung_ = 0;
+  unsigned steps_this_phase_ = 0;
+  // The clock costs as much as several tasks, so it is read after a number of steps that should take clock_interval.
+  unsigned steps_until_clock_ = 1;
+  unsigned steps_between_clock_ = 1;
+  unsigned preempt_calls_ = 0;
+  clock::time_point last_tick_{};
+  clock::time_point slice_end_{};
+  clock::time_point idle_since_ = clock::time_point::max();
+  clock::time_point started_{};
+  reactor_stats stats_;
+};
+
+}  // namespace skerry

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <skerry/framework/reactor/run_queue.hpp>
+
+#include <algorithm>
+#include <limits>
+
+namespace skerry {
+
+run_queue::run_queue() noexcept { add_group("main", 1000); }
+
+run_queue::~run_queue() { SKERRY_ASSERT(empty(), "a shard ends after its last task"); }
+
+scheduling_group run_queue::add_group(const char* name, unsigned shares) noexcept {
+  SKERRY_ASSERT(group_count_ < groups_max, "there are at most 16 scheduling groups");
+  SKERRY_ASSERT(shares > 0, "a scheduling group needs at least one share");
+  unsigned index = group_count_++;
+  groups_[index].name = name;
+  groups_[index].weight = (std::uint64_t{1000} << 16) / shares;
+  return static_cast<scheduling_group>(index);
+}
+
+void run_queue::activate(unsigned index) noexcept {
+  if (active_ != 0) {
+    std::uint64_t least = std::numeric_limits<std::uint64_t>::max();
+    for (unsigned mask = active_; mask != 0; mask &= mask - 1) {
+      least = std::min(least, groups_[static_cast<unsigned>(std::countr_zero(mask))].virtual_runtime);
+    }
+    groups_[index].virtual_runtime = std::max(groups_[index].virtual_runtime, least);
+  }
+  active_ |= 1u << index;
+}
+
+run_queue::turn run_queue::next_turn() noexcept {
+  SKERRY_ASSERT(!empty(), "somebody must be ready");
+  if (express_.head != nullptr && (active_ == 0 || express_run_ < express_run_max)) {
+    ++express_run_;
+    return {0, true};
+  }
+  express_run_ = 0;
+  auto best = static_cast<unsigned>(std::countr_zero(active_));
+  for (unsigned mask = active_ & (active_ - 1); mask != 0; mask &= mask - 1) {
+    auto other = static_cast<unsigned>(std::countr_zero(mask));
+    if (groups_[other].virtual_runtime < groups_[best].virtual_runtime) best = other;
+  }
+  return {best, false};
+}
+
+void run_queue::charge(turn t, std::chrono::nanoseconds used) noexcept {
+  group& g = groups_[t.group];
+  g.cpu_time += used;
+  g.virtual_runtime += (static_cast<std::uint64_t>(std::max<std::int64_t>(used.count(), 0)) * g.weight) >> 16;
+}
+
+}  // namespace skerry

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// chain: one line of coroutine frames that await each other, from a root down to one leaf. It is what runs, waits, is
+/// cancelled and is listed; people call it a task.
+///
+/// A scope is a tree of chains: every spawned task and every branch of a combinator is a chain of its own, and a chain
+/// that waits for branches has the combinator as its leaf.
+///
+///     unstarted --step--> running --suspend()--> suspended --wake()--> queued --step--> running
+///         |                  |                       |                                     |
+///       cancel()          finish()                cancel(): let_go()                    finish()
+///         v                       v                                     v
+///     destroying           done                 cancelling --wake()--> destroying --step--> done
+///
+/// Cancelling asks the leaf to let go and waits until it has: timers and queues let go at once, I/O and messages when the
+/// kernel or the other shard has answered. Only then are the frames destroyed, outermost first, in a step of their own
+/// with this chain as the current task. Nothing is thrown, so no `catch` can swallow it and a losing branch unwinds for free.
+///
+///     state when cancel() comes     what happens
+///     unstarted                     never runs
+///     running, queued               completion wins; the next suspension ends it
+///     suspended                     the leaf lets go, then the frames are destroyed; the result it may have got is given
+///                                   back by the awaiter's destructor
+///     cancelling, destroying, done  nothing
+///
+/// Affinity:   home shard only.
+/// Ownership:  whoever derives from it (a spawned task, a branch inside an awaiter, a remote call inside its message).
+/// Invariants: (1) it is in the run queue in exactly the states unstarted, queued and destroying; (2) it has a leaf in
+///             exactly the states suspended and cancelling; (3) `ended()` runs once, as the last thing.
+/// Limits:     none of its own; what makes chains bounds them.
+
+#include <coroutine>
+#include <cstdint>
+
+#include <skerry/framework/assert.hpp>
+#include <skerry/framework/clock.hpp>
+#include <skerry/framework/detail/intrusive_list.hpp>
+#include <skerry/framework/this_shard.hpp>
+
+namespace skerry {
+
+/// Which share of the CPU a task is charged to; see run_queue.
+enum class scheduling_group : std::uint8_t { main = 0 };
+
+}  // namespace skerry
+
+namespace skerry::detail {
+
+class chain;
+struct scope_tag;
+
+/// What a chain waits for. An awaiter derives from it and calls `suspend` from await_suspend; whoever completes the wait
+/// calls `wake`, once.
+class leaf {
+ public:
+  /// The chain is being cancelled: stop waiting. Must lead to exactly one `wake()`, now or when the kernel or another
+  /// shard has acknowledged; until then no memory of the awaiter goes.
+  virtual void let_go() noexcept = 0;
+  /// What to show people: "sleep", "submit_to", "recv". A string that lives for ever.
+  virtual const char* describe() const noexcept = 0;
+
+  leaf(const leaf&) = delete;
+  leaf& operator=(const leaf&) = delete;
+
+ protected:
+  leaf() = default;
+  ~leaf() = default;
+
+  /// Publishes this as what the current chain waits for; `resume_point` continues when somebody wakes it.
+  void suspend(std::coroutine_handle<> resume_point) noexcept;
+  /// The wait is over: queues the chain to run, or to be destroyed when it is being cancelled.
+  void wake() noexcept;
+  /// The chain that waits; null before suspend.
+  chain* waiting() const noexcept { return chain_; }
+
+ private:
+  chain* chain_ = nullptr;
+};
+
+enum class chain_state : std::uint8_t { unstarted, running, suspended, queued, cancelling, destroying, done };
+
+class chain : public list_hook<scope_tag> {
+ public:
+  chain(const chain&) = delete;
+  chain& operator=(const chain&) = delete;
+
+  /// Queues the first step. `root` is the outermost frame, suspended at its start.
+  void start(std::coroutine_handle<> root) noexcept;
+  /// Asks the chain to end. Idempotent; never allocates, destroys or resumes.
+  void cancel() noexcept;
+  /// Runs or destroys, as the state says; called by the run queue.
+  void step(shard_core& shard) noexcept;
+  /// A frame has run to its end after it had waited: `parent` goes on, or the chain is done when there is none. Called
+  /// from the final suspension.
+  void frame_ended(std::coroutine_handle<> parent) noexcept {
+    SKERRY_ASSERT(state_ == chain_state::running, "only the running task can finish");
+    if (parent == nullptr) state_ = chain_state::done;
+    hand_over_ = parent;
+  }
+  /// Goes to the back of the run queue; called by `yield` from await_suspend.
+  void requeue(std::coroutine_handle<> resume_point) noexcept;
+
+  chain_state state() const noexcept { return state_; }
+  bool cancel_requested() const noexcept { return cancel_requested_; }
+  /// Whether its frames were destroyed instead of running to their end.
+  bool was_cancelled() const noexcept { return was_cancelled_; }
+  const char* name() const noexcept { return name_; }
+  scheduling_group group() const noexcept { return group_; }
+  const leaf* waits_for() const noexcept { return leaf_; }
+  /// The chain whose combinator this is a branch of; null for a spawned task.
+  chain* parent() const noexcept { return parent_; }
+  /// Counts up from 1 on each shard; the same in every run of a simulation.
+  std::uint64_t id() const noexcept { return id_; }
+
+  /// Run-queue link.
+  chain* next_ready = nullptr;
+
+ protected:
+  chain(const char* name, scheduling_group group, chain* parent) noexcept : parent_(parent), name_(name), group_(group) {}
+  ~chain() {
+    SKERRY_ASSERT(root_ == nullptr, "a task that has not ended must not go away");
+  }
+
+  /// The chain has ended (see was_cancelled). The last call on it: it may free itself.
+  virtual void ended() noexcept = 0;
+
+  /// The outermost frame while it exists; after a normal end it holds the result until destroy_frames.
+  std::coroutine_handle<> root() const noexcept { return root_; }
+  /// Destroys the frames, outermost first.
+  void destroy_frames() noexcept;
+
+  /// Runs the first step before everything that is queued already (a message handler's first step).
+  bool express_ = false;
+
+ private:
+  friend class leaf;
+  void after_step() noexcept;
+  void begin_cancel() noexcept;
+  void wake() noexcept;
+
+  leaf* leaf_ = nullptr;
+  std::coroutine_handle<> resume_point_;
+  std::coroutine_handle<> hand_over_;
+  std::coroutine_handle<> root_;
+  chain* parent_;
+  const char* name_;
+  std::uint64_t id_ = 0;
+  chain_state state_ = chain_state::unstarted;
+  scheduling_group group_;
+  bool cancel_requested_ = false;
+  bool was_cancelled_ = false;
+};
+
+/// Makes failed assertions name the shard and the task; called once by the first reactor.
+void describe_tasks_in_assertions() noexcept;
+
+inline void leaf::suspend(std::coroutine_handle<> resume_point) noexcept {
+  chain* current = current_shard->current;
+  SKERRY_ASSERT(current != nullptr, "only a task can wait");
+  chain_ = current;
+  current->leaf_ = this;
+  current->resume_point_ = resume_point;
+}
+
+inline void leaf::wake() noexcept {
+  SKERRY_ASSERT(chain_ != nullptr, "a wake-up belongs to a wait");
+  chain_->wake();
+}
+
+}  // namespace skerry::detail

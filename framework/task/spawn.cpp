@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <skerry/framework/task/spawn.hpp>
+
+#include <skerry/framework/reactor/reactor.hpp>
+
+namespace skerry::detail {
+
+void spawned_base::require_result() {
+  SKERRY_ASSERT(has_ended(), "a result exists once the task has ended");
+  joined_ = true;
+  if (was_cancelled()) {
+    throw std::system_error(std::make_error_code(std::errc::operation_canceled), "the awaited task was cancelled");
+  }
+}
+
+void spawned_base::ended() noexcept {
+  current_shard->root->remove(*this);
+  if (joiner_ != nullptr) {
+    std::exchange(joiner_, nullptr)->task_ended();
+  } else if (!handle_held_) {
+    dispose();
+  }
+}
+
+void spawned_base::dispose() noexcept {
+  if (!joined_) {
+    if (std::exception_ptr unseen = error(); unseen != nullptr) current_shard->loop->report_unseen(name(), unseen);
+  }
+  destroy_frames();
+  delete this;
+}
+
+}  // namespace skerry::detail

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// call_batch: several calls of one function on several shards, awaited together. What invoke_on_all and map are made of,
+/// and what a server uses that fans a request out: the slots are allocated once and used again for every round.
+///
+///     call_batch<decltype(fn), int> calls(shard_count());
+///     calls.add(shard, fn, 1); calls.add(other, fn, 2);
+///     co_await calls.all();
+///     use(calls.take(0), calls.take(1));
+///     calls.clear();
+///
+/// Affinity:     one task; results are fetched on its shard.
+/// Errors:       each take() rethrows what its call threw; the others are not disturbed.
+/// Cancellation: all calls are cancelled, and all come home before the frame goes.
+/// Limits:       `capacity` calls at a time, asserted.
+
+#include <coroutine>
+#include <cstddef>
+#include <memory>
+#include <new>
+#include <utility>
+
+#include <skerry/shards/submit_to.hpp>
+
+namespace skerry {
+
+template <class Fn, class... Args>
+class call_batch final : private detail::message_waiter {
+ public:
+  using call_type = detail::call<Fn, Args...>;
+  using value = typename call_type::value;
+
+  explicit call_batch(std::size_t capacity, detail::handler_scope which = detail::handler_scope::root)
+      : slots_(std::make_unique<slot[]>(capacity)), capacity_(capacity), which_(which) {
+    detail::require_call_crosses<Fn, Args...>();
+  }
+  ~call_batch() { clear(); }
+
+  /// Prepares one call; nothing is sent before `all()`.
+  template <class... Given>
+  void add(shard_id target, Fn fn, Given&&... args) {
+    SKERRY_ASSERT(size_ < capacity_, "a call_batch holds as many calls as it was made for");
+    ::new (static_cast<void*>(&slots_[size_])) call_type(target, *this, which_, std::move(fn), std::forward<Given>(args)...);
+    ++size_;
+  }
+
+  /// Sends all calls and waits until the last one is back.
+  auto all() noexcept {
+    struct [[nodiscard]] awaiter {
+      call_batch& batch;
+      bool await_ready() const noexcept { return batch.size_ == 0; }
+      bool await_suspend(std::coroutine_handle<> resume_point) const noexcept { return batch.begin(resume_point); }
+      void await_resume() const noexcept {}
+    };
+    return awaiter{*this};
+  }
+
+  std::size_t size() const noexcept { return size_; }
+  /// The result of call `i`, in the order of add; rethrows its error.
+  value take(std::size_t i) {
+    SKERRY_ASSERT(i < size_, "there is no such call");
+    return at(i).take();
+  }
+  /// Makes room for the next round.
+  void clear() noexcept {
+    while (size_ > 0) std::destroy_at(&at(--size_));
+  }
+
+ private:
+  struct alignas(call_type) slot {
+    std::byte bytes[sizeof(call_type)];
+  };
+
+  call_type& at(std::size_t i) noexcept { return *std::launder(reinterpret_cast<call_type*>(&slots_[i])); }
+  bool begin(std::coroutine_handle<> resume_point) noexcept {
+    for (std::size_t i = 0; i < size_; ++i) send(at(i));
+    return publish(resume_point);
+  }
+  void let_go() noexcept override {
+    // A cancelled call may come home at once, and the last one ends the wait; none is destroyed before the task runs again.
+    for (std::size_t i = 0; i < size_; ++i) detail::this_mailboxes().cancel(at(i));
+  }
+  const char* describe() const noexcept override { return "call_batch"; }
+
+  std::unique_ptr<slot[]> slots_;
+  std::size_t capacity_;
+  std::size_t size_ = 0;
+  detail::handler_scope which_;
+};
+
+}  // namespace skerry

@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// submit_to: runs a function on another shard and waits for its result.
+///
+///     std::size_t n = co_await submit_to(owner, [](std::string key) { return local_store().erase(key); }, key);
+///
+/// The function returns T or task<T>. A plain function runs inside the target's poll phase: it must be short and cannot
+/// wait. A task runs as a task of the target's root scope, its first step before other tasks.
+///
+///     caller's frame on A                           B
+///     [message | arguments | result] --pointer-->   fn(arguments), result written in place,
+///     co_await goes on              <--pointer--    the task's frame destroyed, then replied
+///
+/// Nothing is allocated for the message on either side. Rejected: a heap-allocated closure per call (two allocations, freed
+/// on the other core) and captures (nothing in C++23 can look into them).
+///
+/// Affinity:     any task; runs on `target`; resumes on the caller's shard. To the caller's own shard: no queue.
+/// Lifetime:     arguments live in the caller's frame until the reply, so the function may take them by reference.
+/// Errors:       what the function throws is rethrown on the caller's shard; a target that is stopping gives
+///               std::system_error(operation_canceled).
+/// Cancellation: crosses: the target's task is cancelled, and the caller's frame lives until the target has answered.
+/// Limits:       messages in flight are bounded by the frames that wait; a queue's capacity bounds only a batch.
+
+#include <coroutine>
+#include <exception>
+#include <new>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+#include <skerry/framework/task/scope.hpp>
+#include <skerry/framework/task/spawn.hpp>
+#include <skerry/framework/task/task.hpp>
+#include <skerry/shards/mailbox.hpp>
+#include <skerry/shards/transferable.hpp>
+
+namespace skerry {
+
+namespace detail {
+
+/// This shard's mailboxes.
+mailboxes& this_mailboxes() noexcept;
+/// Where handlers of messages run: the root scope, or the scope of the shard's own control tasks.
+enum class handler_scope : bool { root, control };
+scope& scope_for_handlers(handler_scope which) noexcept;
+
+/// Waits until a number of messages have come home.
+class message_waiter : public leaf {
+ public:
+  void one_home() noexcept {
+    SKERRY_ASSERT(outstanding_ > 0, "a message comes home once");
+    if (--outstanding_ != 0 || !published_) return;
+    published_ = false;
+    wake();
+  }
+
+ protected:
+  ~message_waiter() = default;
+  void send(message& m) noexcept {
+    ++outstanding_;
+    this_mailboxes().send(m);
+  }
+  /// To be called after the messages were sent: false when all are home already, the task just goes on.
+  bool publish(std::coroutine_handle<> resume_point) noexcept {
+    if (outstanding_ == 0) return false;
+    published_ = true;
+    suspend(resume_point);
+    return true;
+  }
+
+ private:
+  unsigned outstanding_ = 0;
+  bool published_ = false;
+};
+
+/// What a call yields: stored by the target, taken by the caller.
+template <class T>
+class call_result {
+ public:
+  call_result() noexcept {}
+  ~call_result() {
+    if (outcome_ == outcome::value) std::destroy_at(&value_);
+  }
+  call_result(const call_result&) = delete;
+  call_result& operator=(const call_result&) = delete;
+
+  template <class Produce>
+  void set_from(Produce&& produce) noexcept {
+    try {
+      ::new (static_cast<void*>(&value_)) T(produce());
+      outcome_ = outcome::value;
+    } catch (...) {
+      error_ = std::current_exception();
+    }
+  }
+  void set_error(std::exception_ptr error) noexcept { error_ = std::move(error); }
+  T take() {
+    if (error_ != nullptr) [[unlikely]] std::rethrow_exception(error_);
+    SKERRY_ASSERT(outcome_ == outcome::value, "a message comes home with a result or an error");
+    return std::move(value_);
+  }
+
+ private:
+  union {
+    T value_;
+  };
+  std::exception_ptr error_;
+  outcome outcome_ = outcome::none;
+};
+
+template <>
+class call_result<void> {
+ public:
+  template <class Produce>
+  void set_from(Produce&& produce) noexcept {
+    try {
+      produce();
+    } catch (...) {
+      error_ = std::current_exception();
+    }
+  }
+  void set_error(std::exception_ptr error) noexcept { error_ = std::move(error); }
+  void take() {
+    if (error_ != nullptr) [[unlikely]] std::rethrow_exception(error_);
+  }
+
+ private:
+  std::exception_ptr error_;
+};
+
+/// Refuses a handler because the target is stopping.
+std::exception_ptr target_stopping() noexcept;
+
+template <class Returned>
+struct call_value {
+  using type = Returned;
+};
+template <any_task Returned>
+struct call_value<Returned> : task_value<Returned> {};
+/// What a caller of `Fn(Args...)` gets: T for a function that returns T or task<T>.
+template <class Fn, class... Args>
+using call_value_t = typename call_value<std::invoke_result_t<Fn&, Args...>>::type;
+
+/// A message that calls `fn(arguments...)` on the target, the arguments as rvalues.
+template <class Fn, class... Args>
+class call : public message {
+ public:
+  using returned = std::invoke_result_t<Fn&, Args...>;
+  using value = call_value_t<Fn, Args...>;
+  static constexpr bool is_task = any_task<returned>;
+
+  template <class... Given>
+  call(shard_id target, message_waiter& waiter, handler_scope which, Fn fn, Given&&... given)
+      : message(target),
+        waiter_(waiter),
+        arguments_(std::forward<Given>(given)...),
+        which_(which),
+        fn_(std::move(fn)) {}
+
+  void run_here() noexcept override {
+    if constexpr (is_task) {
+      runner_.begin();
+    } else {
+      result_.set_from([this]() -> value { return apply(); });
+      this_mailboxes().reply(*this);
+    }
+  }
+  void cancel_here() noexcept override {
+    if constexpr (is_task) runner_.cancel();
+  }
+  void come_home() noexcept override { waiter_.one_home(); }
+
+  value take() { return result_.take(); }
+  call_result<value>& result() noexcept { return result_; }
+
+ private:
+  /// The task on the target: lives in the message, so nothing is allocated but its frames.
+  class runner final : public chain {
+   public:
+    explicit runner(call& owner) noexcept
+        : chain("submit_to", current_scheduling_group(), nullptr), owner_(owner) {
+      express_ = true;
+    }
+    void begin() noexcept {
+      scope& home = scope_for_handlers(owner_.which_);
+      if (home.closing()) {
+        owner_.result_.set_error(target_stopping());
+        return this_mailboxes().reply(owner_);
+      }
+      try {
+        returned body = owner_.apply();
+        home.add(*this);
+        start(std::move(body).release());
+      } catch (...) {
+        owner_.result_.set_error(std::current_exception());
+        this_mailboxes().reply(owner_);
+      }
+    }
+    void ended() noexcept override {
+      if (was_cancelled()) {
+        owner_.result_.set_error(target_stopping());
+      } else {
+        auto& promise = std::coroutine_handle<typename returned::promise_type>::from_address(root().address()).promise();
+        owner_.result_.set_from([&]() -> value { return promise.take(); });
+      }
+      destroy_frames();
+      scope_for_handlers(owner_.which_).remove(*this);
+      this_mailboxes().reply(owner_);
+    }
+
+   private:
+    call& owner_;
+  };
+  struct no_runner {
+    explicit no_runner(call&) noexcept {}
+  };
+
+  returned apply() { return std::apply(fn_, std::move(arguments_)); }
+
+  message_waiter& waiter_;
+  std::tuple<Args...> arguments_;
+  call_result<value> result_;
+  handler_scope which_;
+  [[no_unique_address]] Fn fn_;
+  [[no_unique_address]] std::conditional_t<is_task, runner, no_runner> runner_{*this};
+};
+
+/// `co_await submit_to(...)`.
+template <class Fn, class... Args>
+class [[nodiscard("co_await it: nothing is sent before")]] submit_awaiter final : public message_waiter {
+ public:
+  using call_type = call<Fn, Args...>;
+
+  template <class... Given>
+  submit_awaiter(shard_id target, handler_scope which, Fn fn, Given&&... given)
+      : call_(target, *this, which, std::move(fn), std::forward<Given>(given)...) {}
+
+  bool await_ready() const noexcept { return false; }
+  bool await_suspend(std::coroutine_handle<> resume_point) noexcept {
+    send(call_);
+    return publish(resume_point);
+  }
+  auto await_resume() { return call_.take(); }
+  void let_go() noexcept override { this_mailboxes().cancel(call_); }
+  const char* describe() const noexcept override { return "submit_to"; }
+
+ private:
+  call_type call_;
+};
+
+/// A function with captures, on its author's word.
+template <class Fn>
+struct unchecked_fn {
+  Fn fn;
+  template <class... Args>
+  decltype(auto) operator()(Args&&... args) {
+    return fn(std::forward<Args>(args)...);
+  }
+};
+template <class Fn>
+struct crosses<unchecked_fn<Fn>> : std::true_type {};
+
+template <class Fn, class... Args>
+consteval void require_call_crosses() {
+  if constexpr (!crosses<Fn>::value) require_no_captures<Fn>();
+  (require_crossing<Args>(), ...);
+  require_crossing<call_value_t<Fn, Args...>>();
+}
+
+}  // namespace detail
+
+/// Lets `fn` cross with its captures. What they refer to is shared between two threads; `scripts/check` lists every use.
+template <class Fn>
+detail::unchecked_fn<Fn> unchecked(Fn fn) {
+  return {std::move(fn)};
+}
+
+/// Runs `fn(args...)` on `target`; see above. `fn` has no captures, and every argument and the result must be transferable.
+template <class Fn, class... Args>
+auto submit_to(shard_id target, Fn fn, Args&&... args) {
+  detail::require_call_crosses<Fn, std::decay_t<Args>...>();
+  return detail::submit_awaiter<Fn, std::decay_t<Args>...>(target, detail::handler_scope::root, std::move(fn),
+                                                           std::forward<Args>(args)...);
+}
+
+}  // namespace skerry

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// transferable: which values may cross from one shard to another.
+///
+/// The rule: what crosses is a value that the receiver owns alone. Shards share no mutable state, so whatever refers to
+/// something (pointers, references, views, shared_ptr, callables with captures) stays where it is. A type that is none of
+/// the below says that its objects own all they reach with `using crosses_shards = itself;` (written with its own
+/// name, so that a derived class has to say it again).
+///
+///     crosses                                         to be used instead of what does not
+///     arithmetic, enum, std::byte, chrono durations   a pointer, a reference, a view -> a value, or borrowed(x)
+///     std::string, optional, variant, tuple, pair     shared_ptr                     -> shared_immutable<T>
+///     array, vector, deque, list, map, set, …         a stream, a local primitive    -> do the work where it lives
+///     unique_ptr, shared_immutable<T>                 what must die at home          -> foreign_ptr<T>
+///     foreign_ptr<T>, borrowed(x)                     unchecked                      -> unchecked(fn), on your word
+///
+/// Containers cross when their elements, allocator (std::allocator) and functors (stateless) do.
+///
+/// What types cannot show (statics, what an opted-in class hides, references kept past the reply) stays the author's
+/// responsibility.
+
+#include <array>
+#include <chrono>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <string>
+#include <system_error>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <variant>
+
+namespace skerry {
+
+/// A reference that crosses on purpose: the caller, which waits for the reply, keeps `x` alive and does not touch it
+/// meanwhile. Made by `borrowed(x)`.
+template <class T>
+class borrowed {
+ public:
+  using crosses_shards = borrowed;
+  explicit borrowed(T& x) noexcept : x_(&x) {}
+  T& operator*() const noexcept { return *x_; }
+  T* operator->() const noexcept { return x_; }
+  T& get() const noexcept { return *x_; }
+
+ private:
+  T* x_;
+};
+
+namespace detail {
+
+template <class T>
+struct crosses : std::false_type {};
+
+template <class T>
+concept opted_in = std::is_class_v<T> && requires { requires std::is_same_v<typename T::crosses_shards, T>; };
+
+template <class T>
+constexpr bool crosses_v = std::is_void_v<T> || std::is_arithmetic_v<T> || std::is_enum_v<T> || opted_in<T> ||
+                           (!std::is_reference_v<T> && !std::is_const_v<T> && crosses<T>::value);
+
+template <>
+struct crosses<std::monostate> : std::true_type {};
+template <>
+struct crosses<std::error_code> : std::true_type {};
+template <>
+struct crosses<std::exception_ptr> : std::true_type {};
+template <class T>
+struct crosses<std::optional<T>> : std::bool_constant<crosses_v<T>> {};
+template <class... T>
+struct crosses<std::variant<T...>> : std::bool_constant<(crosses_v<T> && ...)> {};
+template <class... T>
+struct crosses<std::tuple<T...>> : std::bool_constant<(crosses_v<T> && ...)> {};
+template <class A, class B>
+struct crosses<std::pair<A, B>> : std::bool_constant<crosses_v<A> && crosses_v<B>> {};
+template <class T, std::size_t N>
+struct crosses<std::array<T, N>> : std::bool_constant<crosses_v<T>> {};
+template <class T>
+struct crosses<std::unique_ptr<T>> : std::bool_constant<crosses_v<T>> {};
+template <class Rep, class Period>
+struct crosses<std::chrono::duration<Rep, Period>> : std::bool_constant<crosses_v<Rep>> {};
+template <class Clock, class Duration>
+struct crosses<std::chrono::time_point<Clock, Duration>> : std::bool_constant<crosses_v<Duration>> {};
+
+/// The standard containers, without including them: a class template whose every argument is an element that crosses, the
+/// standard allocator, or a stateless functor, and which has the allocator that only containers have.
+template <class T>
+struct container_argument : std::bool_constant<crosses_v<T> || (std::is_empty_v<T> && std::is_default_constructible_v<T>)> {};
+template <class T>
+struct container_argument<const T> : container_argument<T> {};
+template <class A, class B>
+struct container_argument<std::pair<A, B>> : std::bool_constant<container_argument<A>::value && crosses_v<B>> {};
+template <class T>
+struct container_argument<std::allocator<T>> : container_argument<T> {};
+
+template <template <class...> class Container, class... Arguments>
+  requires requires {
+    typename Container<Arguments...>::allocator_type;
+    typename Container<Arguments...>::value_type;
+    typename Container<Arguments...>::size_type;
+  } && std::is_same_v<typename Container<Arguments...>::allocator_type,
+                      std::allocator<typename Container<Arguments...>::value_type>>
+struct crosses<Container<Arguments...>> : std::bool_constant<(container_argument<Arguments>::value && ...)> {};
+
+/// Says why `T` does not cross, once, in words; called for every argument and result.
+template <class T>
+consteval void require_crossing() {
+  static_assert(!std::is_lvalue_reference_v<T> && !std::is_rvalue_reference_v<T>,
+                "a reference cannot cross shards: pass the value, or borrowed(x) while you wait for the reply");
+  static_assert(!std::is_pointer_v<T>,
+                "a pointer cannot cross shards: pass the value, std::unique_ptr, foreign_ptr (dies at home), or borrowed(x)");
+  if constexpr (!std::is_reference_v<T> && !std::is_pointer_v<T>) {
+    static_assert(crosses_v<T>,
+                  "this type cannot cross shards: it is not known to own all it refers to. Pass plain values and standard "
+                  "containers of them; for std::shared_ptr use shared_immutable<T>; for something that must be destroyed at "
+                  "home foreign_ptr<T>; for a class of yours that owns all its parts write `using crosses_shards = "
+                  "its_name;` in it");
+  }
+}
+
+template <class Fn>
+consteval void require_no_captures() {
+  static_assert(std::is_empty_v<Fn> && std::is_default_constructible_v<Fn>,
+                "the function given to another shard must have no captures: pass what it needs as arguments behind it, "
+                "submit_to(shard, [](int n) { … }, n); they are checked, captures cannot be");
+}
+
+}  // namespace detail
+
+/// Whether a T may be an argument or result of submit_to.
+template <class T>
+concept transferable = detail::crosses_v<T>;
+
+}  // namespace skerry
