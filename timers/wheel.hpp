@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// wheel: armed timers, sorted just enough. Every timer lies in the one list that its deadline and the present tick
-/// name.
+/// wheel: armed timers, sorted just enough. A timer lies in the one list that its deadline and the present tick name.
 ///
 /// It is a pure data structure: it reads no clock and knows no reactor. Somebody tells it the time with advance(), and
 /// asks next_deadline() how long he may sleep. A node lives inside the object that waits, so nothing here allocates.
@@ -23,39 +22,32 @@
 ///
 /// Invariants:
 ///  (1) A node lies in the list that list_for(deadline) names for the present now. Hence all timers of one tick lie in
-///  one
-///      list, whenever they were armed.
-///  (2) Within a list, timers of one tick are in arming order. Arming appends; and a slot that begins is moved, front
-///  to back,
-///      into lists below it that are all empty then, because a deadline below it would agree with now in more digits
-///      than now had in common with that slot until this step. So no sequence number is needed: nothing armed directly
-///      can come before an older timer that is still higher up, for by (1) the younger one is up there too, behind it.
-///  (3) Every used slot's digit is greater than now's digit of that level. So nothing wraps, and numbering the lists
-///  level by
-///      level numbers them in order of time: the first set bit of the occupancy bitmap is the slot that begins next.
-///  (4) now changes only to the begin of the next occupied slot or, when there is none up to the target, to the target.
-///  Both
-///      keep (1): in between, no deadline changes the highest digit in which it differs.
-///
-///  (5) A list that holds a timer has its bit set. The reverse does not hold: cancel() leaves the bit, and
-///  first_occupied() drops
-///      the bits of emptied lists when it meets them, before now passes their slots. So to arm and cancel the same
-///      timeout again and again writes no bitmap, and cancel() need not know which list it takes the node from.
+///      one list, whenever they were armed.
+///  (2) Within a list, timers of one tick are in arming order. Arming appends. A slot that begins is moved, front to
+///      back, into lists below it that hold nothing for its ticks: until this step now differed from those ticks in
+///      the slot's own digit, so by (1) all their timers were in this slot. Hence no sequence number: a timer armed
+///      late cannot overtake an older one that is still higher up, for it is up there too, behind it.
+///  (3) Every used slot's digit is greater than now's digit of that level. So nothing wraps, and lists numbered level
+///      by level are in order of time: the first set bit of the occupancy bitmap is the slot that begins next.
+///  (4) now changes only to the begin of the next used slot or, when there is none up to the target, to the target.
+///      Both keep (1): in between, no deadline changes the highest digit in which it differs.
+///  (5) A slot that holds a timer has its bit set. The reverse does not hold: cancel() leaves the bit, and
+///      first_occupied() drops the bits of emptied slots when it meets them, before now passes them. So arming and
+///      cancelling one timeout again and again writes no bitmap, and cancel() need not know which list it shortens.
 ///
 /// Cancelling writes to both neighbours, two cache lines that are cold among millions of timers. Measured with a
 /// million: to move one at random costs 2.3 times what a write to one random line costs, for three lines, and
-/// prefetching them changed nothing: the processor overlaps these stores already. Rejected: to leave a timer that is
-/// put off in its place until its old slot begins. It would save the neighbours, but lose (1), and with it the order
-/// within a tick, and wake an idle process for timers put off long ago. Rejected: a clean bitmap, cleared by cancel()
-/// (hot arm and cancel 5.6 to 10 ns; now 3.7).
+/// prefetching changed nothing: the processor overlaps these stores already. Rejected: to leave a timer that is put
+/// off in its place until its old slot begins. It would save the neighbours, but lose (1), and with it the order within
+/// a tick, and wake an idle process for timers put off long ago. Rejected: an exact bitmap, cleared by cancel(); hot
+/// arm and cancel took 1.5 times as long.
 ///
 /// Affinity:  one shard; no member is safe to call from another.
-/// Ownership: the caller owns the nodes; the wheel borrows a node from arm() until it fires or is cancelled or cleared.
+/// Ownership: the caller owns the nodes; the wheel borrows one from arm() until it fires or is cancelled or cleared.
 /// Limits:    any number of timers, any deadline. When a slot above level 0 begins, its timers move at once, O(their
-/// number). At
-///            the moment level 1 wraps, every 65.5 s, that can be most of a population with deadlines a minute ahead:
-///            about 6 ms for a million in memory order, 150 ms when each is a cache miss. A timer moves at most four
-///            times.
+///            number). When level 1 wraps, every 65.5 s, that can be most of a population with deadlines a minute
+///            ahead: a million take 6 ms in memory order, 150 ms when each is a cache miss. A timer moves at most
+///            four times.
 /// Units:     a tick, which the layer above makes a millisecond, counted from any origin.
 /// Source:    Varghese and Lauck, "Hashed and Hierarchical Timing Wheels", SOSP 1987, scheme 7.
 
@@ -182,8 +174,8 @@ class wheel {
   /// mutable because looking for the next timer drops stale bits, invariant (5), which nobody can observe.
   mutable std::uint32_t occupied_words_ = 0;
   bool busy_ = false;  // inside advance() or clear()
-  /// Bit list % 64 of word list / 64: the list is not empty. The last word belongs to the lists that are no slots; it
-  /// is kept so that marking needs no special case, and never read.
+  /// Bit list % 64 of word list / 64: the list may hold timers. The last word belongs to the lists that are no slots;
+  /// it is there so that append() needs no special case, and nothing else reads it.
   mutable std::array<std::uint64_t, slot_words + 1> occupied_{};
   /// Heads of circular lists. 16 KiB, of which a busy program touches what it uses.
   std::array<link, list_count> lists_;
