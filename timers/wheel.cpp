@@ -21,14 +21,20 @@ wheel::~wheel() {
   return overflow_list;
 }
 
-/// The list whose timers come first after now, by invariant (3).
+/// The list whose timers come first after now, by invariant (3). Drops the bits of lists that have emptied on the way
+/// to it, so each is looked at once and none is left behind when now moves on.
 std::size_t wheel::first_occupied() const noexcept {
   constexpr std::uint32_t slots_mask = (std::uint32_t{1} << slot_words) - 1;
-  const std::uint32_t words = occupied_words_ & slots_mask;
-  if (words == 0) return list_is_empty(overflow_list) ? no_list : overflow_list;
-  const auto word = static_cast<std::size_t>(std::countr_zero(words));
-  SKERRY_ASSERT(occupied_[word] != 0, "the two occupancy bitmaps of a wheel disagree");
-  return word * 64 + static_cast<std::size_t>(std::countr_zero(occupied_[word]));
+  while ((occupied_words_ & slots_mask) != 0) {
+    const auto word = static_cast<std::size_t>(std::countr_zero(occupied_words_));
+    while (occupied_[word] != 0) {
+      const std::size_t list = word * 64 + static_cast<std::size_t>(std::countr_zero(occupied_[word]));
+      if (!list_is_empty(list)) return list;  // else it has emptied since: invariant (5)
+      occupied_[word] &= occupied_[word] - 1;
+    }
+    occupied_words_ &= occupied_words_ - 1;
+  }
+  return list_is_empty(overflow_list) ? no_list : overflow_list;
 }
 
 /// The tick at which the timers of an occupied list have to move or fire: now's digits above the level, the slot's at
@@ -99,7 +105,6 @@ void wheel::splice_to_firing(std::size_t list) noexcept {
   from.prev->next = &to;
   to.prev = from.prev;
   from.next = from.prev = &from;
-  mark_empty(list);
 }
 
 /// Deals a slot that has just begun, or the overflow list, out to the lists its timers belong to from now on. Those are
@@ -109,7 +114,6 @@ void wheel::redistribute(std::size_t list) noexcept {
   link* at = head.next;
   head.prev->next = nullptr;
   head.next = head.prev = &head;
-  mark_empty(list);
   while (at != nullptr) {
     link* const next = at->next;
     const std::uint64_t deadline = static_cast<timer_node*>(at)->deadline_tick_;

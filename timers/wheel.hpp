@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// wheel: armed timers, sorted just enough. Every timer lies in the one list that its deadline and the present tick
-/// name.
+/// wheel: armed timers, sorted just enough. A timer lies in the one list that its deadline and the present tick name.
 ///
 /// It is a pure data structure: it reads no clock and knows no reactor. Somebody tells it the time with advance(), and
 /// asks next_deadline() how long he may sleep. A node lives inside the object that waits, so nothing here allocates.
@@ -23,34 +22,32 @@
 ///
 /// Invariants:
 ///  (1) A node lies in the list that list_for(deadline) names for the present now. Hence all timers of one tick lie in
-///  one
-///      list, whenever they were armed.
-///  (2) Within a list, timers of one tick are in arming order. Arming appends; and a slot that begins is moved, front
-///  to back,
-///      into lists below it that are all empty then, because a deadline below it would agree with now in more digits
-///      than now had in common with that slot until this step. So no sequence number is needed: nothing armed directly
-///      can come before an older timer that is still higher up, for by (1) the younger one is up there too, behind it.
-///  (3) Every used slot's digit is greater than now's digit of that level. So nothing wraps, and numbering the lists
-///  level by
-///      level numbers them in order of time: the first set bit of the occupancy bitmap is the slot that begins next.
-///  (4) now changes only to the begin of the next occupied slot or, when there is none up to the target, to the target.
-///  Both
-///      keep (1): in between, no deadline changes the highest digit in which it differs.
+///      one list, whenever they were armed.
+///  (2) Within a list, timers of one tick are in arming order. Arming appends. A slot that begins is moved, front to
+///      back, into lists below it that hold nothing for its ticks: until this step now differed from those ticks in
+///      the slot's own digit, so by (1) all their timers were in this slot. Hence no sequence number: a timer armed
+///      late cannot overtake an older one that is still higher up, for it is up there too, behind it.
+///  (3) Every used slot's digit is greater than now's digit of that level. So nothing wraps, and lists numbered level
+///      by level are in order of time: the first set bit of the occupancy bitmap is the slot that begins next.
+///  (4) now changes only to the begin of the next used slot or, when there is none up to the target, to the target.
+///      Both keep (1): in between, no deadline changes the highest digit in which it differs.
+///  (5) A slot that holds a timer has its bit set. The reverse does not hold: cancel() leaves the bit, and
+///      first_occupied() drops the bits of emptied slots when it meets them, before now passes them. So arming and
+///      cancelling one timeout again and again writes no bitmap, and cancel() need not know which list it shortens.
 ///
-/// A node is 32 bytes, and it needs no level or slot: the last node of a list has the list's head on both sides, and
-/// the head's address is its number. Cancelling writes to both neighbours, two cache lines that are cold among millions
-/// of timers, but the processor waits only for what it reads: those are stores, and they drain while the caller goes
-/// on. Rejected: to leave a node that is put off where it is and to move it when its old slot begins. It saves those
-/// lines, but costs (1), and with it the order within a tick, and wakes an idle process for timers that were put off
-/// long ago.
+/// Cancelling writes to both neighbours, two cache lines that are cold among millions of timers. Measured with a
+/// million: to move one at random costs 2.3 times what a write to one random line costs, for three lines, and
+/// prefetching changed nothing: the processor overlaps these stores already. Rejected: to leave a timer that is put
+/// off in its place until its old slot begins. It would save the neighbours, but lose (1), and with it the order within
+/// a tick, and wake an idle process for timers put off long ago. Rejected: an exact bitmap, cleared by cancel(); hot
+/// arm and cancel took 1.5 times as long.
 ///
 /// Affinity:  one shard; no member is safe to call from another.
-/// Ownership: the caller owns the nodes; the wheel borrows a node from arm() until it fires or is cancelled or cleared.
+/// Ownership: the caller owns the nodes; the wheel borrows one from arm() until it fires or is cancelled or cleared.
 /// Limits:    any number of timers, any deadline. When a slot above level 0 begins, its timers move at once, O(their
-/// number),
-///            and with deadlines far ahead that may be most of the population at the moment a level wraps (every 65.5 s
-///            for level 1): some 15 ns each when they lie near each other in memory, 100 ns when each is a cache miss.
-///            A timer moves at most four times in its life.
+///            number). When level 1 wraps, every 65.5 s, that can be most of a population with deadlines a minute
+///            ahead: a million take 6 ms in memory order, 150 ms when each is a cache miss. A timer moves at most
+///            four times.
 /// Units:     a tick, which the layer above makes a millisecond, counted from any origin.
 /// Source:    Varghese and Lauck, "Hashed and Hierarchical Timing Wheels", SOSP 1987, scheme 7.
 
@@ -155,9 +152,7 @@ class wheel {
   std::size_t list_for(std::uint64_t deadline_tick) noexcept;
   std::size_t overflow_for(std::uint64_t deadline_tick) noexcept;
   void append(link& node, std::size_t list) noexcept;
-  void unlink(link& node) noexcept;
-  void mark_occupied(std::size_t list) noexcept;
-  void mark_empty(std::size_t list) noexcept;
+  static void unlink(link& node) noexcept;
   bool list_is_empty(std::size_t list) const noexcept { return lists_[list].next == &lists_[list]; }
   std::size_t first_occupied() const noexcept;
   std::uint64_t begin_of(std::size_t list) const noexcept;
@@ -175,12 +170,13 @@ class wheel {
   /// The least deadline put into the overflow list since it was last empty or sorted; meaningless while it is empty. A
   /// cancel leaves it too early, which costs one needless look at the list and saves a search per cancel.
   std::uint64_t overflow_earliest_tick_ = 0;
-  /// Bit w: occupied_[w] is not zero. Two levels of bitmap make first_occupied() two bit scans.
-  std::uint32_t occupied_words_ = 0;
+  /// Bit w: occupied_[w] may be other than zero. Two levels of bitmap make first_occupied() two bit scans. Both are
+  /// mutable because looking for the next timer drops stale bits, invariant (5), which nobody can observe.
+  mutable std::uint32_t occupied_words_ = 0;
   bool busy_ = false;  // inside advance() or clear()
-  /// Bit list % 64 of word list / 64: the list is not empty. The last word belongs to the lists that are no slots; it
-  /// is kept so that marking needs no special case, and never read.
-  std::array<std::uint64_t, slot_words + 1> occupied_{};
+  /// Bit list % 64 of word list / 64: the list may hold timers. The last word belongs to the lists that are no slots;
+  /// it is there so that append() needs no special case, and nothing else reads it.
+  mutable std::array<std::uint64_t, slot_words + 1> occupied_{};
   /// Heads of circular lists. 16 KiB, of which a busy program touches what it uses.
   std::array<link, list_count> lists_;
 };
@@ -254,11 +250,18 @@ inline std::size_t wheel::list_for(std::uint64_t deadline_tick) noexcept {
 inline void wheel::append(link& node, std::size_t list) noexcept {
   link& head = lists_[list];
   link* const last = head.prev;
+  // In this order: were the two stores to the node neighbours, g++ would merge them into one of 16 bytes, and a cancel
+  // soon after would wait for the halves.
   node.next = &head;
-  node.prev = last;
   last->next = &node;
+  node.prev = last;
   head.prev = &node;
-  if (last == &head) mark_occupied(list);
+  const std::uint64_t bit = std::uint64_t{1} << (list % 64);
+  std::uint64_t& word = occupied_[list / 64];
+  if ((word & bit) == 0) {
+    word |= bit;
+    occupied_words_ |= std::uint32_t{1} << (list / 64);
+  }
 }
 
 inline void wheel::unlink(link& node) noexcept {
@@ -266,20 +269,6 @@ inline void wheel::unlink(link& node) noexcept {
   link* const prev = node.prev;
   next->prev = prev;
   prev->next = next;
-  // Equal neighbours are the head: two other nodes would have the head between them.
-  if (next == prev) mark_empty(static_cast<std::size_t>(next - lists_.data()));
-}
-
-inline void wheel::mark_occupied(std::size_t list) noexcept {
-  occupied_[list / 64] |= std::uint64_t{1} << (list % 64);
-  occupied_words_ |= std::uint32_t{1} << (list / 64);
-}
-
-inline void wheel::mark_empty(std::size_t list) noexcept {
-  SKERRY_ASSERT(list < list_count, "the list of a timer is broken: was a node overwritten while it was armed?");
-  const std::uint64_t rest = occupied_[list / 64] & ~(std::uint64_t{1} << (list % 64));
-  occupied_[list / 64] = rest;
-  if (rest == 0) occupied_words_ &= ~(std::uint32_t{1} << (list / 64));
 }
 
 }  // namespace skerry::timers

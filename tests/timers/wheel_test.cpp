@@ -52,7 +52,7 @@ const std::vector<std::uint64_t> interesting_starts = [] {
   std::vector<std::uint64_t> starts = {0, 1, 2, 1000, 123456789, UINT64_MAX / 2, UINT64_MAX - (std::uint64_t{1} << 34)};
   for (const unsigned bits : {8U, 16U, 24U, 32U, 40U, 56U, 63U}) {
     const std::uint64_t edge = std::uint64_t{1} << bits;
-    for (const std::uint64_t back : {1, 2, 3, 255, 256, 257}) {
+    for (const std::uint64_t back : {1U, 2U, 3U, 255U, 256U, 257U}) {
       if (edge > back) starts.push_back(edge - back);
     }
     starts.insert(starts.end(), {edge, edge + 1, edge + 255});
@@ -133,7 +133,7 @@ TEST(wheel, timers_of_one_tick_fire_in_arming_order_across_levels) {
       };
       arm_next();
       for (int bit = 33; bit >= 0; --bit) {
-        for (const std::uint64_t nudge : {1, 0}) {
+        for (const std::uint64_t nudge : {1U, 0U}) {
           const std::uint64_t remaining = (std::uint64_t{1} << bit) + nudge;
           if (target - w.now() < remaining) continue;
           ASSERT_EQ(fired_ids(w, target - remaining), ids{});
