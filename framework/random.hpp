@@ -40,7 +40,7 @@ class random_source {
   static constexpr result_type min() noexcept { return 0; }
   static constexpr result_type max() noexcept { return ~result_type{0}; }
 
-  /// 64 random bits, about 1 ns.
+  /// 64 random bits, about 2 ns.
   result_type operator()() noexcept;
   /// A number below `bound`, each equally likely. `bound` is at least 1.
   std::uint64_t uniform(std::uint64_t bound) noexcept;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <skerry/framework/observe/log.hpp>
 #include <skerry/framework/observe/log_writer.hpp>
+#include <skerry/framework/random.hpp>
 
 #include <algorithm>
 #include <array>
@@ -8,7 +9,10 @@
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
+#include <deque>
 #include <filesystem>
+#include <iostream>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -259,6 +263,55 @@ TEST(log, a_full_queue_drops_whole_lines_and_the_report_counts_them) {
   }
   EXPECT_EQ(reported, dropped);
   EXPECT_EQ(expected, static_cast<std::uint64_t>(count) + 1);
+}
+
+TEST(log_channel, agrees_with_a_queue_of_strings_wherever_lines_wrap) {
+  const char* given = std::getenv("SKERRY_TEST_SEED");
+  const std::uint64_t seed = given != nullptr ? std::strtoull(given, nullptr, 0) : 20261121;
+  std::cout << "replay with SKERRY_TEST_SEED=" << seed << '\n';
+  random_source draw(seed);
+  const auto random_text = [&](std::size_t most) {
+    std::string text(draw.uniform(most + 1), ' ');
+    for (char& each : text) each = static_cast<char>(draw());
+    return text;
+  };
+  captured sink;
+  log_writer writer({}, sink);  // has no thread: nothing goes through it
+  log_channel& channel = writer.open(5, 8192);
+  struct line {
+    std::string task, message;
+    std::uint64_t cut, dropped;
+  };
+  std::deque<line> model;
+  taken_line taken;
+  for (int round = 0; round < 50'000; ++round) {
+    if (draw.chance(0.55)) {
+      const std::size_t longest = draw.chance(0.1) ? log_message_max : 300;
+      const line next{random_text(log_task_max), random_text(longest), draw(), channel.dropped()};
+      const bool fitted = channel.push({.wall = std::chrono::nanoseconds(round),
+                                        .level = log_level::error,
+                                        .shard = 5,
+                                        .task = next.task,
+                                        .message = next.message,
+                                        .cut = next.cut});
+      ASSERT_EQ(channel.dropped(), next.dropped + (fitted ? 0 : 1));
+      ASSERT_TRUE(fitted || !model.empty()) << "an empty queue takes any line";
+      if (fitted) model.push_back(next);
+    } else {
+      ASSERT_EQ(channel.take(taken), !model.empty());
+      if (model.empty()) continue;
+      ASSERT_EQ(taken.record.task, model.front().task);
+      ASSERT_EQ(taken.record.message, model.front().message);
+      ASSERT_EQ(taken.record.cut, model.front().cut);
+      ASSERT_EQ(taken.record.shard, 5u);
+      ASSERT_EQ(taken.dropped, model.front().dropped);
+      model.pop_front();
+    }
+    ASSERT_EQ(channel.empty(), model.empty());
+  }
+  EXPECT_GT(channel.dropped(), 100u);
+  while (channel.take(taken)) model.pop_front();
+  EXPECT_TRUE(model.empty());
 }
 
 TEST(log, several_shards_at_once_keep_their_order_and_lose_only_what_they_report) {
