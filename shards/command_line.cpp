@@ -94,8 +94,7 @@ std::map<std::string, setting> read_config(const std::string& path) {
           fmt::format("{}: sections such as [{}] have no meaning here; write each option as name = value", shown,
                       detail::printable(item.parents.front())));
     }
-    SKERRY_ASSERT(!item.inputs.empty(), "a line of a configuration file has a value");
-    const std::string& value = item.inputs.back();
+    std::string value = item.inputs.empty() ? "" : item.inputs.back();  // `name = []` has none
     found[item.name] = {value,
                         fmt::format("{}: {} = {}", shown, detail::printable(item.name), detail::printable(value))};
   }

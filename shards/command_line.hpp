@@ -88,7 +88,7 @@ class command_line {
 
  private:
   struct state;
-  std::unique_ptr<state> state_;  // keeps the parser's header (30 000 lines) out of this one
+  std::unique_ptr<state> state_;  // keeps the parser's header out of this one
 };
 
 }  // namespace skerry

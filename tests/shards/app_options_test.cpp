@@ -13,6 +13,7 @@
 #include <fstream>
 #include <functional>
 #include <initializer_list>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -327,8 +328,26 @@ TEST(options, a_file_that_cannot_be_read_is_named) {
   EXPECT_TRUE(contains(refused(parse({"--config", "/tmp"})), "/tmp"));
   config_file large(std::string((1 << 20) + 1, '#'));
   EXPECT_TRUE(contains(refused(parse({"--config", large.path()})), "larger than 1 MiB"));
+  config_file nothing("port = []\n");
+  EXPECT_TRUE(contains(refused(parse({"--config", nothing.path()})), "port = : must be"));
   config_file sections("[net]\nport = 5\n");
   EXPECT_TRUE(contains(refused(parse({"--config", sections.path()})), "[net]"));
+}
+
+TEST(options, no_file_breaks_its_reader) {
+  const char* given = std::getenv("SKERRY_TEST_SEED");
+  unsigned long seed = given != nullptr ? std::strtoul(given, nullptr, 0) : std::random_device()();
+  SCOPED_TRACE("replay with SKERRY_TEST_SEED=" + std::to_string(seed));
+  std::mt19937_64 random(seed);
+  const strings pieces{"[", "]",  "=",  ",",    "'",   "\"", "#", " ",  "\n", "\n",
+                       ".", "++", "--", "port", "pin", "\r", "5", "\t", "x"};
+  for (int round = 0; round < 1000; ++round) {
+    std::string text;
+    for (auto n = random() % 30; n > 0; --n) text += pieces[random() % pieces.size()];
+    config_file file(text + std::string(random() % 2, '\0'));
+    command_line::outcome parsed = parse({"--config", file.path()});
+    if (std::holds_alternative<exit_request>(parsed)) refused(parsed);
+  }
 }
 
 TEST(options, values_cannot_stretch_or_garble_a_message) {

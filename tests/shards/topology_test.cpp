@@ -114,6 +114,17 @@ TEST(cgroup, a_mount_that_shows_only_our_group_is_matched_by_its_root) {
   EXPECT_EQ(root.limits().cpus, 3.0);
 }
 
+TEST(cgroup, a_mount_of_a_sibling_with_a_similar_name_is_not_ours) {
+  fake_root root;
+  root.write("/proc/self/mountinfo",
+             "32 31 0:29 / /all rw - cgroup cgroup rw,cpu\n"
+             "33 31 0:29 /docker/abc /sibling rw - cgroup cgroup rw,cpu\n");
+  root.write("/proc/self/cgroup", "2:cpu:/docker/abcd\n");
+  root.write("/all/docker/abcd/cpu.cfs_quota_us", "300000\n");
+  root.write("/all/docker/abcd/cpu.cfs_period_us", "100000\n");
+  EXPECT_EQ(root.limits().cpus, 3.0);
+}
+
 TEST(cgroup, a_path_of_another_namespace_leaves_the_limits_of_the_mount) {
   for (const char* path : {"0::/../other\n", "0::/docker/abc\n"}) {
     fake_root root;
