@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+/// What a timer costs: hot, among millions, and when its time comes.
+
+#include <skerry/timers/wheel.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <new>
+
+#include <benchmark/benchmark.h>
+#include <sys/mman.h>
+
+namespace {
+
+using skerry::timers::timer_node;
+using skerry::timers::wheel;
+
+/// A timer as it occurs: inside something bigger. One cache line, so a benchmark counts lines and not luck of
+/// alignment.
+struct alignas(64) connection_like {
+  timer_node timer;
+  std::uint64_t payload[4] = {};
+};
+
+/// `count` of them, on huge pages if asked for: a server with millions of timers has its memory there, and without them
+/// a good part of a random access is the page walk.
+class population {
+ public:
+  population(std::size_t count, bool huge_pages) : count_(count) {
+    constexpr std::size_t huge_page = std::size_t{1} << 21;
+    const std::size_t bytes = (count * sizeof(connection_like) + huge_page - 1) / huge_page * huge_page;
+    void* const memory = std::aligned_alloc(huge_page, bytes);
+    if (memory == nullptr) throw std::bad_alloc();
+    ::madvise(memory, bytes, huge_pages ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+    all_ = static_cast<connection_like*>(memory);
+    std::uninitialized_default_construct_n(all_, count);
+  }
+  population(const population&) = delete;
+  population& operator=(const population&) = delete;
+  ~population() {
+    std::destroy_n(all_, count_);
+    std::free(all_);
+  }
+  connection_like& operator[](std::uint64_t i) { return all_[i]; }
+
+ private:
+  std::size_t count_;
+  connection_like* all_;
+};
+
+/// xorshift: the benchmark must not measure its random numbers.
+struct small_random {
+  std::uint64_t state = 0x9e3779b97f4a7c15;
+  std::uint64_t operator()() {
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    return state;
+  }
+  std::uint64_t below(std::uint64_t limit) {
+    return static_cast<std::uint64_t>((static_cast<unsigned __int128>((*this)()) * limit) >> 64);
+  }
+};
+
+void drop_all(wheel& w) {
+  w.clear([](timer_node&) {});
+}
+
+void arm_cancel_hot(benchmark::State& state) {
+  wheel w(12345);
+  connection_like c;
+  for (auto _ : state) {
+    w.arm(c.timer, 12345 + static_cast<std::uint64_t>(state.range(0)));
+    benchmark::DoNotOptimize(&c);
+    benchmark::ClobberMemory();
+    w.cancel(c.timer);
+  }
+}
+BENCHMARK(arm_cancel_hot)->Arg(100)->Arg(30'000)->Arg(10'000'000);
+
+/// Timers over the next 60 s; each step puts a random one off to a random time, as a busy server does.
+void rearm_random(benchmark::State& state) {
+  const auto count = static_cast<std::uint64_t>(state.range(0));
+  constexpr std::uint64_t horizon = 60'000;
+  population all(count, state.range(1) != 0);
+  small_random random;
+  wheel w(12345);
+  for (std::uint64_t i = 0; i < count; ++i) w.arm(all[i].timer, w.now() + 1 + random.below(horizon));
+  // Neighbours in a list must not be neighbours in memory.
+  for (std::uint64_t i = 0; i < count; ++i)
+    w.rearm(all[random.below(count)].timer, w.now() + 1 + random.below(horizon));
+  for (auto _ : state) w.rearm(all[random.below(count)].timer, w.now() + 1 + random.below(horizon));
+  drop_all(w);
+}
+BENCHMARK(rearm_random)
+    ->ArgNames({"timers", "huge_pages"})
+    ->Args({1'000, 0})
+    ->Args({1'000'000, 0})
+    ->Args({1'000'000, 1})
+    ->Args({10'000'000, 1});
+
+/// The limit of rearm_random: the same random picks and one write to one line; the wheel has to write three.
+void touch_random(benchmark::State& state) {
+  const auto count = static_cast<std::uint64_t>(state.range(0));
+  population all(count, state.range(1) != 0);
+  small_random random;
+  for (auto _ : state) all[random.below(count)].payload[0] += random.below(60'000);
+}
+BENCHMARK(touch_random)
+    ->ArgNames({"timers", "huge_pages"})
+    ->Args({1'000'000, 0})
+    ->Args({1'000'000, 1})
+    ->Args({10'000'000, 1});
+
+/// A million timers over 60 s, advanced tick by tick until all have fired: per timer, arming excluded, cascades
+/// included. The argument says whether memory order is deadline order (best case) or random (every step of a list is a
+/// cache miss).
+void advance_through_a_million(benchmark::State& state) {
+  constexpr std::uint64_t count = 1'000'000;
+  const bool scattered = state.range(0) != 0;
+  population all(count, false);
+  small_random random;
+  wheel w(12345);
+  std::size_t fired = 0;
+  for (auto _ : state) {
+    state.PauseTiming();
+    for (std::uint64_t i = 0; i < count; ++i)
+      w.arm(all[i].timer, w.now() + 1 + (scattered ? random.below(60'000) : i * 60'000 / count));
+    state.ResumeTiming();
+    const std::uint64_t end = w.now() + 60'000;
+    while (w.now() < end) fired += w.advance(w.now() + 1, [](timer_node& node) { benchmark::DoNotOptimize(&node); });
+  }
+  state.SetItemsProcessed(static_cast<std::int64_t>(fired));
+}
+BENCHMARK(advance_through_a_million)->Arg(0)->Arg(1)->Unit(benchmark::kMillisecond);
+
+/// The longest single step: a million timers lie beyond the end of a 65.5 s block and all move when it begins.
+void block_of_a_million_begins(benchmark::State& state) {
+  constexpr std::uint64_t count = 1'000'000;
+  const bool scattered = state.range(0) != 0;
+  population all(count, false);
+  small_random random;
+  for (auto _ : state) {
+    state.PauseTiming();
+    {
+      wheel w(65'535);
+      for (std::uint64_t i = 0; i < count; ++i) {
+        const auto pick = scattered ? (i * 7'368'787) % count : i;
+        w.arm(all[pick].timer, w.now() + 2 + random.below(60'000));
+      }
+      state.ResumeTiming();
+      w.advance(65'536, [](timer_node&) {});
+      state.PauseTiming();
+      drop_all(w);
+    }
+    state.ResumeTiming();
+  }
+  state.SetItemsProcessed(state.iterations() * static_cast<std::int64_t>(count));
+}
+BENCHMARK(block_of_a_million_begins)->Arg(0)->Arg(1)->Unit(benchmark::kMillisecond);
+
+/// What a reactor pays per turn when nothing is due, and before it sleeps.
+void advance_one_tick_with_nothing_due(benchmark::State& state) {
+  wheel w(1);
+  connection_like c;
+  w.arm(c.timer, UINT64_MAX);
+  for (auto _ : state) w.advance(w.now() + 1, [](timer_node&) {});
+  drop_all(w);
+}
+BENCHMARK(advance_one_tick_with_nothing_due);
+
+void next_deadline(benchmark::State& state) {
+  wheel w(1);
+  connection_like c;
+  w.arm(c.timer, static_cast<std::uint64_t>(state.range(0)));
+  for (auto _ : state) benchmark::DoNotOptimize(w.next_deadline());
+  drop_all(w);
+}
+BENCHMARK(next_deadline)->Arg(100)->Arg(30'000)->Arg(10'000'000);
+
+/// A jump of 24 hours over an empty stretch.
+void jump_a_day(benchmark::State& state) {
+  wheel w(1);
+  connection_like c;
+  w.arm(c.timer, UINT64_MAX);
+  for (auto _ : state) w.advance(w.now() + 86'400'000, [](timer_node&) {});
+  drop_all(w);
+}
+BENCHMARK(jump_a_day);
+
+}  // namespace
