@@ -68,12 +68,13 @@ class keyspace {
   /// Where an entry hangs, so that changing it needs no second search. Empty when the key is not there.
   class found {
    public:
+    found() noexcept = default;
     explicit operator bool() const noexcept { return link_ != nullptr; }
 
    private:
     friend class keyspace;
-    explicit found(entry** link = nullptr) noexcept : link_(link) {}
-    entry** link_;
+    explicit found(entry** link) noexcept : link_(link) {}
+    entry** link_ = nullptr;
   };
 
   keyspace(std::uint64_t memory_max, std::uint64_t now_ms);

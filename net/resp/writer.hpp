@@ -54,6 +54,12 @@ class reply_buffer {
     size_ += size;
   }
 
+  /// Takes back what was appended since `size()` was this.
+  void truncate(std::size_t size) noexcept {
+    SKERRY_ASSERT(size <= size_, "a buffer is only truncated to a size it had");
+    size_ = size;
+  }
+
   /// Empties it. Keeps the memory unless it is more than `capacity_kept_max`.
   void clear() noexcept {
     size_ = 0;
