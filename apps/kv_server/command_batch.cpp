@@ -23,7 +23,9 @@ void empty_and_trim(std::vector<T>& items, std::size_t kept) noexcept {
 std::size_t batch_slice::execute(keyspace& keys, std::uint64_t now_ms, std::size_t reply_bytes_max) {
   // Enough to overlap cache misses, few enough that what was fetched is still there when its turn comes.
   constexpr std::size_t ahead = 16;
-  SKERRY_ASSERT(!done(), "a slice travels only while it has work");
+  SKERRY_ASSERT(needs_execution(), "a slice travels only while it has work and nobody waits for its replies");
+  replies_.clear();
+  reply_begin_ = 0;
   const std::size_t begin = executed_;
   std::size_t fetched = begin;
   do {
@@ -132,9 +134,9 @@ bool command_batch::assemble_piece(const command& c, reply_buffer& out) {
   batch_slice& slice = slices_[order_[next_piece_]];
   const piece& p = slice.pieces_[slice.assembled_];
   SKERRY_ASSERT(p.info == c.info, "pieces are assembled in the order they were sent");
-  const std::uint32_t begin = slice.assembled_ == 0 ? 0 : slice.pieces_[slice.assembled_ - 1].reply_end;
   if (piece_of_command_ == 0 && c.info->id == command_id::mget) skerry::net::resp::write_array_header(out, c.pieces);
-  out.append(slice.replies_.view().substr(begin, p.reply_end - begin));
+  out.append(slice.replies_.view().substr(slice.reply_begin_, p.reply_end - slice.reply_begin_));
+  slice.reply_begin_ = p.reply_end;
   counted_ += p.done_well ? 1 : 0;
   ++slice.assembled_;
   ++next_piece_;
@@ -164,6 +166,7 @@ void command_batch::clear() noexcept {
     slice.replies_.clear();
     slice.executed_ = 0;
     slice.assembled_ = 0;
+    slice.reply_begin_ = 0;
   }
   active_.clear();
   empty_and_trim(arguments_, arguments_kept);

@@ -21,7 +21,7 @@
 ///     while (!batch.full() && !batch.barrier() && parser.parse(window, batch.arguments()) == verdict::command)
 ///       batch.add(seed, shard_of);                      // and drop parser.consumed() without moving the window
 ///     for (;;) {
-///       for each batch.slice that is not done: one message; there slice.execute(keys, now, limit)
+///       for each batch.slice that needs_execution(): one message; there slice.execute(keys, now, limit)
 ///       while ((state = batch.assemble(client, server, out, out_max)) is out_full or value)   // send out, then the
 ///       value if (state == finished) break;                   // waiting: a slice stopped at its reply limit; execute
 ///       again
@@ -80,6 +80,8 @@ class batch_slice {
  public:
   std::uint32_t shard() const noexcept { return shard_; }
   bool done() const noexcept { return executed_ == pieces_.size(); }
+  /// Whether it has pieces left and all its replies so far were assembled. What assemble() waits for is such a slice.
+  bool needs_execution() const noexcept { return !done() && assembled_ == executed_; }
   bool has_pins() const noexcept { return pins_ > 0; }
   std::span<const piece> pieces() const noexcept { return pieces_; }
   std::size_t reply_bytes() const noexcept { return replies_.size(); }
@@ -99,6 +101,7 @@ class batch_slice {
   std::uint32_t executed_ = 0;
   std::uint32_t assembled_ = 0;
   std::uint32_t pins_ = 0;
+  std::uint32_t reply_begin_ = 0;  ///< in replies_: the first byte not assembled
   const std::vector<std::string_view>* arguments_ = nullptr;
   std::vector<piece> pieces_;
   reply_buffer replies_{reply_capacity_kept};
