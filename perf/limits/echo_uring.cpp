@@ -78,7 +78,9 @@ void start_receive(server& s, int fd) {
 }
 
 // A quick send is done when the enter that submits it returns, and posts a completion only if it failed or was short
-// (DONTWAIT: never parked in poll; WAITALL: short counts as failed). A slow one waits for room in the socket.
+// (DONTWAIT: never parked in poll; WAITALL: short counts as failed). It is only for a
+// connection with nothing else to do, because nothing wakes the loop to send the next buffer or to close. A slow one
+// waits for room in the socket.
 void start_send(server& s, int fd, bool quick) {
   connection& c = s.connections[static_cast<unsigned>(fd)];
   const received& part = s.slices[c.head];
@@ -173,7 +175,7 @@ void on_completion(server& s, const io_uring_cqe& cqe) {
 void settle(server& s, int fd) {
   connection& c = s.connections[static_cast<unsigned>(fd)];
   c.touched = false;
-  if (c.head != no_buffer && !c.sending) return start_send(s, fd, true);
+  if (c.head != no_buffer && !c.sending) return start_send(s, fd, c.head == c.tail && c.receiving);
   if (c.open || c.receiving || c.sending || c.head != no_buffer) return;
   close(fd);
   if (!s.accepting) start_accept(s);
@@ -255,7 +257,9 @@ int main(int argc, char** argv) {
   std::puts("ready");
   std::fflush(stdout);
   for (;;) {
-    const int done = io_uring_submit_and_wait(&s.ring, 1);
+    // A quick send that gives back the buffer somebody starves for posts nothing to wake up for.
+    const bool may_sleep = s.starved.empty() || s.quick_sent.empty();
+    const int done = io_uring_submit_and_wait(&s.ring, may_sleep ? 1 : 0);
     if (done < 0 && done != -EINTR && done != -EAGAIN && done != -EBUSY) die("submit_and_wait", -done);
     if (io_uring_sq_ready(&s.ring) == 0) handle_batch(s);
   }
