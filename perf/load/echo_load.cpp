@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Load for an echo server: every connection keeps --depth messages of --size bytes in flight (closed loop) and every byte
-// that comes back is compared with the one that went out. One thread, one io_uring, the same set-up as the server, so
-// that the load is never the slower of the two and the server is measured busy. It learns the time once per batch, so a
-// latency is exact to the length of a batch.
+// Load for an echo server: every connection keeps --depth messages of --size bytes in flight (closed loop) and every
+// byte that comes back is compared with the one that went out. One thread, one io_uring, the same set-up as the server,
+// so that the load is never the slower of the two and the server is measured busy. It learns the time once per batch,
+// so a latency is exact to the length of a batch.
 //
 //     build/release/perf/echo_load 7777 --connections 64 --size 64 --seconds 3
 //     {"messages": 612345, "seconds": 3.000, "p50_us": 210.2, "p99_us": 350.1}
@@ -45,18 +45,20 @@ struct connection {
 };
 
 struct load {
-  options wanted;
+  options wanted{};
   io_uring ring{};
   io_uring_buf_ring* buffers = nullptr;
   std::vector<char> memory = std::vector<char>(std::size_t{buffer_count} * buffer_size);
-  std::vector<char> pattern = std::vector<char>(pattern_period + std::max<std::uint64_t>(in_flight_bytes_max, buffer_size));
-  std::vector<connection> connections;
-  std::vector<std::uint32_t> latencies_ns;
+  std::vector<char> pattern =
+      std::vector<char>(pattern_period + std::max<std::uint64_t>(in_flight_bytes_max, buffer_size));
+  std::vector<connection> connections{};
+  std::vector<std::uint32_t> latencies_ns{};
   std::uint64_t messages = 0;
 };
 
 [[noreturn]] void fail(const std::string& what, int error = 0) {
-  std::fprintf(stderr, "echo_load: %s%s%s\n", what.c_str(), error != 0 ? ": " : "", error != 0 ? std::strerror(error) : "");
+  std::fprintf(stderr, "echo_load: %s%s%s\n", what.c_str(), error != 0 ? ": " : "",
+               error != 0 ? std::strerror(error) : "");
   std::exit(1);
 }
 
@@ -72,11 +74,16 @@ options parse(int argc, char** argv) {
   for (int i = 2; i + 1 < argc; i += 2) {
     const std::string_view name = argv[i];
     const auto count = static_cast<unsigned>(std::max(0, std::atoi(argv[i + 1])));
-    if (name == "--connections") o.connections = count;
-    else if (name == "--size") o.size = count;
-    else if (name == "--depth") o.depth = count;
-    else if (name == "--seconds") o.seconds = std::atof(argv[i + 1]);
-    else fail("unknown option " + std::string(name));
+    if (name == "--connections")
+      o.connections = count;
+    else if (name == "--size")
+      o.size = count;
+    else if (name == "--depth")
+      o.depth = count;
+    else if (name == "--seconds")
+      o.seconds = std::atof(argv[i + 1]);
+    else
+      fail("unknown option " + std::string(name));
   }
   if (o.port <= 0 || o.port > 65535 || argc % 2 != 0)
     fail("usage: echo_load PORT [--connections N] [--size BYTES] [--depth N] [--seconds S]");
@@ -144,7 +151,8 @@ const char* expected(const load& l, std::uint64_t number, std::uint64_t position
   return l.pattern.data() + (position + number) % pattern_period;
 }
 
-// Sent straight from the pattern, which never changes. It completes within the enter and posts nothing unless it failed.
+// Sent straight from the pattern, which never changes. It completes within the enter and posts nothing unless it
+// failed.
 void send_messages(load& l, std::uint64_t number, unsigned count, std::uint64_t now) {
   connection& c = l.connections[number];
   io_uring_sqe* sqe = next_sqe(l);
@@ -171,7 +179,8 @@ void on_receive(load& l, std::uint64_t number, const io_uring_cqe& cqe, std::uin
   c.received += size;
   const auto complete = static_cast<unsigned>(c.received / l.wanted.size - before);
   for (unsigned i = 0; i < complete; ++i) {
-    l.latencies_ns.push_back(static_cast<std::uint32_t>(std::min<std::uint64_t>(now - c.departures_ns.front(), UINT32_MAX)));
+    l.latencies_ns.push_back(
+        static_cast<std::uint32_t>(std::min<std::uint64_t>(now - c.departures_ns.front(), UINT32_MAX)));
     c.departures_ns.pop_front();
   }
   l.messages += complete;
