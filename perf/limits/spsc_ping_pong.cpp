@@ -4,7 +4,9 @@
 // trip is two pushes and two pops, and what it costs is the cache lines that must move (the index and the slot, each
 // way).
 //
-// Pieces are short, so that a piece during which the machine ran something else is one of a minority.
+// Compare only within one run, over many rounds: a hypervisor that moves virtual CPUs between cores changes this from
+// 70 to 220 to 830 ns from one second to the next. Pieces are short, so that a piece during which the machine ran
+// something else is one of a minority.
 //
 //     build/release/perf/spsc_ping_pong [CPU CPU]
 //     {"ns": 180.0, "best_ns": 170.0}      the median and the best of 400 pieces of 1000 round trips

@@ -4,8 +4,9 @@
 //     LD_PRELOAD=build/release/perf/allocation_counter.so ALLOCATION_COUNT_FILE=count program
 //
 // The count is the first eight bytes of the file (a page that the reader made before), so it can be read while the
-// program runs. Every malloc, calloc, realloc and aligned allocation counts as one; operator new arrives here as malloc.
-// Freeing is not counted: in steady state there is one free per allocation. glibc only (it exports the __libc_ names).
+// program runs. Every malloc, calloc, realloc and aligned allocation counts as one; operator new arrives here as
+// malloc. Freeing is not counted: in steady state there is one free per allocation. glibc only (it exports the __libc_
+// names).
 #include <atomic>
 #include <cerrno>
 #include <cstddef>

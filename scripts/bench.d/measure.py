@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 UNIT_NS = {"ns": 1, "us": 1e3, "ms": 1e6, "s": 1e9}
+RUN_SECONDS = 300  # how long a program that measures and ends may take
 START_SECONDS = 10  # how long a server may take to answer before the run is given up
 
 
@@ -51,12 +52,13 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def connect(port):
+def connect(port, still_there=lambda: None):
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:
             return socket.create_connection(("127.0.0.1", port), timeout=START_SECONDS)
         except ConnectionRefusedError:
+            still_there()
             if time.monotonic() > deadline:
                 raise Failure(f"nothing listens on port {port} after {START_SECONDS} s") from None
             time.sleep(0.005)
@@ -76,7 +78,7 @@ class Server:
 
     def __enter__(self):
         try:
-            connect(self.port).close()
+            connect(self.port, self.check_alive).close()
         except Failure:
             self.__exit__()
             raise
@@ -124,11 +126,17 @@ class Machine:
 
     def run(self, command, cpus=None):
         """Runs a program that prints one line of JSON."""
-        done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=900,
-                              preexec_fn=(lambda: os.sched_setaffinity(0, cpus)) if cpus else None)
-        if done.returncode != 0:
-            raise Failure(f"{' '.join(map(str, command))}: exit status {done.returncode}: {done.stderr.strip()[-500:]}")
-        return json.loads(done.stdout)
+        shown = " ".join(map(str, command))
+        try:
+            done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=RUN_SECONDS,
+                                  preexec_fn=(lambda: os.sched_setaffinity(0, cpus)) if cpus else None)
+            if done.returncode != 0:
+                raise Failure(f"{shown}: exit status {done.returncode}: {done.stderr.strip()[-500:]}")
+            return json.loads(done.stdout) if done.stdout else {}
+        except subprocess.TimeoutExpired:
+            raise Failure(f"{shown}: not done after {RUN_SECONDS} s") from None
+        except json.JSONDecodeError:
+            raise Failure(f"{shown} printed no JSON but: {done.stdout[:200]}") from None
 
     def load(self, command):
         return self.run(command, {self.load_cpu})
@@ -139,7 +147,7 @@ class Machine:
         output = self.run([self.program(path), f"--benchmark_filter=^(BM_)?{name}(/|$)", "--benchmark_format=json",
                            "--benchmark_repetitions=7", "--benchmark_min_time=0.05",
                            "--benchmark_report_aggregates_only=true"])
-        cases = [case for case in output["benchmarks"] if case.get("aggregate_name") == "median"]
+        cases = [case for case in output.get("benchmarks", []) if case.get("aggregate_name") == "median"]
         if not cases:
             raise NotBuilt(f"{path} {name}")
         for case in cases:

@@ -29,6 +29,8 @@ class Result:
         return statistics.median(value / limit for value, limit in pairs) if pairs else None
 
     def verdict(self, row):
+        if self.note == "FAILED":
+            return self.note
         if self.value is None or row.budget is None:
             return ""
         compared = self.ratio if row.is_ratio else self.value
