@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What rows measure with: programs on fixed CPUs, their CPU time and memory, and Google Benchmark's output."""
+import glob
+import json
+import mmap
+import os
+import re
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+UNIT_NS = {"ns": 1, "us": 1e3, "ms": 1e6, "s": 1e9}
+RUN_SECONDS = 300  # how long a program that measures and ends may take
+START_SECONDS = 10  # how long a server may take to answer before the run is given up
+
+
+class Failure(Exception):
+    """Something that makes the run meaningless: a wrong reply, a program that died, a machine that is too small."""
+
+
+class NotBuilt(Exception):
+    """The program of a row does not exist yet."""
+
+
+def cpu_ns(pid):
+    """CPU time of every thread of a process. schedstat counts nanoseconds where /proc/PID/stat counts 10 ms ticks."""
+    total = 0
+    for task in glob.glob(f"/proc/{pid}/task/*/schedstat"):
+        total += int(Path(task).read_text().split()[0])
+    return total
+
+
+def sleeps(pid):
+    """How often the threads of a process went to sleep, which is how often they were woken."""
+    return sum(int(line.split()[1]) for status in glob.glob(f"/proc/{pid}/task/*/status")
+               for line in open(status) if line.startswith("voluntary_ctxt_switches"))
+
+
+def memory_bytes(pid, fields):
+    wanted = tuple(f"{field}:" for field in fields)
+    return sum(int(line.split()[1]) * 1024 for line in open(f"/proc/{pid}/smaps_rollup") if line.startswith(wanted))
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def connect(port, still_there=lambda: None):
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            return socket.create_connection(("127.0.0.1", port), timeout=START_SECONDS)
+        except ConnectionRefusedError:
+            still_there()
+            if time.monotonic() > deadline:
+                raise Failure(f"nothing listens on port {port} after {START_SECONDS} s") from None
+            time.sleep(0.005)
+
+
+class Server:
+    """A server process. `command` may contain {port}. Ends with the `with` block."""
+
+    def __init__(self, command, cpus, environment=None):
+        self.port = free_port()
+        self.log = tempfile.TemporaryFile()
+        self.process = subprocess.Popen([str(word).format(port=self.port) for word in command], stdout=self.log,
+                                        stderr=self.log, stdin=subprocess.DEVNULL, cwd=tempfile.gettempdir(),
+                                        env={**os.environ, **(environment or {})},
+                                        preexec_fn=lambda: os.sched_setaffinity(0, cpus))
+        self.pid = self.process.pid
+
+    def __enter__(self):
+        try:
+            connect(self.port, self.check_alive).close()
+        except Failure:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(15)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self.log.close()
+
+    def check_alive(self):
+        if self.process.poll() is not None:
+            self.log.seek(0)
+            raise Failure(f"{self.process.args[0]} ended: {self.log.read()[-500:].decode(errors='replace')}")
+
+
+class Machine:
+    """The build that is measured and the two CPUs it is measured on."""
+
+    def __init__(self, root, build):
+        self.root, self.build = root, build
+        cpus = sorted(os.sched_getaffinity(0))
+        if len(cpus) < 2:
+            raise SystemExit("bench: this needs two CPUs, one for the server and one for the load")
+        self.server_cpu, self.load_cpu = cpus[0], cpus[1]
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        self.descriptors = hard
+
+    def describe(self):
+        model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+        return f"{model.group(1) if model else 'unknown CPU'}, {os.cpu_count()} CPUs, Linux {os.uname().release}"
+
+    def program(self, path):
+        """A program of the build tree, or of the system when the name has no slash."""
+        found = shutil.which(path) if "/" not in path else self.build / path
+        if not found or not os.access(found, os.X_OK):
+            raise NotBuilt(path)
+        return str(found)
+
+    def run(self, command, cpus=None):
+        """Runs a program that prints one line of JSON."""
+        shown = " ".join(map(str, command))
+        try:
+            done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=RUN_SECONDS,
+                                  preexec_fn=(lambda: os.sched_setaffinity(0, cpus)) if cpus else None)
+            if done.returncode != 0:
+                raise Failure(f"{shown}: exit status {done.returncode}: {done.stderr.strip()[-500:]}")
+            return json.loads(done.stdout) if done.stdout else {}
+        except subprocess.TimeoutExpired:
+            raise Failure(f"{shown}: not done after {RUN_SECONDS} s") from None
+        except json.JSONDecodeError:
+            raise Failure(f"{shown} printed no JSON but: {done.stdout[:200]}") from None
+
+    def load(self, command):
+        return self.run(command, {self.load_cpu})
+
+    def benchmark(self, path, name):
+        """All cases of one Google Benchmark, each the median of short repetitions, so that one that was disturbed is
+        outvoted. `BM_` in front of the name is optional."""
+        output = self.run([self.program(path), f"--benchmark_filter=^(BM_)?{name}(/|$)", "--benchmark_format=json",
+                           "--benchmark_repetitions=7", "--benchmark_min_time=0.05",
+                           "--benchmark_report_aggregates_only=true"])
+        cases = [case for case in output.get("benchmarks", []) if case.get("aggregate_name") == "median"]
+        if not cases:
+            raise NotBuilt(f"{path} {name}")
+        for case in cases:
+            if case.get("error_occurred"):
+                raise Failure(f"{path} {case['name']}: {case.get('error_message')}")
+        return cases
+
+
+def time_ns(case, per="real_time"):
+    """Per item where the benchmark counts items, per iteration otherwise."""
+    if per == "real_time" and case.get("items_per_second"):
+        return 1e9 / case["items_per_second"]
+    return case[per] * UNIT_NS[case["time_unit"]]
+
+
+class AllocationCount:
+    """Counts heap allocations of a child process through perf/load/allocation_counter.cpp."""
+
+    def __init__(self, machine):
+        self.library = machine.program("perf/allocation_counter.so")
+        self.file = tempfile.NamedTemporaryFile()
+        self.file.truncate(mmap.PAGESIZE)
+        self.page = mmap.mmap(self.file.fileno(), mmap.PAGESIZE)
+
+    def environment(self):
+        return {"LD_PRELOAD": self.library, "ALLOCATION_COUNT_FILE": self.file.name}
+
+    def read(self):
+        return int.from_bytes(self.page[:8], "little")

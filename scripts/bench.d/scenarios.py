@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is done to a program to get one number of one row. A function that ends in a lambda or an inner function returns
+a scenario: something that takes the machine and gives one number per call."""
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from measure import (AllocationCount, Failure, NotBuilt, Server, START_SECONDS, connect, cpu_ns, free_port,
+                     memory_bytes, sleeps, time_ns)
+
+LOAD_SECONDS = 1.0
+IDLE_SECONDS = 3.0
+IDLE_CONNECTIONS = 10_000
+KEYS = 100_000
+
+
+# ---- servers: what to run and on which CPUs ----
+
+def skerry_echo(machine):
+    return [machine.program("apps/echo_server"), "--shards", "1", "--port", "{port}", "--cpuset",
+            machine.server_cpu], {machine.server_cpu}
+
+
+def raw_echo(machine):
+    return [machine.program("perf/echo_uring"), "{port}"], {machine.server_cpu}
+
+
+def skerry_kv(shards):
+    def server(machine):
+        cpus = [machine.server_cpu, machine.load_cpu][:shards]
+        return [machine.program("apps/kv_server"), "--shards", shards, "--port", "{port}", "--cpuset",
+                ",".join(map(str, cpus))], set(cpus)
+    return server
+
+
+def redis(machine):
+    return [machine.program("redis-server"), "--port", "{port}", "--bind", "127.0.0.1", "--save", "", "--appendonly",
+            "no", "--daemonize", "no"], {machine.server_cpu}
+
+
+# ---- CPU per message ----
+
+def cpu_us_per(server, machine, command, count):
+    server.check_alive()
+    before = cpu_ns(server.pid)
+    done = machine.load(command)
+    settle(server.pid)
+    used = cpu_ns(server.pid) - before
+    server.check_alive()
+    if done[count] == 0:
+        raise Failure(f"{command[0]} got nothing done")
+    return used / done[count] / 1000
+
+
+def settle(pid):
+    """Waits until the server's CPU time stands still (a spinning one gets at most a second)."""
+    last = -1
+    for _ in range(50):
+        now = cpu_ns(pid)
+        if now == last:
+            return
+        last = now
+        time.sleep(0.02)
+
+
+def echo_command(machine, server, seconds=LOAD_SECONDS):
+    return [machine.program("perf/echo_load"), server.port, "--connections", 64, "--size", 64, "--seconds", seconds]
+
+
+def kv_command(machine, server, op, seconds=LOAD_SECONDS):
+    return [machine.program("perf/kv_load"), server.port, "--connections", 8, "--pipeline", 32, "--seconds", seconds,
+            "--op", op, "--keys", KEYS, "--value", 64]
+
+
+def echo_cpu(kind):
+    def scenario(machine):
+        with Server(*kind(machine)) as server:
+            machine.load(echo_command(machine, server, 0.2))  # pages touched, caches warm
+            return cpu_us_per(server, machine, echo_command(machine, server), "messages")
+    return scenario
+
+
+def kv_cpu(kind, op):
+    def scenario(machine):
+        with Server(*kind(machine)) as server:
+            machine.load(kv_command(machine, server, "fill"))
+            machine.load(kv_command(machine, server, op, 0.2))
+            return cpu_us_per(server, machine, kv_command(machine, server, op), "commands")
+    return scenario
+
+
+# ---- programs that measure themselves ----
+
+def benchmark(program, name, unit, counter=None):
+    """The worst case of a Google Benchmark, in `unit`, or its counter."""
+    def scenario(machine):
+        cases = machine.benchmark(f"perf/{program}", name)
+        if counter is not None:
+            if any(counter not in case for case in cases):
+                raise Failure(f"{program} {name} has no counter {counter}")
+            return max(case[counter] for case in cases)
+        return max(map(time_ns, cases)) / {"ns": 1, "us": 1e3}[unit]
+    return scenario
+
+
+def raw(program, result):
+    return lambda machine: machine.run([machine.program(f"perf/{program}"), machine.server_cpu, machine.load_cpu])[result]
+
+
+def faster_wake(machine):
+    program = machine.program("perf/wake_ping_pong")
+    return min(machine.run([program, way, machine.server_cpu, machine.load_cpu])["us"]
+               for way in ("eventfd", "msg_ring"))
+
+
+# ---- heap allocations: counted over the middle of a load, when every connection is up ----
+
+def allocations(kind, machine, prepare, command):
+    count = AllocationCount(machine)
+    with Server(*kind(machine), count.environment()) as server:
+        if prepare:
+            machine.load(prepare(server))
+        if count.read() == 0:
+            raise Failure("the program was not seen to allocate at all; is it linked statically?")
+        load = subprocess.Popen([str(word) for word in command(server)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                preexec_fn=lambda: os.sched_setaffinity(0, {machine.load_cpu}))
+        time.sleep(0.8)
+        before, start = count.read(), time.monotonic()
+        time.sleep(1)
+        per_second = (count.read() - before) / (time.monotonic() - start)
+        _, errors = load.communicate(timeout=60)
+        if load.returncode != 0:
+            raise Failure(errors.decode())
+        return per_second
+
+
+def echo_allocations(machine):
+    return allocations(skerry_echo, machine, None, lambda server: echo_command(machine, server, 2.2))
+
+
+def kv_allocations(machine):
+    return allocations(skerry_kv(1), machine, lambda server: kv_command(machine, server, "fill"),
+                       lambda server: kv_command(machine, server, "get", 2.2))
+
+
+# ---- idle ----
+
+def echo_once(port):
+    with connect(port) as client:
+        client.sendall(b"x")
+        if client.recv(1) != b"x":
+            raise Failure("a byte did not come back")
+
+
+def resident_mb(kind, machine):
+    with Server(*kind(machine)) as server:
+        echo_once(server.port)
+        settle(server.pid)
+        return memory_bytes(server.pid, ["Rss"]) / 1e6
+
+
+def idle_memory(machine):
+    return resident_mb(skerry_echo, machine)
+
+
+def raw_idle_memory(machine):
+    return resident_mb(raw_echo, machine)
+
+
+def idle_wakeups(machine):
+    with Server(*skerry_echo(machine)) as server:
+        echo_once(server.port)
+        settle(server.pid)
+        before, used = sleeps(server.pid), cpu_ns(server.pid)
+        time.sleep(IDLE_SECONDS)
+        if cpu_ns(server.pid) - used > IDLE_SECONDS * 1e9 / 2:
+            raise Failure("the idle server spins")  # it never sleeps, so it is never woken either
+        return (sleeps(server.pid) - before) / IDLE_SECONDS
+
+
+def connection_bytes(kind):
+    """Growth of private memory over many connections that have echoed a byte once and now say nothing."""
+    def scenario(machine):
+        count = min(IDLE_CONNECTIONS, machine.descriptors - 500)
+        with Server(*kind(machine)) as server:
+            for _ in range(100):
+                echo_once(server.port)
+            settle(server.pid)
+            before = memory_bytes(server.pid, ["Private_Dirty", "Private_Clean"])
+            clients = []
+            try:
+                for _ in range(count):
+                    clients.append(connect(server.port))
+                    clients[-1].sendall(b"x")
+                    if clients[-1].recv(1) != b"x":
+                        raise Failure("a byte did not come back")
+                settle(server.pid)
+                return (memory_bytes(server.pid, ["Private_Dirty", "Private_Clean"]) - before) / count
+            finally:
+                for client in clients:
+                    client.close()
+    return scenario
+
+
+# ---- start ----
+
+def first_echo(port, deadline):
+    """Connects in a tight loop until a byte has come back."""
+    while time.monotonic() < deadline:
+        with socket.socket() as client:
+            client.settimeout(START_SECONDS)
+            if client.connect_ex(("127.0.0.1", port)) != 0:
+                continue
+            client.sendall(b"x")
+            if client.recv(1) == b"x":
+                return
+    raise Failure(f"no echo within {START_SECONDS} s of the start")
+
+
+def start_ms(kind):
+    def scenario(machine):
+        command, cpus = kind(machine)
+        port = free_port()
+        words = [str(word).format(port=port) for word in command]
+        quiet = [(os.POSIX_SPAWN_OPEN, stream, "/dev/null", os.O_RDWR, 0) for stream in (0, 1, 2)]
+        mine = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, cpus)  # inherited: nothing but the server runs between here and its first accept
+        start = time.monotonic()
+        pid = os.posix_spawn(words[0], words, os.environ, file_actions=quiet)
+        os.sched_setaffinity(0, {machine.load_cpu})
+        try:
+            first_echo(port, start + START_SECONDS)
+            return (time.monotonic() - start) * 1000
+        finally:
+            os.sched_setaffinity(0, mine)
+            os.kill(pid, 15)
+            os.waitpid(pid, 0)
+    return scenario
+
+
+# ---- build ----
+
+def clean_build_seconds(machine):
+    if not (machine.root / "scripts" / "build").exists():
+        raise NotBuilt("scripts/build")
+    with tempfile.TemporaryDirectory(prefix="skerry-build-") as folder:
+        copy = Path(folder) / "skerry"
+        shutil.copytree(machine.root, copy, ignore=shutil.ignore_patterns("build", ".git"), symlinks=True)
+        start = time.monotonic()
+        done = subprocess.run([str(copy / "scripts" / "build")], cwd=copy, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True)
+        if done.returncode != 0:
+            raise Failure(f"a clean build failed: {done.stdout[-2000:]}")
+        return time.monotonic() - start
