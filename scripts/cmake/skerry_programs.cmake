@@ -18,3 +18,43 @@ function(skerry_add_test file)
   set_tests_properties(${name} PROPERTIES LABELS "${layer};${arg_LABELS}" TIMEOUT ${arg_TIMEOUT})
   set_property(GLOBAL APPEND PROPERTY skerry_test_programs ${name})
 endfunction()
+
+# What a source that links the given targets is compiled with, in a response file: for tests that call the compiler.
+function(skerry_compile_arguments name out)
+  add_library(${name} INTERFACE)
+  target_link_libraries(${name} INTERFACE ${ARGN})
+  set(file "${CMAKE_CURRENT_BINARY_DIR}/${name}.rsp")
+  set(include_directories "$<FILTER:$<TARGET_PROPERTY:${name},INTERFACE_INCLUDE_DIRECTORIES>,EXCLUDE,^/usr/include$>")
+  set(definitions "$<TARGET_PROPERTY:${name},INTERFACE_COMPILE_DEFINITIONS>")
+  string(CONCAT content
+    "${CMAKE_CXX23_STANDARD_COMPILE_OPTION}\n"
+    "$<$<CXX_COMPILER_ID:GNU>:-fcoroutines\n>"
+    "$<$<BOOL:${definitions}>:\"-D$<JOIN:${definitions},\"\n\"-D>\"\n>"
+    "$<$<BOOL:${include_directories}>:\"-I$<JOIN:${include_directories},\"\n\"-I>\"\n>")
+  file(GENERATE OUTPUT "${file}" CONTENT "${content}" TARGET ${name})
+  set(${out} "${file}" PARENT_SCOPE)
+endfunction()
+
+# skerry_add_compile_fail_test(file USES targets... EXPECT "regex of case 1" "regex of case 2"...)
+# One source, in which `#if CASE == 1` and so on select what must not compile. Case 0 must compile, so that the others
+# fail for their reason; case n must fail with a message that matches the n-th regex (CMake's; no semicolon).
+function(skerry_add_compile_fail_test file)
+  cmake_parse_arguments(arg "" "" "USES;EXPECT" ${ARGN})
+  get_filename_component(name "${file}" NAME_WE)
+  file(RELATIVE_PATH layer "${PROJECT_SOURCE_DIR}/tests" "${CMAKE_CURRENT_SOURCE_DIR}/${file}")
+  string(REGEX REPLACE "/.*" "" layer "${layer}")
+  skerry_compile_arguments(${name} arguments ${arg_USES})
+  set(case 0)
+  foreach(regex IN ITEMS "" LISTS arg_EXPECT)
+    set(expect "")
+    if(case GREATER 0)
+      set(expect "-DEXPECT=${regex}")
+    endif()
+    add_test(NAME ${name}_case_${case}
+             COMMAND "${CMAKE_COMMAND}" "-DCOMPILER=${CMAKE_CXX_COMPILER}" "-DARGUMENTS=${arguments}"
+                     "-DSOURCE=${CMAKE_CURRENT_SOURCE_DIR}/${file}" -DCASE=${case} ${expect}
+                     -P "${PROJECT_SOURCE_DIR}/scripts/cmake/skerry_compile_case.cmake")
+    set_tests_properties(${name}_case_${case} PROPERTIES LABELS "${layer};no-asan;no-tsan" TIMEOUT 120)
+    math(EXPR case "${case} + 1")
+  endforeach()
+endfunction()
