@@ -161,6 +161,54 @@ class CheckTest(unittest.TestCase):
         self.write("net/skerry.hpp", HEADER + "#include <skerry/net/none.hpp>\n")
         self.assertEqual(self.run_check("numbers.py")[0], 1)
 
+    def extract(self):
+        self.write("include/skerry/skerry.hpp", HEADER + """#include <chrono>
+#include <coroutine>
+namespace skerry {
+template <class T = void>
+struct task {
+  struct promise_type {
+    task get_return_object() { return {}; }
+    std::suspend_never initial_suspend() { return {}; }
+    std::suspend_never final_suspend() noexcept { return {}; }
+    void return_void() {}
+    void unhandled_exception() {}
+  };
+};
+}  // namespace skerry
+""")
+        if not os.path.lexists(os.path.join(self.root, "include/skerry/framework")):
+            os.symlink("../../framework", os.path.join(self.root, "include/skerry/framework"))
+        self.write("arguments.rsp", f"-std=c++23 -fcoroutines -I{self.root}/include\n")
+        return self.run_check("extract_code_blocks.py", "--out", os.path.join(self.root, "out"), "--compiler", "g++",
+                              "--arguments", os.path.join(self.root, "arguments.rsp"))
+
+    def test_documents_without_code_pass(self):
+        status, output = self.extract()
+        self.assertEqual(status, 0, output)
+        self.assertIn("0 code blocks", output)
+
+    def test_good_blocks_of_every_kind_compile(self):
+        self.write("README.md", "```cpp\n#include <cstdio>\nint main() { return 0; }\n```\n"
+                                "```cpp\ntask<> f(int x) {\n  co_return;\n}\n```\n"
+                                "```cpp\nco_await f();\n```\n```sh\nnot c++\n```\n".replace("f();", "std::suspend_never{};"))
+        self.write("framework/essay.hpp", HEADER + "/// ```cpp\n/// int x = essay();\n/// ```\nint essay();\n")
+        status, output = self.extract()
+        self.assertEqual(status, 0, output)
+        self.assertIn("4 code blocks of 2 files, in 2 compiler runs, 0 failed", output)
+
+    def test_a_wrong_block_fails_with_its_document_and_line(self):
+        for path, text, line in (("README.md", "x\n```cpp\nint x = nobody();\n```\n", 3),
+                                 ("CONTRIBUTING.md", "```cpp\n#include <cstdio>\nint y = nobody();\n```\n", 3),
+                                 ("framework/essay.hpp", HEADER + "/// ```cpp\n/// int x = nobody();\n/// ```\n", 4),
+                                 ("README.md", "x\n```cpp\nint x;\n", 2)):
+            with self.subTest(path=path):
+                self.write(path, text)
+                status, output = self.extract()
+                self.assertEqual(status, 1)
+                self.assertIn(f"{path}:{line}:", output)
+                self.write(path, HEADER if path.endswith(".hpp") else "")
+
     @unittest.skipUnless(shutil.which("clang-format-19"), "clang-format-19 is not installed")
     def test_the_whole_check_refuses_what_is_not_formatted(self):
         shutil.copytree(os.path.join(ROOT, "scripts"), os.path.join(self.root, "scripts"), dirs_exist_ok=True)
