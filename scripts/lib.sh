@@ -63,7 +63,7 @@ install_packages() {
   fi
   "${apt[@]}" install -y --no-install-recommends "$@" >/dev/null </dev/null
   if [[ $service != no ]]; then
-    if command -v systemctl >/dev/null; then "${run[@]}" systemctl --quiet disable "$service" || true; fi
+    if command -v systemctl >/dev/null; then "${run[@]}" systemctl --quiet disable "$service"; fi  # nor at the next boot
     "${run[@]}" rm -f /usr/sbin/policy-rc.d
     trap - EXIT
   fi

@@ -28,9 +28,12 @@ def declares(code, name):
         return True
     for match in re.finditer(rf"(?<![\w.~]){word}\s*(?:<[^;{{}}()]*>\s*)?\(", code):
         before = re.sub(r"(?:\w+(?:<[^<>]*>)?::)+$", "", code[:match.start()])  # reactor::run_once( defines, too
-        qualified = len(before) != match.start()
+        scope = code[len(before):match.start()]
+        if scope.startswith("std::"):
+            continue
         before = before.rstrip()
-        if not before or (qualified and before[-1] in ";}"):
+        constructor = re.search(rf"\b{word}::$", scope)
+        if not before or (constructor and before[-1] in ";}"):
             return True  # a constructor or destructor out of its class
         last = re.search(r"\w+$", before)
         if last and last.group() not in NOT_A_TYPE and not last.group().isdigit():

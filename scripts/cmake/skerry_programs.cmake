@@ -1,14 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 # Programs on top of the layers: every test, benchmark and app is one source file (or one folder) and a list of what it links.
 
+# The first folder under tests, which is the label: `scripts/test net` runs those of net.
+function(skerry_test_layer file out)
+  file(RELATIVE_PATH layer "${PROJECT_SOURCE_DIR}/tests" "${CMAKE_CURRENT_SOURCE_DIR}/${file}")
+  string(REGEX REPLACE "/.*" "" layer "${layer}")
+  set(${out} "${layer}" PARENT_SCOPE)
+endfunction()
+
 # skerry_add_test(file USES targets... [SOURCES more.cpp...] [LABELS a b])
 # One GoogleTest program per file; the first label is the folder. A test of a pure structure lists its sources and links
 # no layer at all, which proves that the structure knows neither reactor nor clock.
 function(skerry_add_test file)
   cmake_parse_arguments(arg "" "TIMEOUT" "USES;SOURCES;LABELS" ${ARGN})
   get_filename_component(name "${file}" NAME_WE)
-  get_filename_component(folder "${file}" DIRECTORY)
-  string(REGEX REPLACE "/.*" "" layer "${folder}")
+  skerry_test_layer("${file}" layer)
   add_executable(${name} ${file} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE skerry_options ${arg_USES} GTest::gtest_main)
   if(NOT arg_TIMEOUT)
@@ -41,8 +47,7 @@ endfunction()
 function(skerry_add_compile_fail_test file)
   cmake_parse_arguments(arg "" "" "USES;EXPECT" ${ARGN})
   get_filename_component(name "${file}" NAME_WE)
-  file(RELATIVE_PATH layer "${PROJECT_SOURCE_DIR}/tests" "${CMAKE_CURRENT_SOURCE_DIR}/${file}")
-  string(REGEX REPLACE "/.*" "" layer "${layer}")
+  skerry_test_layer("${file}" layer)
   skerry_compile_arguments(${name} arguments ${arg_USES})
   set(case 0)
   foreach(regex IN ITEMS "" LISTS arg_EXPECT)
