@@ -71,7 +71,8 @@ install_packages() {
 
 # ---- presets ----
 presets() { sed -n 's/.*"name": "\([a-z]*\)", "configurePreset".*/\1/p' CMakePresets.json; }
-is_preset() { presets | grep -qx -- "$1"; }
+has_line() { grep -x -- "$2" >/dev/null <<<"$1"; }  # not `command | grep -q`: it ends early and the command fails by SIGPIPE
+is_preset() { has_line "$(presets)" "$1"; }
 
 # configure preset: once for each; ninja runs CMake again by itself when a list file changes. In CI warnings are errors.
 configure() {
