@@ -1,14 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 # Programs on top of the layers: every test, benchmark and app is one source file (or one folder) and a list of what it links.
 
+# The first folder under tests, which is the label: `scripts/test net` runs those of net.
+function(skerry_test_layer file out)
+  file(RELATIVE_PATH layer "${PROJECT_SOURCE_DIR}/tests" "${CMAKE_CURRENT_SOURCE_DIR}/${file}")
+  string(REGEX REPLACE "/.*" "" layer "${layer}")
+  set(${out} "${layer}" PARENT_SCOPE)
+endfunction()
+
 # skerry_add_test(file USES targets... [SOURCES more.cpp...] [LABELS a b])
 # One GoogleTest program per file; the first label is the folder. A test of a pure structure lists its sources and links
 # no layer at all, which proves that the structure knows neither reactor nor clock.
 function(skerry_add_test file)
   cmake_parse_arguments(arg "" "TIMEOUT" "USES;SOURCES;LABELS" ${ARGN})
   get_filename_component(name "${file}" NAME_WE)
-  get_filename_component(folder "${file}" DIRECTORY)
-  string(REGEX REPLACE "/.*" "" layer "${folder}")
+  skerry_test_layer("${file}" layer)
   add_executable(${name} ${file} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE skerry_options ${arg_USES} GTest::gtest_main)
   if(NOT arg_TIMEOUT)
@@ -17,4 +23,43 @@ function(skerry_add_test file)
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES LABELS "${layer};${arg_LABELS}" TIMEOUT ${arg_TIMEOUT})
   set_property(GLOBAL APPEND PROPERTY skerry_test_programs ${name})
+endfunction()
+
+# What a source that links the given targets is compiled with, in a response file: for tests that call the compiler.
+function(skerry_compile_arguments name out)
+  add_library(${name} INTERFACE)
+  target_link_libraries(${name} INTERFACE ${ARGN})
+  set(file "${CMAKE_CURRENT_BINARY_DIR}/${name}.rsp")
+  set(include_directories "$<FILTER:$<TARGET_PROPERTY:${name},INTERFACE_INCLUDE_DIRECTORIES>,EXCLUDE,^/usr/include$>")
+  set(definitions "$<TARGET_PROPERTY:${name},INTERFACE_COMPILE_DEFINITIONS>")
+  string(CONCAT content
+    "${CMAKE_CXX23_STANDARD_COMPILE_OPTION}\n"
+    "$<$<CXX_COMPILER_ID:GNU>:-fcoroutines\n>"
+    "$<$<BOOL:${definitions}>:\"-D$<JOIN:${definitions},\"\n\"-D>\"\n>"
+    "$<$<BOOL:${include_directories}>:\"-I$<JOIN:${include_directories},\"\n\"-I>\"\n>")
+  file(GENERATE OUTPUT "${file}" CONTENT "${content}" TARGET ${name})
+  set(${out} "${file}" PARENT_SCOPE)
+endfunction()
+
+# skerry_add_compile_fail_test(file USES targets... EXPECT "regex of case 1" "regex of case 2"...)
+# One source, in which `#if CASE == 1` and so on select what must not compile. Case 0 must compile, so that the others
+# fail for their reason; case n must fail with a message that matches the n-th regex (CMake's; no semicolon).
+function(skerry_add_compile_fail_test file)
+  cmake_parse_arguments(arg "" "" "USES;EXPECT" ${ARGN})
+  get_filename_component(name "${file}" NAME_WE)
+  skerry_test_layer("${file}" layer)
+  skerry_compile_arguments(${name} arguments ${arg_USES})
+  set(case 0)
+  foreach(regex IN ITEMS "" LISTS arg_EXPECT)
+    set(expect "")
+    if(case GREATER 0)
+      set(expect "-DEXPECT=${regex}")
+    endif()
+    add_test(NAME ${name}_case_${case}
+             COMMAND "${CMAKE_COMMAND}" "-DCOMPILER=${CMAKE_CXX_COMPILER}" "-DARGUMENTS=${arguments}"
+                     "-DSOURCE=${CMAKE_CURRENT_SOURCE_DIR}/${file}" -DCASE=${case} ${expect}
+                     -P "${PROJECT_SOURCE_DIR}/scripts/cmake/skerry_compile_case.cmake")
+    set_tests_properties(${name}_case_${case} PROPERTIES LABELS "${layer};no-asan;no-tsan" TIMEOUT 120)
+    math(EXPR case "${case} + 1")
+  endforeach()
 endfunction()

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# What the scripts share. Sourced by them, never run. It leaves the shell in the root of the project; what a person
+# typed a relative path against is in $caller_directory.
+set -euo pipefail
+# shellcheck disable=SC2034  # scripts/run uses it
+caller_directory=$PWD
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export PYTHONDONTWRITEBYTECODE=1
+
+fail() {
+  printf '%s: %s\n' "${0##*/}" "$1" >&2
+  exit 1
+}
+
+usage() {  # prints the comment that opens the script, the only copy of its manual
+  sed -n '3,/^[^#]/s/^# \{0,1\}//p' "${BASH_SOURCE[1]}"
+}
+
+# ---- Debian packages, in groups, so that nobody installs a compiler they do not use ----
+packages_of() {
+  case $1 in
+    build) echo g++ cmake ninja-build pkg-config git python3 liburing-dev libboost-dev libhwloc-dev libcli11-dev \
+      libfmt-dev libgtest-dev libgmock-dev libbenchmark-dev ;;
+    clang) echo clang-19 libclang-rt-19-dev ;;
+    check) echo clang-format-19 ;;
+    tidy) echo clang-tidy-19 ;;
+    bench) echo redis-tools redis-server ;;
+    *) fail "no package group '$1'; there are: build clang check tidy bench" ;;
+  esac
+}
+
+# setup group...: installs what is missing and says nothing when nothing is.
+setup() {
+  local group wanted="" installed missing=() package
+  for group in "$@"; do wanted+=" $(packages_of "$group")"; done
+  # shellcheck disable=SC2086  # a list of words
+  installed=" $(dpkg-query -W -f='${db:Status-Status}:${Package} ' $wanted 2>/dev/null || true) "
+  for package in $wanted; do
+    [[ $installed == *" installed:$package "* ]] || missing+=("$package")
+  done
+  ((${#missing[@]} == 0)) || install_packages "${missing[@]}"
+}
+
+install_packages() {
+  local run=(env DEBIAN_FRONTEND=noninteractive)
+  command -v apt-get >/dev/null || fail "this installs Debian 12 packages; without apt-get, install by hand: $*"
+  if ((EUID != 0)); then
+    command -v sudo >/dev/null || fail "no sudo here; as root run: apt-get install $*"
+    run=(sudo "${run[@]}")
+  fi
+  local apt=("${run[@]}" apt-get -qq -o DPkg::Lock::Timeout=300) service=no
+  printf 'installing %s\n' "$*" >&2
+  "${apt[@]}" update
+  # Installing a server must not start one: a policy that answers 101 forbids it, for as long as this takes.
+  if [[ " $* " == *" redis-server "* ]]; then service=redis-server; fi
+  if [[ $service != no && ! -e /usr/sbin/policy-rc.d ]]; then
+    # Expanded now, on purpose: at exit the array is gone.
+    # shellcheck disable=SC2064
+    trap "${run[*]} rm -f /usr/sbin/policy-rc.d" EXIT
+    printf '#!/bin/sh\nexit 101\n' | "${run[@]}" tee /usr/sbin/policy-rc.d >/dev/null
+    "${run[@]}" chmod 755 /usr/sbin/policy-rc.d
+  fi
+  "${apt[@]}" install -y --no-install-recommends "$@" >/dev/null </dev/null
+  if [[ $service != no ]]; then
+    if command -v systemctl >/dev/null; then "${run[@]}" systemctl --quiet disable "$service"; fi  # nor at the next boot
+    "${run[@]}" rm -f /usr/sbin/policy-rc.d
+    trap - EXIT
+  fi
+}
+
+# ---- presets ----
+presets() { sed -n 's/.*"name": "\([a-z]*\)", "configurePreset".*/\1/p' CMakePresets.json; }
+has_line() { grep -x -- "$2" >/dev/null <<<"$1"; }  # not `command | grep -q`: it ends early and the command fails by SIGPIPE
+is_preset() { has_line "$(presets)" "$1"; }
+
+# configure preset: once for each; ninja runs CMake again by itself when a list file changes. In CI warnings are errors.
+configure() {
+  local preset=$1 cache=build/$1/CMakeCache.txt options=()
+  if [[ $preset == clang ]]; then setup build clang; else setup build; fi
+  if [[ -n ${CI:-} ]]; then options=(-DSKERRY_WERROR=ON); fi
+  if [[ -f build/$preset/build.ninja ]] && { [[ -z ${CI:-} ]] || grep -q '^SKERRY_WERROR:BOOL=ON' "$cache"; }; then
+    return
+  fi
+  cmake --log-level=NOTICE --preset "$preset" "${options[@]}"
+}
+
+# build preset target...: as `cmake --build`; into a pipe or a file it does not mention that there was nothing to do.
+build() {
+  local preset=$1
+  shift
+  configure "$preset"
+  local run=(cmake --build "build/$preset" --parallel "${SKERRY_JOBS:-$(nproc)}" --target "$@")
+  if [[ -t 1 ]]; then
+    "${run[@]}"
+  else
+    "${run[@]}" | sed '/Re-checking globbed directories/d; /^ninja: no work to do/d'
+  fi
+}
