@@ -19,6 +19,7 @@
 namespace skerry {
 
 class host;
+class shard;
 class random_source;
 class reactor;
 class run_queue;
@@ -30,6 +31,9 @@ namespace observe {
 class registry;
 class trace_buffer;
 }  // namespace observe
+namespace timers {
+class timer_service;
+}
 namespace detail {
 class chain;
 }
@@ -51,6 +55,8 @@ struct shard_core {
   observe::registry* metrics = nullptr;
   log_channel* log = nullptr;
   resource_table* resources = nullptr;
+  timers::timer_service* timers = nullptr;
+  shard* assembled = nullptr;  ///< this shard as its assembler sees it
   skerry::host* host = nullptr;  ///< what all shards of one (possibly simulated) machine share
   shard_id id = 0;
   shard_id count = 1;

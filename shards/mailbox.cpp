@@ -5,6 +5,7 @@
 #include <array>
 #include <atomic>
 #include <bit>
+#include <utility>
 
 #include <boost/lockfree/spsc_queue.hpp>
 
@@ -114,6 +115,7 @@ void mailboxes::one_returned(message& m) noexcept {
   if (--m.returns_due_ != 0) return;
   --outstanding_;
   m.come_home();
+  if (home_waiter_ != nullptr && outstanding_ <= home_waiter_->left_) std::exchange(home_waiter_, nullptr)->wake();
 }
 
 void mailboxes::mark_dirty(shard_id target) noexcept {

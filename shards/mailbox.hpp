@@ -30,6 +30,7 @@
 
 #include <skerry/framework/detail/intrusive_list.hpp>
 #include <skerry/framework/reactor/poller.hpp>
+#include <skerry/framework/task/chain.hpp>
 #include <skerry/framework/this_shard.hpp>
 
 namespace skerry {
@@ -99,6 +100,32 @@ class mailboxes final : public poller {
 
   /// Messages of this shard that are not home yet.
   std::size_t outstanding() const noexcept { return outstanding_; }
+  /// Everything handed to this shard's outboxes is in the queues.
+  bool flushed() const noexcept { return dirty_.empty(); }
+
+  /// Waits until at most `left` messages of this shard are not home yet.
+  class home_awaiter final : public leaf {
+   public:
+    home_awaiter(mailboxes& boxes, std::size_t left) noexcept : boxes_(boxes), left_(left) {}
+    bool await_ready() const noexcept { return boxes_.outstanding_ <= left_; }
+    void await_suspend(std::coroutine_handle<> resume_point) noexcept {
+      boxes_.home_waiter_ = this;
+      suspend(resume_point);
+    }
+    void await_resume() const noexcept {}
+    void let_go() noexcept override {
+      boxes_.home_waiter_ = nullptr;
+      wake();
+    }
+    const char* describe() const noexcept override { return "messages to come home"; }
+
+   private:
+    friend class mailboxes;
+    mailboxes& boxes_;
+    std::size_t left_;
+  };
+  home_awaiter until_home(std::size_t left) noexcept { return {*this, left}; }
+
   /// What has arrived here from `sender`.
   const pair_stats& received_from(shard_id sender) const noexcept { return received_[sender]; }
 
@@ -130,6 +157,7 @@ class mailboxes final : public poller {
   std::vector<shard_id> to_wake_;  // sleeping targets that this shard was the first to ring
   std::vector<pair_stats> received_;
   std::size_t outstanding_ = 0;
+  home_awaiter* home_waiter_ = nullptr;
 };
 
 }  // namespace skerry::detail

@@ -15,7 +15,7 @@
 #include <chrono>
 
 #include <skerry/framework/reactor/poller.hpp>
-#include <skerry/framework/resources.hpp>
+#include <skerry/framework/this_shard.hpp>
 #include <skerry/timers/wheel.hpp>
 
 namespace skerry::timers {
@@ -71,6 +71,9 @@ class timer_service final : public poller {
 };
 
 /// This shard's timers.
-inline timer_service& this_timers() noexcept { return resource<timer_service>(); }
+inline timer_service& this_timers() noexcept {
+  SKERRY_ASSERT(this_shard().timers != nullptr, "this shard has no timers");
+  return *this_shard().timers;
+}
 
 }  // namespace skerry::timers

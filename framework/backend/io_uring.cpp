@@ -18,6 +18,7 @@
 
 #include <skerry/framework/backend/buffer_ring.hpp>
 #include <skerry/framework/startup_error.hpp>
+#include <skerry/framework/this_shard.hpp>
 
 namespace skerry {
 
@@ -170,7 +171,9 @@ class io_uring_backend final : public backend {
   backend_capabilities capabilities() const noexcept override { return {"io_uring", ring_.features}; }
 
   void start() override {
-    if (int result = io_uring_enable_rings(&ring_); result < 0) {
+    // liburing 2.3 declares io_uring_enable_rings but does not export it.
+    if (int result = io_uring_register(static_cast<unsigned>(ring_.ring_fd), IORING_REGISTER_ENABLE_RINGS, nullptr, 0);
+        result < 0) {
       throw std::system_error(-result, std::generic_category(), "io_uring_enable_rings");
     }
     // Saves the descriptor lookup in each entry; a kernel that cannot loses a few nanoseconds and nothing else.

@@ -14,7 +14,10 @@
 /// Invariants: (1) a scope is destroyed empty; (2) `cancel()` allocates nothing and destroys nothing itself.
 /// Limits:     none of its own.
 
+#include <coroutine>
 #include <cstddef>
+#include <cstdint>
+#include <utility>
 
 #include <skerry/framework/detail/intrusive_list.hpp>
 #include <skerry/framework/task/chain.hpp>
@@ -27,16 +30,18 @@ class scope {
   scope(const scope&) = delete;
   scope& operator=(const scope&) = delete;
 
-  /// Links a task in. Asserts that the scope is open.
+  /// Links a task in. One that comes while the scope is ending is to be cancelled by its maker before it runs; after the
+  /// end nothing may come (asserted).
   void add(detail::chain& task) noexcept {
-    SKERRY_ASSERT(!closing_, "nothing starts in a scope that is ending; a shard that stops accepts no new tasks");
+    SKERRY_ASSERT(!closing_ || size_ > 0, "nothing starts in a scope that has ended");
     tasks_.push_back(task);
     ++size_;
+    ++added_total_;
   }
   /// Takes a task out that has ended.
   void remove(detail::chain& task) noexcept {
     task.unlink();
-    --size_;
+    if (--size_ == 0 && waiter_ != nullptr) std::exchange(waiter_, nullptr)->scope_is_empty();
   }
   /// Asks every task to end, and refuses new ones. Idempotent.
   void cancel() noexcept;
@@ -45,6 +50,31 @@ class scope {
   bool empty() const noexcept { return size_ == 0; }
   /// Tasks that have not ended.
   std::size_t size() const noexcept { return size_; }
+  /// Tasks that were ever added.
+  std::uint64_t added_total() const noexcept { return added_total_; }
+
+  /// `co_await until_empty()`: one task outside the scope waits until no task is in it.
+  class empty_awaiter final : public detail::leaf {
+   public:
+    explicit empty_awaiter(scope& waited_for) noexcept : scope_(waited_for) {}
+    bool await_ready() const noexcept { return scope_.empty(); }
+    void await_suspend(std::coroutine_handle<> resume_point) noexcept {
+      SKERRY_ASSERT(scope_.waiter_ == nullptr, "one task waits for the end of a scope");
+      scope_.waiter_ = this;
+      suspend(resume_point);
+    }
+    void await_resume() const noexcept {}
+    void let_go() noexcept override {
+      scope_.waiter_ = nullptr;
+      wake();
+    }
+    const char* describe() const noexcept override { return "end of a scope"; }
+    void scope_is_empty() noexcept { wake(); }
+
+   private:
+    scope& scope_;
+  };
+  empty_awaiter until_empty() noexcept { return empty_awaiter(*this); }
 
   template <class Visit>
   void for_each(Visit&& visit) const {
@@ -54,6 +84,8 @@ class scope {
  private:
   detail::intrusive_list<detail::chain, detail::scope_tag> tasks_;
   std::size_t size_ = 0;
+  std::uint64_t added_total_ = 0;
+  empty_awaiter* waiter_ = nullptr;
   bool closing_ = false;
 };
 

@@ -14,7 +14,7 @@ void spawned_base::require_result() {
 }
 
 void spawned_base::ended() noexcept {
-  current_shard->root->remove(*this);
+  home_.remove(*this);
   if (joiner_ != nullptr) {
     std::exchange(joiner_, nullptr)->task_ended();
   } else if (!handle_held_) {

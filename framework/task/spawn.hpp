@@ -32,6 +32,9 @@
 
 namespace skerry {
 
+template <class T = void>
+class join_handle;
+
 namespace detail {
 
 class join_leaf;
@@ -54,7 +57,8 @@ class spawned_base : public chain, public pooled {
   bool joined() const noexcept { return joined_; }
 
  protected:
-  spawned_base(const char* name, scheduling_group group) noexcept : chain(name, group, nullptr) {}
+  spawned_base(scope& home, const char* name, scheduling_group group) noexcept
+      : chain(name, group, nullptr), home_(home) {}
   virtual ~spawned_base() = default;
   virtual std::exception_ptr error() const noexcept = 0;
   void ended() noexcept final;
@@ -62,6 +66,7 @@ class spawned_base : public chain, public pooled {
  private:
   void dispose() noexcept;
 
+  scope& home_;
   join_leaf* joiner_ = nullptr;
   bool handle_held_ = true;
   bool joined_ = false;
@@ -91,7 +96,7 @@ class join_leaf : public leaf {
 template <class T>
 class spawned : public spawned_base {
  public:
-  spawned(const char* name, scheduling_group group) noexcept : spawned_base(name, group) {}
+  spawned(scope& home, const char* name, scheduling_group group) noexcept : spawned_base(home, name, group) {}
 
   promise<T>& result() noexcept {
     return std::coroutine_handle<promise<T>>::from_address(root().address()).promise();
@@ -108,12 +113,16 @@ class spawned : public spawned_base {
 template <class T, class Fn>
 class spawned_call final : public spawned<T> {
  public:
-  spawned_call(Fn&& fn, const char* name, scheduling_group group) : spawned<T>(name, group), fn_(std::move(fn)) {}
+  spawned_call(Fn&& fn, scope& home, const char* name, scheduling_group group)
+      : spawned<T>(home, name, group), fn_(std::move(fn)) {}
   auto call() { return fn_(); }
 
  private:
   Fn fn_;
 };
+
+template <class T>
+join_handle<T> spawn_in(scope& home, task<T> body, const char* name, scheduling_group group);
 
 }  // namespace detail
 
@@ -160,7 +169,7 @@ class join_handle {
 
  private:
   template <class U>
-  friend join_handle<U> spawn(task<U> body, const char* name, scheduling_group group);
+  friend join_handle<U> detail::spawn_in(scope& home, task<U> body, const char* name, scheduling_group group);
   template <class Fn>
     requires detail::any_task<std::invoke_result_t<Fn&>>
   friend auto spawn(Fn fn, const char* name, scheduling_group group);
@@ -175,14 +184,23 @@ inline scheduling_group current_scheduling_group() noexcept {
   return current != nullptr ? current->group() : scheduling_group::main;
 }
 
+namespace detail {
+template <class T>
+join_handle<T> spawn_in(scope& home, task<T> body, const char* name, scheduling_group group) {
+  auto* node = new spawned<T>(home, name, group);
+  home.add(*node);
+  node->start(std::move(body).release());
+  if (home.closing()) node->cancel();
+  return join_handle<T>(node);
+}
+}  // namespace detail
+
 /// Starts `body` in this shard's root scope; it first runs from the run queue. `name` must live for ever (a literal).
 /// Throws std::bad_alloc when the frame pool is at its limit; asserts when the shard is ending.
+/// While the shard is ending, a new task is cancelled before it runs.
 template <class T>
 join_handle<T> spawn(task<T> body, const char* name = "task", scheduling_group group = current_scheduling_group()) {
-  auto* node = new detail::spawned<T>(name, group);
-  this_shard().root->add(*node);
-  node->start(std::move(body).release());
-  return join_handle<T>(node);
+  return detail::spawn_in(*this_shard().root, std::move(body), name, group);
 }
 
 /// Calls `fn()` and starts the task it returns; keeps `fn` and its captures until that task has ended.
@@ -190,10 +208,12 @@ template <class Fn>
   requires detail::any_task<std::invoke_result_t<Fn&>>
 auto spawn(Fn fn, const char* name = "task", scheduling_group group = current_scheduling_group()) {
   using T = typename detail::task_value<std::invoke_result_t<Fn&>>::type;
-  auto node = std::make_unique<detail::spawned_call<T, Fn>>(std::move(fn), name, group);
+  scope& root = *this_shard().root;
+  auto node = std::make_unique<detail::spawned_call<T, Fn>>(std::move(fn), root, name, group);
   task<T> body = node->call();
-  this_shard().root->add(*node);
+  root.add(*node);
   node->start(std::move(body).release());
+  if (root.closing()) node->cancel();
   return join_handle<T>(node.release());
 }
 

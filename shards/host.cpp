@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <skerry/shards/host.hpp>
+
+#include <cstdio>
+#include <string>
+
+#include <fmt/format.h>
+#include <pthread.h>
+#include <unistd.h>
+
+#include <skerry/framework/backend/io_uring.hpp>
+#include <skerry/framework/observe/log.hpp>
+#include <skerry/framework/random.hpp>
+#include <skerry/framework/startup_error.hpp>
+#include <skerry/shards/call_batch.hpp>
+#include <skerry/shards/shard.hpp>
+#include <skerry/shards/topology.hpp>
+
+namespace skerry {
+
+namespace {
+
+log_settings log_settings_from(const app_options& options) {
+  log_settings settings;
+  settings.level = parse_log_level(options.log_level).value_or(log_level::info);
+  settings.format = parse_log_format(options.log_format).value_or(log_format::text);
+  return settings;
+}
+
+/// The deadline of a stop, on each shard: lists what is left; on shard 0, a little later, ends the process.
+class drain_deadline final : public timers::timer {
+ public:
+  explicit drain_deadline(log_writer* writer_to_flush) noexcept : writer_to_flush_(writer_to_flush) {}
+  ~drain_deadline() {
+    if (armed()) timers::this_timers().cancel(*this);
+  }
+  void expired() noexcept override {
+    if (!listed_) {
+      listed_ = true;
+      this_shard().root->for_each([](const detail::chain& left) {
+        const detail::leaf* wait = left.waits_for();
+        log::error("drain deadline passed: task \"{}\" waits for {}", left.name(), wait ? wait->describe() : "the CPU");
+      });
+      if (writer_to_flush_ == nullptr) return;
+      timers::this_timers().arm(*this, clock::now() + std::chrono::milliseconds(100));
+      return;
+    }
+    writer_to_flush_->flush(std::chrono::seconds(1));
+    ::_exit(2);
+  }
+
+ private:
+  log_writer* writer_to_flush_;
+  bool listed_ = false;
+};
+
+/// Calls `fn` on every shard as a control call and waits for all.
+template <class Fn, class... Args>
+task<> on_every_shard(Fn fn, Args... args) {
+  call_batch<Fn, Args...> calls(shard_count(), detail::handler_scope::control);
+  for (shard_id s = 0; s < shard_count(); ++s) calls.add(s, fn, args...);
+  co_await calls.all();
+  for (std::size_t i = 0; i < calls.size(); ++i) calls.take(i);
+}
+
+}  // namespace
+
+/// What the control task waits for: something about main, the quiet or the stop has changed.
+class host::change {
+ public:
+  class awaiter final : public detail::leaf {
+   public:
+    explicit awaiter(change& owner) noexcept : owner_(owner) {}
+    bool await_ready() const noexcept { return std::exchange(owner_.pending_, false); }
+    void await_suspend(std::coroutine_handle<> resume_point) noexcept {
+      owner_.waiter_ = this;
+      suspend(resume_point);
+    }
+    void await_resume() const noexcept {}
+    void let_go() noexcept override {
+      owner_.waiter_ = nullptr;
+      wake();
+    }
+    const char* describe() const noexcept override { return "end of main or stop"; }
+
+   private:
+    friend class change;
+    change& owner_;
+  };
+  awaiter wait() noexcept { return awaiter(*this); }
+  void signal() noexcept {
+    if (waiter_ != nullptr) {
+      std::exchange(waiter_, nullptr)->wake();
+    } else {
+      pending_ = true;
+    }
+  }
+
+ private:
+  awaiter* waiter_ = nullptr;
+  bool pending_ = false;
+};
+
+host::host(const app_options& options, placement where, clock_source& time)
+    : options_(options),
+      where_(std::move(where)),
+      seed_(options.seed ? *options.seed : entropy_seed()),
+      log_(log_settings_from(options)),
+      change_(std::make_unique<change>()) {
+  auto count = static_cast<shard_id>(where_.shards.size());
+  SKERRY_ASSERT(count > 0, "a host has at least one shard");
+  if (std::optional<std::string> refusal = io_uring_refusal()) throw startup_error(*refusal);
+  io_uring_options ring;
+  ring.entries = options_.ring_entries;
+  backends_ = make_io_uring_backends(count, ring);
+  queues_ = detail::make_queue_matrix(count, options_.mailbox_capacity);
+  reactor_options loop;
+  loop.task_budget = options_.task_budget;
+  loop.idle_spin = options_.idle_spin;
+  loop.park = options_.park;
+  std::vector<reactor*> reactors;
+  for (shard_id id = 0; id < count; ++id) {
+    shards_.push_back(std::make_unique<shard>(*this, id, count, *backends_[id], time, seed_, loop));
+    reactors.push_back(&shards_.back()->loop());
+  }
+  for (auto& s : shards_) s->connect(*queues_, reactors);
+}
+
+host::~host() = default;
+
+void host::run(const std::function<task<>()>& main, bool auto_shutdown) {
+  std::vector<std::thread> threads;
+  for (shard_id id = 1; id < size(); ++id) threads.emplace_back([this, id] { run_thread(id); });
+  place_this_thread(where_.shards[0]);
+  shard& first = *shards_[0];
+  first.start(log_.open(0));
+  {
+    auto handle = detail::spawn_in(first.control(), control(main, auto_shutdown), "control", scheduling_group::main);
+    first.run();
+    while (!handle.is_finished()) first.loop().turn();
+  }
+  first.stop();
+  for (std::thread& t : threads) t.join();
+  if (main_error_ != nullptr) std::rethrow_exception(main_error_);
+}
+
+void host::run_thread(shard_id id) noexcept {
+  try {
+    if (options_.thread_names) pthread_setname_np(pthread_self(), fmt::format("shard-{}", id).c_str());
+    place_this_thread(where_.shards[id]);
+    shards_[id]->start(log_.open(id));
+  } catch (const std::exception& refused) {
+    // The other shards cannot run without this one.
+    fmt::print(stderr, "cannot start shard {}: {}\n", id, refused.what());
+    ::_exit(1);
+  }
+  shards_[id]->run();
+  shards_[id]->stop();
+}
+
+void host::request_stop() noexcept {
+  stop_requested_.store(true, std::memory_order_release);
+  if (shards_[0]->loop().bell().ring(doorbell::outside)) backends_[0]->wake_from_outside();
+}
+
+void host::noticed_outside() noexcept {
+  if (stop_requested()) change_->signal();
+}
+
+task<> host::control(const std::function<task<>()>& main, bool auto_shutdown) {
+  bool main_ended = false;
+  auto wrapped = [this, &main, &main_ended]() -> task<> {
+    try {
+      co_await main();
+    } catch (...) {
+      main_error_ = std::current_exception();
+    }
+    main_ended = true;
+    change_->signal();
+  };
+  join_handle<> main_task = spawn(wrapped, "main");
+  while (!stop_requested() && !main_ended && !main_task.is_finished()) co_await change_->wait();
+  if (!stop_requested() && main_error_ == nullptr) {
+    join_handle<> quiet;
+    if (auto_shutdown) {
+      quiet = detail::spawn_in(this_assembled_shard().control(), wait_until_quiet(), "wait until quiet",
+                               scheduling_group::main);
+    }
+    while (!stop_requested() && !quiet_) co_await change_->wait();
+    if (quiet && !quiet_) {
+      quiet.abort();
+      try {
+        co_await quiet;
+      } catch (const std::system_error&) {
+        // Aborted just above.
+      }
+    }
+  }
+  if (stop_requested()) co_await drain();
+  co_await end();
+}
+
+/// All root scopes are empty at one moment: each was found empty in two rounds, and none was added to in between.
+task<> host::wait_until_quiet() {
+  auto until_empty = []() -> task<std::uint64_t> {
+    co_await this_shard().root->until_empty();
+    co_return this_shard().root->added_total();
+  };
+  for (std::uint64_t before = UINT64_MAX;;) {
+    std::uint64_t added = 0;
+    call_batch<decltype(until_empty)> calls(shard_count(), detail::handler_scope::control);
+    for (shard_id s = 0; s < shard_count(); ++s) calls.add(s, until_empty);
+    co_await calls.all();
+    for (std::size_t i = 0; i < calls.size(); ++i) added += calls.take(i);
+    if (added == before) break;
+    before = added;
+  }
+  quiet_ = true;
+  change_->signal();
+}
+
+task<> host::drain() {
+  log::info("stopping: no new connections, up to {} s for what is in flight",
+            std::chrono::duration_cast<std::chrono::seconds>(options_.drain_timeout).count());
+  co_await on_every_shard([]() -> task<> {
+    host& owner = *this_shard().host;
+    shard& here = this_assembled_shard();
+    auto& deadline = resources().emplace<drain_deadline>(here.core().id == 0 ? &owner.log_ : nullptr);
+    timers::this_timers().arm(deadline, timers::saturating_add(clock::now(), owner.options_.drain_timeout));
+    here.begin_drain();
+    co_await here.until_drained(shard::drain_stage::accepted);
+  });
+}
+
+task<> host::end() {
+  co_await on_every_shard([]() -> task<> {
+    this_shard().root->cancel();
+    co_await this_shard().root->until_empty();
+    shard& here = this_assembled_shard();
+    here.begin_drain();
+    co_await here.until_drained(shard::drain_stage::all);
+  });
+  // No task is left that could send. What objects sent while they were destroyed comes home now.
+  co_await on_every_shard([]() -> task<> {
+    if (this_shard_id() != 0) co_await detail::this_mailboxes().until_home(0);
+  });
+  co_await detail::this_mailboxes().until_home(0);
+  co_await on_every_shard([] { this_assembled_shard().exit_when_flushed(); });
+}
+
+}  // namespace skerry

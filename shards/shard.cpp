@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <skerry/shards/shard.hpp>
+
+#include <algorithm>
+#include <utility>
+
+#include <skerry/framework/io/buffer_pool.hpp>
+#include <skerry/framework/io/byte_pool.hpp>
+#include <skerry/shards/host.hpp>
+#include <skerry/shards/submit_to.hpp>
+
+namespace skerry {
+
+shard::shard(host& owner, shard_id id, shard_id count, backend& kernel, clock_source& time, std::uint64_t seed,
+             const reactor_options& options)
+    : host_(owner),
+      core_([&] {
+        shard_core core;
+        core.id = id;
+        core.count = count;
+        core.time = &time;
+        core.host = &owner;
+        return core;
+      }()),
+      random_(seed, id),
+      reactor_(core_, kernel, options),
+      timers_(core_.now) {
+  core_.random = &random_;
+  core_.timers = &timers_;
+  core_.assembled = this;
+}
+
+shard::~shard() = default;
+
+void shard::connect(detail::queue_matrix& queues, const std::vector<reactor*>& peers) {
+  boxes_ = std::make_unique<detail::mailboxes>(core_, queues, peers);
+}
+
+void shard::start(log_channel& log) {
+  SKERRY_ASSERT(detail::current_shard == nullptr, "a thread runs one shard");
+  detail::current_shard = &core_;
+  core_.log = &log;
+  reactor_.add(*this);
+  reactor_.add(*boxes_);
+  reactor_.add(timers_);
+  reactor_.kernel().start();
+  resources().emplace<byte_pool>();
+  resources().emplace<buffer_pool>(reactor_.kernel(), buffer_pool_options{});
+}
+
+void shard::run() noexcept {
+  while (!exiting_ || !boxes_->flushed()) reactor_.turn();
+}
+
+void shard::stop() noexcept {
+  SKERRY_ASSERT(reactor_.root().empty(), "a shard ends after its last task");
+  reactor_.kernel().stop();
+  resources().clear();
+  core_.log = nullptr;
+  detail::current_shard = nullptr;
+}
+
+void shard::poll() noexcept {
+  if ((reactor_.rung() & doorbell::outside) != 0) host_.noticed_outside();
+}
+
+void shard::begin_drain() noexcept {
+  if (std::exchange(draining_, true)) return;
+  for (drainable* d : drainables_) d->begin_drain();
+}
+
+bool shard::reached(drain_stage stage) const noexcept {
+  return std::ranges::all_of(drainables_, [stage](const drainable* d) {
+    return stage == drain_stage::accepted ? d->drained() : d->empty();
+  });
+}
+
+void shard::drain_progressed() noexcept {
+  if (drain_waiter_ != nullptr && reached(drain_waiter_->stage_)) std::exchange(drain_waiter_, nullptr)->wake();
+}
+
+shard_stats shard::stats() const {
+  shard_stats s;
+  s.id = core_.id;
+  s.loop = reactor_.stats();
+  s.kernel = reactor_.kernel().stats();
+  s.tasks = core_.root->size();
+  s.tasks_started = core_.ready->tasks_started_total();
+  s.timers = timers_.size();
+  s.timers_expired = timers_.expired_total();
+  s.frames_in_use = reactor_.frames().in_use();
+  s.frame_bytes_reserved = reactor_.frames().bytes_reserved();
+  s.messages_outstanding = boxes_->outstanding();
+  for (shard_id from = 0; from < core_.count; ++from) s.received_from.push_back(boxes_->received_from(from));
+  return s;
+}
+
+shard& this_assembled_shard() noexcept {
+  SKERRY_ASSERT(this_shard().assembled != nullptr, "this needs a shard of an app or of block_on");
+  return *this_shard().assembled;
+}
+
+shard_stats stats() { return this_assembled_shard().stats(); }
+
+namespace detail {
+
+mailboxes& this_mailboxes() noexcept { return this_assembled_shard().boxes(); }
+
+scope& scope_for_handlers(handler_scope which) noexcept {
+  return which == handler_scope::root ? *this_shard().root : this_assembled_shard().control();
+}
+
+std::exception_ptr target_stopping() noexcept {
+  return std::make_exception_ptr(
+      std::system_error(std::make_error_code(std::errc::operation_canceled), "the called shard is stopping"));
+}
+
+}  // namespace detail
+
+}  // namespace skerry

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// shard: one thread's reactor with its wheel, mailboxes and buffers, put together.
+///
+/// Affinity:   made by the host; `start`, `run` and `stop` on the shard's own thread.
+/// Ownership:  owns everything of the shard but the backend, which the host made early to find out whether it can.
+/// Invariants: (1) the parts are made before any shard runs, so a neighbour may ring at any time; (2) between start and
+///             stop the thread's `this_shard()` is this one.
+
+#include <memory>
+#include <vector>
+
+#include <skerry/framework/random.hpp>
+#include <skerry/framework/reactor/poller.hpp>
+#include <skerry/framework/reactor/reactor.hpp>
+#include <skerry/shards/mailbox.hpp>
+#include <skerry/timers/timer.hpp>
+
+namespace skerry {
+
+/// Something that has to finish what it serves before the shard may end (listeners, streams).
+class drainable {
+ public:
+  /// Take in nothing new; let what is in flight finish. Called once.
+  virtual void begin_drain() noexcept = 0;
+  /// Whether nothing that was accepted is left.
+  virtual bool drained() const noexcept = 0;
+  /// Whether nothing at all is left: the shard's loop may stop.
+  virtual bool empty() const noexcept = 0;
+
+  drainable(const drainable&) = delete;
+  drainable& operator=(const drainable&) = delete;
+
+ protected:
+  drainable() = default;
+  ~drainable() = default;
+};
+
+/// Everything one shard counts, as plain data.
+struct shard_stats {
+  using crosses_shards = shard_stats;
+  shard_id id = 0;
+  reactor_stats loop;
+  backend_stats kernel;
+  std::size_t tasks = 0;               ///< in the root scope now
+  std::uint64_t tasks_started = 0;
+  std::size_t timers = 0;              ///< armed now
+  std::uint64_t timers_expired = 0;
+  std::size_t frames_in_use = 0;
+  std::size_t frame_bytes_reserved = 0;
+  std::size_t messages_outstanding = 0;
+  std::vector<pair_stats> received_from;  ///< by sender
+};
+
+class shard final : private poller {
+ public:
+  shard(host& owner, shard_id id, shard_id count, backend& kernel, clock_source& time, std::uint64_t seed,
+        const reactor_options& options);
+  ~shard();
+
+  /// Connects the mailboxes; `peers` are all reactors of the host.
+  void connect(detail::queue_matrix& queues, const std::vector<reactor*>& peers);
+  /// Makes the calling thread this shard. Throws std::system_error.
+  void start(log_channel& log);
+  /// Turns until `exit_when_flushed` and everything is out.
+  void run() noexcept;
+  void stop() noexcept;
+
+  reactor& loop() noexcept { return reactor_; }
+  shard_core& core() noexcept { return core_; }
+  detail::mailboxes& boxes() noexcept { return *boxes_; }
+  scope& control() noexcept { return control_; }
+  timers::timer_service& timer_wheel() noexcept { return timers_; }
+  shard_stats stats() const;
+
+  /// The loop ends after this turn's messages are out.
+  void exit_when_flushed() noexcept { exiting_ = true; }
+
+  void add_drainable(drainable& d) { drainables_.push_back(&d); }
+  void remove_drainable(drainable& d) noexcept { std::erase(drainables_, &d); }
+  void begin_drain() noexcept;
+  bool draining() const noexcept { return draining_; }
+  /// A drainable's answer has changed.
+  void drain_progressed() noexcept;
+
+  enum class drain_stage { accepted, all };
+  /// Waits until every drainable has let go of what it accepted, or of everything.
+  class drain_awaiter final : public detail::leaf {
+   public:
+    drain_awaiter(shard& owner, drain_stage stage) noexcept : shard_(owner), stage_(stage) {}
+    bool await_ready() const noexcept { return shard_.reached(stage_); }
+    void await_suspend(std::coroutine_handle<> resume_point) noexcept {
+      shard_.drain_waiter_ = this;
+      suspend(resume_point);
+    }
+    void await_resume() const noexcept {}
+    void let_go() noexcept override {
+      shard_.drain_waiter_ = nullptr;
+      wake();
+    }
+    const char* describe() const noexcept override { return "drain"; }
+
+   private:
+    friend class shard;
+    shard& shard_;
+    drain_stage stage_;
+  };
+  drain_awaiter until_drained(drain_stage stage) noexcept { return {*this, stage}; }
+
+ private:
+  void poll() noexcept override;
+  bool reached(drain_stage stage) const noexcept;
+
+  host& host_;
+  shard_core core_;
+  random_source random_;
+  reactor reactor_;
+  timers::timer_service timers_;
+  std::unique_ptr<detail::mailboxes> boxes_;
+  scope control_;
+  std::vector<drainable*> drainables_;
+  drain_awaiter* drain_waiter_ = nullptr;
+  bool draining_ = false;
+  bool exiting_ = false;
+};
+
+/// The shard of this thread, as its assembler sees it.
+shard& this_assembled_shard() noexcept;
+/// What this shard has counted since its start. Another shard's: `co_await submit_to(s, [] { return stats(); })`.
+shard_stats stats();
+
+}  // namespace skerry
