@@ -49,7 +49,11 @@ void shard::start(log_channel& log) {
 }
 
 void shard::run() noexcept {
-  while (!exiting_ || !boxes_->flushed()) reactor_.turn();
+  for (;;) {
+    bool more = reactor_.run_once();
+    if (exiting_ && boxes_->flushed() && control_.empty()) return;
+    if (!more) reactor_.idle();
+  }
 }
 
 void shard::stop() noexcept {

@@ -63,7 +63,7 @@ class shard final : private poller {
   void connect(detail::queue_matrix& queues, const std::vector<reactor*>& peers);
   /// Makes the calling thread this shard. Throws std::system_error.
   void start(log_channel& log);
-  /// Turns until `exit_when_flushed` and everything is out.
+  /// Turns until `exit_when_flushed` was called and everything is out.
   void run() noexcept;
   void stop() noexcept;
 

@@ -49,11 +49,7 @@ void reactor::remove(poller& p) noexcept {
   --poller_count_;
 }
 
-void reactor::turn() noexcept {
-  if (run_once()) {
-    idle_since_ = clock::time_point::max();
-    return;
-  }
+void reactor::idle() noexcept {
   if (!may_sleep()) return;
   if (!announce_sleep() || look_again()) {
     bell_.woken();
@@ -76,7 +72,9 @@ bool reactor::run_once() noexcept {
     kernel_.submit_and_reap();
     read_clock();
   }
-  return !ready_.empty();
+  if (ready_.empty()) return false;
+  idle_since_ = clock::time_point::max();
+  return true;
 }
 
 void reactor::run_ready() noexcept {

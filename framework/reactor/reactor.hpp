@@ -11,8 +11,8 @@
 ///     look_again()        did something arrive before they could know?
 ///     wait()              sleep in the kernel until the next deadline; submits what is queued in the same entry
 ///
-/// `turn()` is the thread's own loop body: run_once, then spin or the last three. A simulator calls the phases itself and
-/// puts other shards' steps in between.
+/// A thread's loop calls run_once, and `idle()` when that says that nothing is ready: spin, or the last three. A simulator
+/// calls the phases itself and puts other shards' steps in between.
 ///
 /// A busy shard answers its neighbours: between any two tasks the doorbell is read, and a message ends the task phase at once.
 /// Completions end it as soon as `completion_batch` tasks have run, or the shard's tasks would be served one by one with a
@@ -74,11 +74,10 @@ class reactor {
   void add(poller& p) noexcept;
   void remove(poller& p) noexcept;
 
-  /// One round of the thread's loop: run_once, and if that found nothing to do, spin or sleep.
-  void turn() noexcept;
-
   /// True when more is ready.
   bool run_once() noexcept;
+  /// Nothing is ready: returns at once while the shard spins, else sleeps through the three phases below.
+  void idle() noexcept;
   [[nodiscard]] bool announce_sleep() noexcept { return bell_.announce_sleep(); }
   /// True when there is work after all.
   bool look_again() noexcept;
