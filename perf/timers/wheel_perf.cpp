@@ -1,5 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /// What a timer costs: hot, among millions, and when its time comes.
+///
+/// Measured on a 2-core virtual machine that others were using, so these are ranges of several runs and no medians:
+///   arm + cancel, hot                            3.7 to 5.9 ns
+///   re-arm a random one of 1 M                   38 to 55 ns undisturbed, up to 110 beside busy neighbours
+///   re-arm a random one of 10 M, huge pages      53 to 118 ns
+///   the write to one random line, 1 M            20 to 34 ns
+///   fire 1 M, tick by tick                       11 ms in memory order, 170 to 280 ms scattered
+///   a slot of 1 M begins                         6 ms in memory order, 150 to 170 ms scattered
+///   advance with nothing due; next_deadline      7 ns; 9 to 11 ns
+/// Tried without gain: prefetching the neighbours in cancel; walking a slot that begins from its back as well.
 
 #include <skerry/timers/wheel.hpp>
 
