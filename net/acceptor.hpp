@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// acceptor: the listening socket behind a listener: one multishot accept, and the connections that nobody has taken yet.
+///
+///     accepting --connection--> queued --accept()--> stream
+///        |  out of descriptors: parked until one is freed or the pause is over; counted, never a spin
+///        |  `queue_max` untaken: accept is cancelled until half are taken
+///
+/// Affinity:   home shard.
+/// Ownership:  pooled; a listener is a handle. After the handle has gone it frees itself with its last completion.
+/// Limits:     `queue_max` accepted connections wait here; more wait in the kernel's backlog.
+
+#include <vector>
+
+#include <skerry/framework/backend/operation.hpp>
+#include <skerry/framework/task/frame_pool.hpp>
+#include <skerry/net/endpoint.hpp>
+#include <skerry/timers/timer.hpp>
+
+namespace skerry::net {
+
+class acceptor final : public operation,
+                       public skerry::detail::pooled,
+                       public skerry::detail::list_hook<pool_tag>,
+                       private timers::timer {
+ public:
+  static constexpr std::size_t queue_max = 64;
+  static constexpr std::chrono::milliseconds out_of_descriptors_pause{100};
+
+  acceptor(endpoint_pool& pool, int fd);
+
+  bool ready() const noexcept { return !queue_.empty() || ended_ || error_ != 0; }
+  /// A connection's descriptor; -1 at the end. Throws std::system_error.
+  int take();
+  void wait(endpoint_leaf* waiter) noexcept;
+  /// No more connections: accept() ends after those that are queued.
+  void end() noexcept;
+  void release() noexcept;
+  void descriptor_freed() noexcept;
+  int fd() const noexcept { return fd_; }
+
+  void complete(std::int32_t result, std::uint32_t flags) noexcept override;
+
+ private:
+  ~acceptor();
+  void arm() noexcept;
+  void expired() noexcept override;
+  void free_when_done() noexcept;
+  void wake_waiter() noexcept;
+
+  endpoint_pool& pool_;
+  int fd_;
+  int error_ = 0;
+  bool ended_ = false;
+  bool released_ = false;
+  bool parked_ = false;
+  std::vector<int> queue_;
+  endpoint_leaf* waiter_ = nullptr;
+};
+
+}  // namespace skerry::net

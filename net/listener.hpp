@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// listener: one shard's share of a port. Every shard has its own socket on the port (SO_REUSEPORT), so the kernel spreads
+/// connections and no shard hands them to another.
+///
+///     while (std::optional<skerry::net::stream> s = co_await l.accept()) spawn(serve(std::move(*s)), "connection");
+///
+/// `listen_on_all_shards` opens the port on every shard and runs such a loop there.
+///
+/// Affinity:     the shard that made it.
+/// Errors:       std::system_error; running out of descriptors is none: accepting resumes when they return.
+/// Cancellation: accept lets go at once and loses no connection. When the app stops, accept ends with nothing.
+/// Limits:       acceptor.hpp's; a backlog of 4096 in the kernel.
+
+#include <coroutine>
+#include <optional>
+#include <utility>
+
+#include <skerry/framework/observe/log.hpp>
+#include <skerry/framework/task/spawn.hpp>
+#include <skerry/net/acceptor.hpp>
+#include <skerry/net/socket.hpp>
+#include <skerry/net/stream.hpp>
+#include <skerry/shards/call_batch.hpp>
+
+namespace skerry::net {
+
+class listener {
+ public:
+  static constexpr int backlog = 4096;
+
+  /// Listens on `at`; port 0 takes any free one. Throws std::system_error.
+  explicit listener(const address& at);
+  listener(listener&& other) noexcept : acceptor_(std::exchange(other.acceptor_, nullptr)) {}
+  listener& operator=(listener&&) = delete;
+  ~listener() {
+    if (acceptor_ != nullptr) acceptor_->release();
+  }
+
+  class [[nodiscard("co_await it")]] accept_awaiter final : public endpoint_leaf {
+   public:
+    explicit accept_awaiter(acceptor& a) noexcept : acceptor_(a) {}
+    bool await_ready() const noexcept { return acceptor_.ready(); }
+    void await_suspend(std::coroutine_handle<> resume_point) noexcept {
+      acceptor_.wait(this);
+      suspend(resume_point);
+    }
+    std::optional<stream> await_resume() {
+      int fd = acceptor_.take();
+      if (fd < 0) return std::nullopt;
+      return stream::adopt(fd, true);
+    }
+    void let_go() noexcept override {
+      acceptor_.wait(nullptr);
+      wake();
+    }
+    const char* describe() const noexcept override { return "accept"; }
+
+   private:
+    acceptor& acceptor_;
+  };
+
+  /// The next connection; nothing when the app stops.
+  accept_awaiter accept() noexcept { return accept_awaiter(*acceptor_); }
+  /// Where it listens, with the real port.
+  address where() const { return local_address(acceptor_->fd()); }
+
+ private:
+  acceptor* acceptor_;
+};
+
+namespace detail {
+
+/// Accepts until the app stops; each connection is a task of the root scope.
+template <class Handler>
+task<> accept_loop(listener from) {
+  while (std::optional<stream> connection = co_await from.accept()) {
+    spawn(Handler{}(std::move(*connection)), "connection");
+  }
+}
+
+}  // namespace detail
+
+/// Listens on `at` on every shard and calls `handler(stream)` for each connection there; the handler has no captures. Returns
+/// the address with its real port once all shards listen. Throws startup_error when the port cannot be had.
+template <class Handler>
+task<address> listen_on_all_shards(address at, Handler) {
+  skerry::detail::require_no_captures<Handler>();
+  require_free_port(at);
+  auto open = [](address where) -> address {
+    listener made(where);
+    address real = made.where();
+    spawn(detail::accept_loop<Handler>(std::move(made)), "accept");
+    return real;
+  };
+  for (shard_id s = 0; s < shard_count(); ++s) at = co_await submit_to(s, open, at);
+  log::info("listening on {}", at.text());
+  co_return at;
+}
+
+}  // namespace skerry::net

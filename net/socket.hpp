@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// socket: the calls that make and set up sockets, all in one place. They do not wait for a peer, so they are plain calls and
+/// no operations. A world without a kernel replaces this file.
+///
+/// Errors: std::system_error naming the call.
+
+#include <skerry/net/address.hpp>
+
+namespace skerry::net {
+
+/// A descriptor that closes itself.
+class unique_fd {
+ public:
+  explicit unique_fd(int fd = -1) noexcept : fd_(fd) {}
+  unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+  unique_fd& operator=(unique_fd&&) = delete;
+  ~unique_fd();
+  int get() const noexcept { return fd_; }
+  int release() noexcept {
+    int fd = fd_;
+    fd_ = -1;
+    return fd;
+  }
+
+ private:
+  int fd_;
+};
+
+/// A non-blocking TCP socket for `family`.
+unique_fd make_tcp_socket(int family);
+/// Sends small segments at once; ignores a socket that cannot.
+void set_no_delay(int fd) noexcept;
+/// A listening socket that shares its port with the other shards' ones.
+unique_fd make_listening_socket(const address& at, int backlog);
+/// Throws startup_error when another process listens on `at`: sharing a port would hide that.
+void require_free_port(const address& at);
+address local_address(int fd);
+
+}  // namespace skerry::net

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// stream: a TCP connection, as a handle.
+///
+///     while (true) {
+///       skerry::buffer bytes = co_await s.read();
+///       if (bytes.empty()) break;
+///       co_await s.write(bytes);
+///     }
+///
+/// Affinity:     the shard that accepted or connected it.
+/// Lifetime:     a buffer that was read may outlive the stream; bytes given to write must live until it returns. Dropping the
+///               handle sends what was written, then closes in the order that endpoint.hpp describes.
+/// Errors:       std::system_error from the kernel's answer; the end of the stream is an empty buffer.
+/// Cancellation: read and write let go at once; what has arrived stays for the next read, what was taken is still sent.
+/// Limits:       endpoint.hpp's. One reader and one writer at a time.
+
+#include <algorithm>
+#include <coroutine>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include <skerry/framework/io/byte_stream.hpp>
+#include <skerry/framework/task/task.hpp>
+#include <skerry/net/address.hpp>
+#include <skerry/net/endpoint.hpp>
+
+namespace skerry::net {
+
+class stream {
+ public:
+  stream(stream&& other) noexcept : endpoint_(std::exchange(other.endpoint_, nullptr)) {}
+  stream& operator=(stream&& other) noexcept {
+    if (this != &other) {
+      if (endpoint_ != nullptr) endpoint_->release();
+      endpoint_ = std::exchange(other.endpoint_, nullptr);
+    }
+    return *this;
+  }
+  ~stream() {
+    if (endpoint_ != nullptr) endpoint_->release();
+  }
+
+  class [[nodiscard("co_await it")]] read_awaiter final : public endpoint_leaf {
+   public:
+    explicit read_awaiter(endpoint& e) noexcept : endpoint_(e) {}
+    bool await_ready() const noexcept { return endpoint_.input_ready(); }
+    void await_suspend(std::coroutine_handle<> resume_point) noexcept {
+      endpoint_.wait_for_input(this);
+      suspend(resume_point);
+    }
+    buffer await_resume() { return endpoint_.take_input(); }
+    void let_go() noexcept override {
+      endpoint_.wait_for_input(nullptr);
+      wake();
+    }
+    const char* describe() const noexcept override { return "read"; }
+
+   private:
+    endpoint& endpoint_;
+  };
+
+  /// Waits for room, or with `all_sent` until the kernel has everything.
+  class [[nodiscard("co_await it")]] output_awaiter final : public endpoint_leaf {
+   public:
+    output_awaiter(endpoint& e, bool all_sent) noexcept : endpoint_(e), all_sent_(all_sent) {}
+    bool await_ready() const noexcept { return all_sent_ && done(); }
+    void await_suspend(std::coroutine_handle<> resume_point) noexcept {
+      endpoint_.wait_for_output(this);
+      suspend(resume_point);
+    }
+    void await_resume() const noexcept {}
+    void let_go() noexcept override {
+      endpoint_.wait_for_output(nullptr);
+      wake();
+    }
+    const char* describe() const noexcept override { return "write"; }
+
+   private:
+    bool done() const noexcept { return endpoint_.output_empty() || endpoint_.output_error() != 0; }
+    endpoint& endpoint_;
+    bool all_sent_;
+  };
+
+  /// The next bytes, as they came; empty at the end of the stream.
+  read_awaiter read() noexcept { return read_awaiter(open()); }
+
+  /// Takes all of `bytes`; suspends while more than the high-water mark is unsent.
+  task<> write(std::span<const std::byte> bytes) {
+    endpoint& e = open();
+    while (true) {
+      bytes = bytes.subspan(e.give_output(bytes));
+      if (bytes.empty()) co_return;
+      co_await output_awaiter(e, false);
+    }
+  }
+  task<> write(std::string_view text) { return write(std::as_bytes(std::span(text))); }
+  task<> write(const buffer& bytes) { return write(std::span(bytes.data(), bytes.size())); }
+
+  /// Takes what fits now and tells how much; never suspends. Throws when the connection is broken.
+  std::size_t try_write(std::span<const std::byte> bytes) { return open().give_output(bytes); }
+
+  /// Waits until the kernel has everything that was written. Throws when the connection broke before.
+  task<> flush() {
+    endpoint& e = open();
+    while (!e.output_empty() && e.output_error() == 0) co_await output_awaiter(e, true);
+    if (e.output_error() != 0) throw std::system_error(e.output_error(), std::generic_category(), "send");
+  }
+
+  /// No more bytes from us, after what was written; reading goes on.
+  void shutdown_output() noexcept { open().shut_down_output(); }
+
+  /// Bytes that were written and have not reached the kernel.
+  bool output_empty() const noexcept { return endpoint_->output_empty(); }
+  int fd() const noexcept { return endpoint_->fd(); }
+
+  /// Makes a stream of a connected, non-blocking socket, which it then owns.
+  static stream adopt(int fd, bool accepted) { return stream(this_endpoints().adopt(fd, accepted)); }
+
+ private:
+  explicit stream(endpoint* e) noexcept : endpoint_(e) {}
+  endpoint& open() const noexcept {
+    SKERRY_ASSERT(endpoint_ != nullptr, "a stream that was moved from is not used");
+    return *endpoint_;
+  }
+
+  endpoint* endpoint_;
+};
+
+static_assert(byte_stream<stream>);
+
+/// Connects to `to`. Throws std::system_error. A cancelled connect closes its socket once the kernel has let go.
+task<stream> connect(address to);
+
+}  // namespace skerry::net

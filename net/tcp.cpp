@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <skerry/framework/io/readiness.hpp>
+#include <skerry/net/listener.hpp>
+#include <skerry/net/socket.hpp>
+#include <skerry/net/stream.hpp>
+
+namespace skerry::net {
+
+namespace {
+
+/// Owns the socket until the connection stands, so that a cancelled connect closes it after the kernel's answer.
+class connect_operation final : public skerry::detail::single_operation {
+ public:
+  explicit connect_operation(const address& to) : to_(to), fd_(make_tcp_socket(to.family())) {}
+  void await_suspend(std::coroutine_handle<> resume_point) noexcept {
+    prepare::connect(begin(resume_point), fd_.get(), to_.data(), to_.size());
+  }
+  int await_resume() {
+    finish("connect");
+    set_no_delay(fd_.get());
+    return fd_.release();
+  }
+  const char* describe() const noexcept override { return "connect"; }
+
+ private:
+  address to_;
+  unique_fd fd_;
+};
+
+}  // namespace
+
+task<stream> connect(address to) {
+  int fd = co_await connect_operation(to);
+  co_return stream::adopt(fd, false);
+}
+
+listener::listener(const address& at)
+    : acceptor_(new acceptor(this_endpoints(), make_listening_socket(at, backlog).release())) {}
+
+}  // namespace skerry::net
