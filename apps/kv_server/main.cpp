@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// A key-value server that speaks RESP2: keys live on the shard that their hash names. Talk to it with redis-cli -p 6379.
+#include <kv_server/connection.hpp>
+#include <kv_server/kv_shard.hpp>
+#include <kv_server/server_commands.hpp>
+#include <skerry/framework/random.hpp>
+#include <skerry/framework/resources.hpp>
+#include <skerry/framework/startup_error.hpp>
+#include <skerry/net/listener.hpp>
+#include <skerry/shards/app.hpp>
+#include <skerry/shards/command_line.hpp>
+#include <skerry/shards/topology.hpp>
+
+namespace {
+
+using namespace skerry;
+
+task<> serve_all(std::uint64_t memory_max) {
+  const app_options& options = app::running_options();
+  std::optional<net::address> at = net::address::parse(options.bind, options.port.value_or(6379));
+  if (!at) throw startup_error("--bind takes an IP address");
+  kv_server::server_settings settings;
+  settings.memory_max = memory_max;
+  settings.hash_seed = (*this_shard().random)();
+  settings.port = at->port();
+  settings.started_ms = clock::wall().count() / 1'000'000;
+  for (shard_id s = 0; s < shard_count(); ++s) {
+    co_await submit_to(
+        s,
+        [](kv_server::server_settings given) {
+          resources().emplace<kv_server::server_settings>(given);
+          resources().emplace<kv_server::client_ids>();
+          resources().emplace<kv_server::kv_shard>(given.memory_max / shard_count());
+        },
+        settings);
+  }
+  co_await net::listen_on_all_shards(*at, [](net::stream s) { return kv_server::serve(std::move(s)); });
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  skerry::app app("kv_server", "a sharded key-value server that speaks RESP2", "0.1.0", 6379);
+  skerry::byte_size memory_max{skerry::memory_limit_bytes() / 4 * 3};
+  app.options().add_option("maxmemory", memory_max, "keys and values of all shards together hold at most this",
+                           skerry::byte_size{1 << 20});
+  return app.run(argc, argv, [&] { return serve_all(memory_max.bytes); });
+}

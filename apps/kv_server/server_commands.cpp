@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <kv_server/server_commands.hpp>
+
+#include <unistd.h>
+
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include <kv_server/glob.hpp>
+#include <kv_server/kv_shard.hpp>
+#include <skerry/framework/resources.hpp>
+#include <skerry/framework/task/yield.hpp>
+#include <skerry/net/resp/writer.hpp>
+#include <skerry/shards/call_batch.hpp>
+
+namespace kv_server {
+
+using namespace skerry;
+
+namespace {
+
+constexpr unsigned shard_shift = keyspace::cursor_bits;
+
+task<std::vector<shard_report>> all_reports() {
+  auto report = [] { return resource<kv_shard>().report(); };
+  call_batch<decltype(report)> calls(shard_count());
+  for (shard_id s = 0; s < shard_count(); ++s) calls.add(s, report);
+  co_await calls.all();
+  std::vector<shard_report> reports;
+  for (shard_id s = 0; s < shard_count(); ++s) reports.push_back(calls.take(s));
+  co_return reports;
+}
+
+task<> flush_all() {
+  for (shard_id s = 0; s < shard_count(); ++s) {
+    co_await submit_to(s, [] {
+      resource<kv_shard>().keys().flush();
+      resource<kv_shard>().schedule_maintenance();
+    });
+  }
+}
+
+/// Every matching key of this shard, some hundred at a time so that others are served in between.
+task<std::vector<std::string>> matching_keys(std::string pattern) {
+  kv_shard& here = resource<kv_shard>();
+  std::vector<std::string> found;
+  std::uint64_t cursor = 0;
+  do {
+    cursor = here.keys().scan(cursor, 256, here.now_ms(), [&](std::string_view key) {
+      if (glob_matches(pattern, key)) found.emplace_back(key);
+    });
+    co_await maybe_yield();
+  } while (cursor != 0);
+  co_return found;
+}
+
+task<> keys(std::string pattern, reply_buffer& out) {
+  std::vector<std::string> all;
+  for (shard_id s = 0; s < shard_count(); ++s) {
+    std::vector<std::string> part = co_await submit_to(
+        s, [](std::string glob) { return matching_keys(std::move(glob)); }, pattern);
+    all.insert(all.end(), std::make_move_iterator(part.begin()), std::make_move_iterator(part.end()));
+  }
+  net::resp::write_array_header(out, all.size());
+  for (const std::string& key : all) net::resp::write_bulk(out, key);
+}
+
+struct scan_part {
+  using crosses_shards = scan_part;
+  std::uint64_t cursor = 0;
+  std::vector<std::string> keys;
+};
+
+scan_part scan_here(std::uint64_t cursor, std::size_t count, const std::string& pattern) {
+  kv_shard& here = resource<kv_shard>();
+  scan_part part;
+  part.cursor = here.keys().scan(cursor, count, here.now_ms(), [&](std::string_view key) {
+    if (glob_matches(pattern, key)) part.keys.emplace_back(key);
+  });
+  return part;
+}
+
+task<> scan(const scan_request& wanted, reply_buffer& out) {
+  auto shard = static_cast<shard_id>(wanted.cursor >> shard_shift);
+  scan_part part;
+  if (shard < shard_count()) {
+    std::uint64_t position = wanted.cursor & ((std::uint64_t{1} << shard_shift) - 1);
+    constexpr std::size_t count_max = 1000;  // longer steps would hold the shard up; a smaller COUNT is within the contract
+    part = co_await submit_to(
+        shard,
+        [](std::uint64_t cursor, std::size_t count, std::string pattern) { return scan_here(cursor, count, pattern); },
+        position, std::min(wanted.count, count_max), std::string(wanted.pattern));
+    if (part.cursor != 0) {
+      part.cursor |= std::uint64_t{shard} << shard_shift;
+    } else if (shard + 1 < shard_count()) {
+      part.cursor = std::uint64_t{shard + 1} << shard_shift;
+    }
+  }
+  if (!wanted.type_exists) part.keys.clear();
+  net::resp::write_array_header(out, 2);
+  net::resp::write_bulk(out, std::to_string(part.cursor));
+  net::resp::write_array_header(out, part.keys.size());
+  for (const std::string& key : part.keys) net::resp::write_bulk(out, key);
+}
+
+std::string info_text(const std::vector<shard_report>& reports, const server_settings& settings) {
+  shard_report sum;
+  std::string shards;
+  for (std::size_t s = 0; s < reports.size(); ++s) {
+    const shard_report& r = reports[s];
+    sum.keys += r.keys;
+    sum.expiring += r.expiring;
+    sum.commands += r.commands;
+    sum.expired += r.expired;
+    sum.memory_used += r.memory_used;
+    sum.connections += r.connections;
+    shards += fmt::format("shard{}:keys={},commands={}\r\n", s, r.keys, r.commands);
+  }
+  std::int64_t uptime = (clock::wall().count() / 1'000'000 - settings.started_ms) / 1000;
+  std::string text = fmt::format(
+      "# Server\r\nredis_version:7.0.0\r\nserver_name:skerry\r\nredis_mode:standalone\r\nprocess_id:{}\r\ntcp_port:{}\r\n"
+      "uptime_in_seconds:{}\r\n\r\n# Clients\r\nconnected_clients:{}\r\n\r\n# Memory\r\nused_memory:{}\r\nmaxmemory:{}\r\n"
+      "maxmemory_policy:noeviction\r\n\r\n# Stats\r\ntotal_commands_processed:{}\r\nexpired_keys:{}\r\n\r\n# Shards\r\n{}"
+      "\r\n# Keyspace\r\n",
+      ::getpid(), settings.port, uptime, sum.connections, sum.memory_used, settings.memory_max, sum.commands, sum.expired,
+      shards);
+  if (sum.keys != 0) text += fmt::format("db0:keys={},expires={},avg_ttl=0\r\n", sum.keys, sum.expiring);
+  return text;
+}
+
+}  // namespace
+
+task<> execute_on_all_shards(const command_info& info, arguments args, const server_settings& settings,
+                             reply_buffer& out) {
+  switch (info.id) {
+    case command_id::dbsize: {
+      std::vector<shard_report> reports = co_await all_reports();
+      std::uint64_t total = 0;
+      for (const shard_report& r : reports) total += r.keys;
+      net::resp::write_integer(out, static_cast<std::int64_t>(total));
+      break;
+    }
+    case command_id::flushall:
+      if (!parse_flushall(args, out)) break;
+      co_await flush_all();
+      net::resp::write_ok(out);
+      break;
+    case command_id::keys: co_await keys(std::string(args[1]), out); break;
+    case command_id::scan: {
+      std::optional<scan_request> wanted = parse_scan(args, out);
+      if (wanted) co_await scan(*wanted, out);
+      break;
+    }
+    case command_id::info: {
+      std::vector<shard_report> reports = co_await all_reports();
+      net::resp::write_bulk(out, info_text(reports, settings));
+      break;
+    }
+    default: SKERRY_ASSERT(false, "only commands for all shards come here");
+  }
+}
+
+}  // namespace kv_server
