@@ -13,13 +13,13 @@
 /// Invariants: one object per type; a missing one is a bug (asserted), `find` asks.
 /// Limits:     `resources_max` types.
 
+#include <skerry/framework/assert.hpp>
+#include <skerry/framework/this_shard.hpp>
+
 #include <array>
 #include <cstddef>
 #include <memory>
 #include <utility>
-
-#include <skerry/framework/assert.hpp>
-#include <skerry/framework/this_shard.hpp>
 
 namespace skerry {
 

@@ -46,7 +46,7 @@ struct shard_core {
   detail::chain* current = nullptr;        ///< the running task
   run_queue* ready = nullptr;              ///< where a task that became ready waits
   frame_pool* frames = nullptr;            ///< where coroutine frames come from
-  scope* root = nullptr;                ///< holds every spawned task
+  scope* root = nullptr;                   ///< holds every spawned task
   clock::time_point now{};                 ///< the latest reading of `time`
   observe::trace_buffer* trace = nullptr;  ///< where events go; null when tracing is off
   skerry::reactor* loop = nullptr;
@@ -56,7 +56,7 @@ struct shard_core {
   log_channel* log = nullptr;
   resource_table* resources = nullptr;
   timers::timer_service* timers = nullptr;
-  shard* assembled = nullptr;  ///< this shard as its assembler sees it
+  shard* assembled = nullptr;    ///< this shard as its assembler sees it
   skerry::host* host = nullptr;  ///< what all shards of one (possibly simulated) machine share
   shard_id id = 0;
   shard_id count = 1;

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <skerry/framework/observe/log.hpp>
+#include <skerry/framework/reactor/reactor.hpp>
 #include <skerry/net/acceptor.hpp>
 
 #include <algorithm>
@@ -6,9 +8,6 @@
 #include <system_error>
 
 #include <unistd.h>
-
-#include <skerry/framework/observe/log.hpp>
-#include <skerry/framework/reactor/reactor.hpp>
 
 namespace skerry::net {
 
@@ -34,7 +33,8 @@ void acceptor::complete(std::int32_t result, std::uint32_t flags) noexcept {
     queue_.push_back(result);
     if (queue_.size() == queue_max) pool_.kernel_.cancel(*this);
   } else if (result == -EMFILE || result == -ENFILE || result == -ENOBUFS || result == -ENOMEM) {
-    if (++pool_.accept_failures_ == 1) log::warning("accept: {}; waiting for one", std::generic_category().message(-result));
+    if (++pool_.accept_failures_ == 1)
+      log::warning("accept: {}; waiting for one", std::generic_category().message(-result));
     parked_ = true;
     timers::this_timers().arm(*this, clock::now() + out_of_descriptors_pause);
   } else if (result != -ECANCELED && result != -ECONNABORTED && result != -EINTR) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// acceptor: the listening socket behind a listener: one multishot accept, and the connections that nobody has taken yet.
+/// acceptor: the listening socket behind a listener: one multishot accept, and the connections that nobody has taken
+/// yet.
 ///
 ///     accepting --connection--> queued --accept()--> stream
 ///        |  out of descriptors: parked until one is freed or the pause is over; counted, never a spin
@@ -11,12 +12,12 @@
 /// Ownership:  pooled; a listener is a handle. After the handle has gone it frees itself with its last completion.
 /// Limits:     `queue_max` accepted connections wait here; more wait in the kernel's backlog.
 
-#include <vector>
-
 #include <skerry/framework/backend/operation.hpp>
 #include <skerry/framework/task/frame_pool.hpp>
 #include <skerry/net/endpoint.hpp>
 #include <skerry/timers/timer.hpp>
+
+#include <vector>
 
 namespace skerry::net {
 

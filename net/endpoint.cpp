@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <skerry/framework/reactor/reactor.hpp>
+#include <skerry/net/acceptor.hpp>
 #include <skerry/net/endpoint.hpp>
 
 #include <cerrno>
@@ -6,9 +8,6 @@
 #include <utility>
 
 #include <sys/socket.h>
-
-#include <skerry/framework/reactor/reactor.hpp>
-#include <skerry/net/acceptor.hpp>
 
 namespace skerry::net {
 
@@ -54,7 +53,8 @@ void endpoint::recv_done(std::int32_t result, std::uint32_t flags) noexcept {
     if (input_error_ == 0 && !input_ended_) input_error_ = -result;
     peer_ended_ = true;
   }
-  if (!completion::more(flags) && !peer_ended_ && closing_ < closing::cancelling && (!paused_ || closing_ != closing::no)) {
+  if (!completion::more(flags) && !peer_ended_ && closing_ < closing::cancelling &&
+      (!paused_ || closing_ != closing::no)) {
     arm_recv();
   }
   if (input_ready()) wake_reader();
@@ -207,10 +207,7 @@ void endpoint::check_deadline(clock::time_point now) noexcept {
 // --- the pool ---
 
 endpoint_pool::endpoint_pool(shard& home)
-    : home_(home),
-      bytes_(resource<byte_pool>()),
-      buffers_(resource<buffer_pool>()),
-      kernel_(home.loop().kernel()) {
+    : home_(home), bytes_(resource<byte_pool>()), buffers_(resource<buffer_pool>()), kernel_(home.loop().kernel()) {
   home_.loop().add(*this);
   home_.add_drainable(*this);
 }

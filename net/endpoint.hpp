@@ -1,30 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// endpoint: what a stream stands for: descriptor, armed operations, bytes received and not read, bytes written and not sent.
+/// endpoint: what a stream stands for: descriptor, armed operations, bytes received and not read, bytes written and not
+/// sent.
 ///
 /// The rule it enforces: dropping a stream never loses what was written and never frees what the kernel still uses. The
 /// handle may go at any time; the endpoint lives in its shard's pool until the closing order below is through.
 ///
-///   in    multishot recv -> received_ -> read()           more than `buffers_max` unread: recv is cancelled until some are read
-///   out   write() -> pending_ -> sending_ -> kernel       one send in flight; what is written meanwhile goes with the next
+///   in    multishot recv -> received_ -> read()           more than `buffers_max` unread: recv is cancelled until some
+///   are read out   write() -> pending_ -> sending_ -> kernel       one send in flight; what is written meanwhile goes
+///   with the next
 ///
 ///   open --handle dropped--> sending the rest --nothing left--> shut down our side
 ///        --peer's end, or linger passed--> cancel --last completions--> close --> freed
 ///
-/// Bytes written in one turn leave in one send: the first write puts the endpoint on the pool's list, and the pool sends in
-/// the flush phase.
+/// Bytes written in one turn leave in one send: the first write puts the endpoint on the pool's list, and the pool
+/// sends in the flush phase.
 ///
 /// Affinity:   home shard.
 /// Ownership:  the pool; a stream is a handle.
 /// Invariants: (1) at most one send and one recv in flight; (2) the descriptor is closed after the last completion.
-/// Limits:     `buffers_max` receive buffers; `high_water` bytes in pending_ and as many in sending_; `linger` after the
+/// Limits:     `buffers_max` receive buffers; `high_water` bytes in pending_ and as many in sending_; `linger` after
+/// the
 ///             handle is gone.
-
-#include <chrono>
-#include <coroutine>
-#include <cstdint>
-#include <span>
 
 #include <skerry/framework/backend/operation.hpp>
 #include <skerry/framework/io/buffer_pool.hpp>
@@ -34,6 +32,11 @@
 #include <skerry/framework/task/frame_pool.hpp>
 #include <skerry/shards/shard.hpp>
 #include <skerry/timers/timer.hpp>
+
+#include <chrono>
+#include <coroutine>
+#include <cstdint>
+#include <span>
 
 namespace skerry::net {
 
@@ -126,9 +129,9 @@ class endpoint final : public skerry::detail::pooled,
   unsigned received_count_ = 0;
   closing closing_ = closing::no;
   bool accepted_;
-  bool input_ended_ = false;     // readers get the end after what is queued
-  bool peer_ended_ = false;      // the peer's end, or an error, has come
-  bool paused_ = false;          // enough is unread: recv stays unarmed
+  bool input_ended_ = false;  // readers get the end after what is queued
+  bool peer_ended_ = false;   // the peer's end, or an error, has come
+  bool paused_ = false;       // enough is unread: recv stays unarmed
   bool shutdown_wanted_ = false;
   bool shutdown_done_ = false;
   endpoint_leaf* reader_ = nullptr;

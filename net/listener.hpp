@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// listener: one shard's share of a port. Every shard has its own socket on the port (SO_REUSEPORT), so the kernel spreads
-/// connections and no shard hands them to another.
+/// listener: one shard's share of a port. Every shard has its own socket on the port (SO_REUSEPORT), so the kernel
+/// spreads connections and no shard hands them to another.
 ///
 ///     while (std::optional<skerry::net::stream> s = co_await l.accept()) spawn(serve(std::move(*s)), "connection");
 ///
@@ -13,16 +13,16 @@
 /// Cancellation: accept lets go at once and loses no connection. When the app stops, accept ends with nothing.
 /// Limits:       acceptor.hpp's; a backlog of 4096 in the kernel.
 
-#include <coroutine>
-#include <optional>
-#include <utility>
-
 #include <skerry/framework/observe/log.hpp>
 #include <skerry/framework/task/spawn.hpp>
 #include <skerry/net/acceptor.hpp>
 #include <skerry/net/socket.hpp>
 #include <skerry/net/stream.hpp>
 #include <skerry/shards/call_batch.hpp>
+
+#include <coroutine>
+#include <optional>
+#include <utility>
 
 namespace skerry::net {
 
@@ -82,8 +82,8 @@ task<> accept_loop(listener from) {
 
 }  // namespace detail
 
-/// Listens on `at` on every shard and calls `handler(stream)` for each connection there; the handler has no captures. Returns
-/// the address with its real port once all shards listen. Throws startup_error when the port cannot be had.
+/// Listens on `at` on every shard and calls `handler(stream)` for each connection there; the handler has no captures.
+/// Returns the address with its real port once all shards listen. Throws startup_error when the port cannot be had.
 template <class Handler>
 task<address> listen_on_all_shards(address at, Handler) {
   skerry::detail::require_no_captures<Handler>();

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <skerry/framework/startup_error.hpp>
 #include <skerry/net/socket.hpp>
 
 #include <cerrno>
@@ -7,8 +8,6 @@
 
 #include <netinet/tcp.h>
 #include <unistd.h>
-
-#include <skerry/framework/startup_error.hpp>
 
 namespace skerry::net {
 
@@ -63,7 +62,9 @@ void require_free_port(const address& at) {
     if (error.code().value() == EADDRINUSE) {
       text += "\nanother process has this port: stop it (ss -ltnp shows which), or choose another with --port";
     } else if (error.code().value() == EACCES) {
-      text += "\nports below 1024 need a privilege: choose another with --port, or allow it with setcap cap_net_bind_service=+ep";
+      text +=
+          "\nports below 1024 need a privilege: choose another with --port, or allow it with setcap "
+          "cap_net_bind_service=+ep";
     } else if (error.code().value() == EADDRNOTAVAIL) {
       text += "\nthis machine has no such address: choose one of its own with --bind (ip addr lists them)";
     }

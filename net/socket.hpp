@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// socket: the calls that make and set up sockets, all in one place. They do not wait for a peer, so they are plain calls and
-/// no operations. A world without a kernel replaces this file.
+/// socket: the calls that make and set up sockets, all in one place. They do not wait for a peer, so they are plain
+/// calls and no operations. A world without a kernel replaces this file.
 ///
 /// Errors: std::system_error naming the call.
 

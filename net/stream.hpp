@@ -10,11 +10,17 @@
 ///     }
 ///
 /// Affinity:     the shard that accepted or connected it.
-/// Lifetime:     a buffer that was read may outlive the stream; bytes given to write must live until it returns. Dropping the
+/// Lifetime:     a buffer that was read may outlive the stream; bytes given to write must live until it returns.
+/// Dropping the
 ///               handle sends what was written, then closes in the order that endpoint.hpp describes.
 /// Errors:       std::system_error from the kernel's answer; the end of the stream is an empty buffer.
 /// Cancellation: read and write let go at once; what has arrived stays for the next read, what was taken is still sent.
 /// Limits:       endpoint.hpp's. One reader and one writer at a time.
+
+#include <skerry/framework/io/byte_stream.hpp>
+#include <skerry/framework/task/task.hpp>
+#include <skerry/net/address.hpp>
+#include <skerry/net/endpoint.hpp>
 
 #include <algorithm>
 #include <coroutine>
@@ -23,11 +29,6 @@
 #include <string_view>
 #include <system_error>
 #include <utility>
-
-#include <skerry/framework/io/byte_stream.hpp>
-#include <skerry/framework/task/task.hpp>
-#include <skerry/net/address.hpp>
-#include <skerry/net/endpoint.hpp>
 
 namespace skerry::net {
 

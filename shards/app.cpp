@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <skerry/shards/app.hpp>
-
-#include <cstdio>
-
 #include <skerry/framework/observe/log.hpp>
+#include <skerry/shards/app.hpp>
 #include <skerry/shards/command_line.hpp>
 #include <skerry/shards/host.hpp>
 #include <skerry/shards/signals.hpp>
 #include <skerry/shards/topology.hpp>
 
+#include <cstdio>
+
 namespace skerry {
 
 app::app(std::string program, std::string description, std::string version, std::optional<std::uint16_t> default_port)
     : program_(program),
-      line_(std::make_unique<command_line>(std::move(program), std::move(description), std::move(version), default_port)) {}
+      line_(std::make_unique<command_line>(std::move(program), std::move(description), std::move(version),
+                                           default_port)) {}
 
 app::~app() = default;
 

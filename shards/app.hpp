@@ -9,8 +9,8 @@
 ///       });
 ///     }
 ///
-/// `main` runs on shard 0. The program ends when it and all root scopes have ended; with auto_shutdown(false) it ends at
-/// `app::shutdown()` or a signal.
+/// `main` runs on shard 0. The program ends when it and all root scopes have ended; with auto_shutdown(false) it ends
+/// at `app::shutdown()` or a signal.
 ///
 ///     exit status
 ///     0          everything ended, or a stop was asked for and drained
@@ -20,14 +20,14 @@
 ///
 /// Affinity: built and run on the process's main thread, once; shutdown() on any shard.
 
+#include <skerry/framework/task/task.hpp>
+#include <skerry/shards/app_options.hpp>
+
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
-
-#include <skerry/framework/task/task.hpp>
-#include <skerry/shards/app_options.hpp>
 
 namespace skerry {
 

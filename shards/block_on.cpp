@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <skerry/shards/block_on.hpp>
-
 #include <skerry/shards/host.hpp>
 
 namespace skerry::detail {
@@ -14,10 +13,12 @@ void block_on_host(const std::function<task<>()>& main) {
   where.count_reason = "block_on";
   host one(options, where);
   // A stop after main: what it left behind is cancelled, not waited for.
-  one.run([&main, &one]() -> task<> {
-    co_await main();
-    one.request_stop();
-  }, false);
+  one.run(
+      [&main, &one]() -> task<> {
+        co_await main();
+        one.request_stop();
+      },
+      false);
 }
 
 }  // namespace skerry::detail

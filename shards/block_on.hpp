@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// block_on: runs one task to its end on the calling thread, with one shard made for it. For tests, tools and main functions
-/// that need no app.
+/// block_on: runs one task to its end on the calling thread, with one shard made for it. For tests, tools and main
+/// functions that need no app.
 ///
 ///     int n = skerry::block_on(count());
 ///
@@ -10,12 +10,12 @@
 /// Errors:   rethrows what the task throws; startup_error where the machine refuses a shard.
 /// Limits:   tasks that the task spawned and that still run at its end are cancelled.
 
+#include <skerry/framework/task/task.hpp>
+
 #include <functional>
 #include <optional>
 #include <type_traits>
 #include <utility>
-
-#include <skerry/framework/task/task.hpp>
 
 namespace skerry {
 

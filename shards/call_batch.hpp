@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// call_batch: several calls of one function on several shards, awaited together. What invoke_on_all and map are made of,
-/// and what a server uses that fans a request out: the slots are allocated once and used again for every round.
+/// call_batch: several calls of one function on several shards, awaited together. What invoke_on_all and map are made
+/// of, and what a server uses that fans a request out: the slots are allocated once and used again for every round.
 ///
 ///     call_batch<decltype(fn), int> calls(shard_count());
 ///     calls.add(shard, fn, 1); calls.add(other, fn, 2);
@@ -15,13 +15,13 @@
 /// Cancellation: all calls are cancelled, and all come home before the frame goes.
 /// Limits:       `capacity` calls at a time, asserted.
 
+#include <skerry/shards/submit_to.hpp>
+
 #include <coroutine>
 #include <cstddef>
 #include <memory>
 #include <new>
 #include <utility>
-
-#include <skerry/shards/submit_to.hpp>
 
 namespace skerry {
 
@@ -41,7 +41,8 @@ class call_batch final : private detail::message_waiter {
   template <class... Given>
   void add(shard_id target, Fn fn, Given&&... args) {
     SKERRY_ASSERT(size_ < capacity_, "a call_batch holds as many calls as it was made for");
-    ::new (static_cast<void*>(&slots_[size_])) call_type(target, *this, which_, std::move(fn), std::forward<Given>(args)...);
+    ::new (static_cast<void*>(&slots_[size_]))
+        call_type(target, *this, which_, std::move(fn), std::forward<Given>(args)...);
     ++size_;
   }
 
@@ -78,7 +79,8 @@ class call_batch final : private detail::message_waiter {
     return publish(resume_point);
   }
   void let_go() noexcept override {
-    // A cancelled call may come home at once, and the last one ends the wait; none is destroyed before the task runs again.
+    // A cancelled call may come home at once, and the last one ends the wait; none is destroyed before the task runs
+    // again.
     for (std::size_t i = 0; i < size_; ++i) detail::this_mailboxes().cancel(at(i));
   }
   const char* describe() const noexcept override { return "call_batch"; }

@@ -1,5 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <skerry/framework/backend/io_uring.hpp>
+#include <skerry/framework/observe/log.hpp>
+#include <skerry/framework/random.hpp>
+#include <skerry/framework/startup_error.hpp>
+#include <skerry/shards/call_batch.hpp>
 #include <skerry/shards/host.hpp>
+#include <skerry/shards/shard.hpp>
+#include <skerry/shards/topology.hpp>
 
 #include <cstdio>
 #include <string>
@@ -7,14 +14,6 @@
 #include <fmt/format.h>
 #include <pthread.h>
 #include <unistd.h>
-
-#include <skerry/framework/backend/io_uring.hpp>
-#include <skerry/framework/observe/log.hpp>
-#include <skerry/framework/random.hpp>
-#include <skerry/framework/startup_error.hpp>
-#include <skerry/shards/call_batch.hpp>
-#include <skerry/shards/shard.hpp>
-#include <skerry/shards/topology.hpp>
 
 namespace skerry {
 

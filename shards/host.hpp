@@ -20,6 +20,13 @@
 /// Ownership:  owns shards, backends, queues and the log writer.
 /// Errors:     startup_error for what the machine refuses; run() rethrows what main throws.
 
+#include <skerry/framework/backend/backend.hpp>
+#include <skerry/framework/observe/log_writer.hpp>
+#include <skerry/framework/task/task.hpp>
+#include <skerry/shards/app_options.hpp>
+#include <skerry/shards/mailbox.hpp>
+#include <skerry/shards/placement.hpp>
+
 #include <atomic>
 #include <cstdint>
 #include <exception>
@@ -27,13 +34,6 @@
 #include <memory>
 #include <thread>
 #include <vector>
-
-#include <skerry/framework/backend/backend.hpp>
-#include <skerry/framework/observe/log_writer.hpp>
-#include <skerry/framework/task/task.hpp>
-#include <skerry/shards/app_options.hpp>
-#include <skerry/shards/mailbox.hpp>
-#include <skerry/shards/placement.hpp>
 
 namespace skerry {
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <skerry/framework/reactor/reactor.hpp>
 #include <skerry/shards/mailbox.hpp>
 
 #include <algorithm>
@@ -9,15 +10,13 @@
 
 #include <boost/lockfree/spsc_queue.hpp>
 
-#include <skerry/framework/reactor/reactor.hpp>
-
 namespace skerry::detail {
 
 namespace {
 
-/// One ordered pair's queue. `starved` is set by the sender that found the queue full and cleared by the receiver that has
-/// made room, each with a read-modify-write: if the receiver's comes first, the sender's acquires the room and its second
-/// try succeeds; if it comes second, it sees the flag and rings. So a sender with a full queue may sleep.
+/// One ordered pair's queue. `starved` is set by the sender that found the queue full and cleared by the receiver that
+/// has made room, each with a read-modify-write: if the receiver's comes first, the sender's acquires the room and its
+/// second try succeeds; if it comes second, it sees the flag and rings. So a sender with a full queue may sleep.
 struct queue {
   explicit queue(std::size_t capacity) : entries(capacity) {}
   boost::lockfree::spsc_queue<std::uintptr_t> entries;
@@ -29,14 +28,17 @@ struct queue {
 class queue_matrix {
  public:
   queue_matrix(shard_id shards, std::size_t capacity)
-      : shards_(shards), capacity_(capacity), slots_(std::make_unique<std::atomic<queue*>[]>(std::size_t{shards} * shards)) {}
+      : shards_(shards),
+        capacity_(capacity),
+        slots_(std::make_unique<std::atomic<queue*>[]>(std::size_t{shards} * shards)) {}
   ~queue_matrix() {
     for (std::size_t i = 0; i < std::size_t{shards_} * shards_; ++i) delete slots_[i].load(std::memory_order_relaxed);
   }
   queue_matrix(const queue_matrix&) = delete;
   queue_matrix& operator=(const queue_matrix&) = delete;
 
-  /// The sender's view. The release below pairs with the receiver's acquire: a receiver that sees the pointer sees the queue.
+  /// The sender's view. The release below pairs with the receiver's acquire: a receiver that sees the pointer sees the
+  /// queue.
   queue& for_sender(shard_id from, shard_id to) {
     std::atomic<queue*>& slot = slots_[std::size_t{from} * shards_ + to];
     queue* made = slot.load(std::memory_order_relaxed);
@@ -140,8 +142,8 @@ bool mailboxes::flush_one(shard_id target) noexcept {
   queue& to = queues_.for_sender(core_.id, target);
   bool pushed = false;
   auto push = [&](const message& m, kind ours, kind theirs) {
-    std::uintptr_t entry = reinterpret_cast<std::uintptr_t>(&m) |
-                           static_cast<std::uintptr_t>(m.sender_ == core_.id ? ours : theirs);
+    std::uintptr_t entry =
+        reinterpret_cast<std::uintptr_t>(&m) | static_cast<std::uintptr_t>(m.sender_ == core_.id ? ours : theirs);
     bool room = to.entries.push(entry);
     if (!room) {
       to.starved.exchange(true, std::memory_order_seq_cst);

@@ -7,10 +7,10 @@
 ///   send(m) -> outbox[B] --flush--> queue A->B --poll--> m.run_here() ... reply(m) -> outbox[A]
 ///   m.come_home() <--poll-- queue B->A <--flush----------------------------------------'
 ///
-/// There is one single-producer single-consumer queue per ordered pair of shards, made on first use; it carries four kinds of
-/// entry, told apart by the two low bits of the pointer: requests, replies, cancels and their acknowledgements. Its
-/// capacity is a batch size, not a limit: what does not fit waits in the outbox, linked through the messages
-/// themselves, so sending never blocks, never fails and never allocates, and mutual calls cannot deadlock.
+/// There is one single-producer single-consumer queue per ordered pair of shards, made on first use; it carries four
+/// kinds of entry, told apart by the two low bits of the pointer: requests, replies, cancels and their
+/// acknowledgements. Its capacity is a batch size, not a limit: what does not fit waits in the outbox, linked through
+/// the messages themselves, so sending never blocks, never fails and never allocates, and mutual calls cannot deadlock.
 ///
 /// A message lives in the frame of the coroutine that awaits it:
 ///
@@ -20,18 +20,19 @@
 ///
 /// Affinity:   home shard; a message belongs to the sender until it is flushed, then to the receiver until it is home.
 /// Ownership:  the sender's frame owns the message and keeps it until it is home.
-/// Invariants: (1) every message comes home exactly once; (2) requests of a pair run in the order they were sent; (3) an inbox with entries has its doorbell bit set, or its owner is about to look.
-/// Limits:     `capacity` entries per queue (default 128); outboxes are bounded by the frames that wait.
-
-#include <cstddef>
-#include <cstdint>
-#include <memory>
-#include <vector>
+/// Invariants: (1) every message comes home exactly once; (2) requests of a pair run in the order they were sent; (3)
+/// an inbox with entries has its doorbell bit set, or its owner is about to look. Limits:     `capacity` entries per
+/// queue (default 128); outboxes are bounded by the frames that wait.
 
 #include <skerry/framework/detail/intrusive_list.hpp>
 #include <skerry/framework/reactor/poller.hpp>
 #include <skerry/framework/task/chain.hpp>
 #include <skerry/framework/this_shard.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
 
 namespace skerry {
 
@@ -40,9 +41,9 @@ class host;
 
 /// Traffic from one shard to another, as the sender or the receiver has seen it.
 struct pair_stats {
-  std::uint64_t requests = 0;                 ///< messages run at the receiver
-  std::uint64_t batches = 0;                  ///< times the receiver found the inbox filled
-  std::chrono::nanoseconds queue_wait{0};     ///< sum over requests: from send() to the receiver's look
+  std::uint64_t requests = 0;              ///< messages run at the receiver
+  std::uint64_t batches = 0;               ///< times the receiver found the inbox filled
+  std::chrono::nanoseconds queue_wait{0};  ///< sum over requests: from send() to the receiver's look
 };
 
 }  // namespace skerry
@@ -73,8 +74,8 @@ class message : public list_hook<outbox_tag>, public list_hook<cancel_box_tag> {
   friend class mailboxes;
   shard_id sender_ = 0;
   shard_id target_;
-  std::uint8_t returns_due_ = 0;       // sender's: replies and acknowledgements to come
-  bool cancel_sent_ = false;           // sender's
+  std::uint8_t returns_due_ = 0;  // sender's: replies and acknowledgements to come
+  bool cancel_sent_ = false;      // sender's
   clock::time_point sent_at_{};
 };
 
@@ -136,9 +137,9 @@ class mailboxes final : public poller {
  private:
   enum class kind : std::uintptr_t { request = 0, reply = 1, cancel = 2, acknowledge = 3 };
   struct outbox {
-    intrusive_list<message, outbox_tag> messages;      // requests of ours, replies of theirs
-    intrusive_list<message, cancel_box_tag> cancels;   // cancels of ours, acknowledgements of theirs
-    bool listed = false;                               // in dirty_
+    intrusive_list<message, outbox_tag> messages;     // requests of ours, replies of theirs
+    intrusive_list<message, cancel_box_tag> cancels;  // cancels of ours, acknowledgements of theirs
+    bool listed = false;                              // in dirty_
   };
   static constexpr std::size_t batch_max = 64;
 

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <skerry/shards/shard.hpp>
-
-#include <algorithm>
-#include <utility>
-
 #include <skerry/framework/io/buffer_pool.hpp>
 #include <skerry/framework/io/byte_pool.hpp>
 #include <skerry/shards/host.hpp>
+#include <skerry/shards/shard.hpp>
 #include <skerry/shards/submit_to.hpp>
+
+#include <algorithm>
+#include <utility>
 
 namespace skerry {
 
@@ -74,9 +73,8 @@ void shard::begin_drain() noexcept {
 }
 
 bool shard::reached(drain_stage stage) const noexcept {
-  return std::ranges::all_of(drainables_, [stage](const drainable* d) {
-    return stage == drain_stage::accepted ? d->drained() : d->empty();
-  });
+  return std::ranges::all_of(
+      drainables_, [stage](const drainable* d) { return stage == drain_stage::accepted ? d->drained() : d->empty(); });
 }
 
 void shard::drain_progressed() noexcept {

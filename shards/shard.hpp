@@ -8,14 +8,14 @@
 /// Invariants: (1) the parts are made before any shard runs, so a neighbour may ring at any time; (2) between start and
 ///             stop the thread's `this_shard()` is this one.
 
-#include <memory>
-#include <vector>
-
 #include <skerry/framework/random.hpp>
 #include <skerry/framework/reactor/poller.hpp>
 #include <skerry/framework/reactor/reactor.hpp>
 #include <skerry/shards/mailbox.hpp>
 #include <skerry/timers/timer.hpp>
+
+#include <memory>
+#include <vector>
 
 namespace skerry {
 
@@ -43,9 +43,9 @@ struct shard_stats {
   shard_id id = 0;
   reactor_stats loop;
   backend_stats kernel;
-  std::size_t tasks = 0;               ///< in the root scope now
+  std::size_t tasks = 0;  ///< in the root scope now
   std::uint64_t tasks_started = 0;
-  std::size_t timers = 0;              ///< armed now
+  std::size_t timers = 0;  ///< armed now
   std::uint64_t timers_expired = 0;
   std::size_t frames_in_use = 0;
   std::size_t frame_bytes_reserved = 0;

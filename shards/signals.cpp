@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <skerry/framework/assert.hpp>
+#include <skerry/shards/host.hpp>
 #include <skerry/shards/signals.hpp>
 
 #include <atomic>
@@ -6,15 +8,12 @@
 
 #include <unistd.h>
 
-#include <skerry/framework/assert.hpp>
-#include <skerry/shards/host.hpp>
-
 namespace skerry {
 
 namespace {
 
-// served: the host that a signal stops; written by the guard (seq_cst), read by the handler on any thread. signalled: whether
-// one has come; exchanged by the handler, so that exactly one signal is the first.
+// served: the host that a signal stops; written by the guard (seq_cst), read by the handler on any thread. signalled:
+// whether one has come; exchanged by the handler, so that exactly one signal is the first.
 constinit std::atomic<host*> served_host{nullptr};
 constinit std::atomic<bool> signalled{false};
 
@@ -32,7 +31,7 @@ stop_signals::stop_signals(host& served) {
   bool first = served_host.compare_exchange_strong(none, &served);
   SKERRY_ASSERT(first, "one host of a process at a time is stopped by signals");
   signalled.store(false);
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_handler = &on_signal;
   action.sa_flags = SA_RESTART;
   sigemptyset(&action.sa_mask);

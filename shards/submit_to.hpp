@@ -12,8 +12,8 @@
 ///     [message | arguments | result] --pointer-->   fn(arguments), result written in place,
 ///     co_await goes on              <--pointer--    the task's frame destroyed, then replied
 ///
-/// Nothing is allocated for the message on either side. Rejected: a heap-allocated closure per call (two allocations, freed
-/// on the other core) and captures (nothing in C++23 can look into them).
+/// Nothing is allocated for the message on either side. Rejected: a heap-allocated closure per call (two allocations,
+/// freed on the other core) and captures (nothing in C++23 can look into them).
 ///
 /// Affinity:     any task; runs on `target`; resumes on the caller's shard. To the caller's own shard: no queue.
 /// Lifetime:     arguments live in the caller's frame until the reply, so the function may take them by reference.
@@ -22,18 +22,18 @@
 /// Cancellation: crosses: the target's task is cancelled, and the caller's frame lives until the target has answered.
 /// Limits:       messages in flight are bounded by the frames that wait; a queue's capacity bounds only a batch.
 
+#include <skerry/framework/task/scope.hpp>
+#include <skerry/framework/task/spawn.hpp>
+#include <skerry/framework/task/task.hpp>
+#include <skerry/shards/mailbox.hpp>
+#include <skerry/shards/transferable.hpp>
+
 #include <coroutine>
 #include <exception>
 #include <new>
 #include <tuple>
 #include <type_traits>
 #include <utility>
-
-#include <skerry/framework/task/scope.hpp>
-#include <skerry/framework/task/spawn.hpp>
-#include <skerry/framework/task/task.hpp>
-#include <skerry/shards/mailbox.hpp>
-#include <skerry/shards/transferable.hpp>
 
 namespace skerry {
 
@@ -96,7 +96,8 @@ class call_result {
   }
   void set_error(std::exception_ptr error) noexcept { error_ = std::move(error); }
   T take() {
-    if (error_ != nullptr) [[unlikely]] std::rethrow_exception(error_);
+    if (error_ != nullptr) [[unlikely]]
+      std::rethrow_exception(error_);
     SKERRY_ASSERT(outcome_ == outcome::value, "a message comes home with a result or an error");
     return std::move(value_);
   }
@@ -122,7 +123,8 @@ class call_result<void> {
   }
   void set_error(std::exception_ptr error) noexcept { error_ = std::move(error); }
   void take() {
-    if (error_ != nullptr) [[unlikely]] std::rethrow_exception(error_);
+    if (error_ != nullptr) [[unlikely]]
+      std::rethrow_exception(error_);
   }
 
  private:
@@ -178,8 +180,7 @@ class call : public message {
   /// The task on the target: lives in the message, so nothing is allocated but its frames.
   class runner final : public chain {
    public:
-    explicit runner(call& owner) noexcept
-        : chain("submit_to", current_scheduling_group(), nullptr), owner_(owner) {
+    explicit runner(call& owner) noexcept : chain("submit_to", current_scheduling_group(), nullptr), owner_(owner) {
       express_ = true;
     }
     void begin() noexcept {
@@ -201,7 +202,8 @@ class call : public message {
       if (was_cancelled()) {
         owner_.result_.set_error(target_stopping());
       } else {
-        auto& promise = std::coroutine_handle<typename returned::promise_type>::from_address(root().address()).promise();
+        auto& promise =
+            std::coroutine_handle<typename returned::promise_type>::from_address(root().address()).promise();
         owner_.result_.set_from([&]() -> value { return promise.take(); });
       }
       destroy_frames();
@@ -270,13 +272,15 @@ consteval void require_call_crosses() {
 
 }  // namespace detail
 
-/// Lets `fn` cross with its captures. What they refer to is shared between two threads; `scripts/check` lists every use.
+/// Lets `fn` cross with its captures. What they refer to is shared between two threads; `scripts/check` lists every
+/// use.
 template <class Fn>
 detail::unchecked_fn<Fn> unchecked(Fn fn) {
   return {std::move(fn)};
 }
 
-/// Runs `fn(args...)` on `target`; see above. `fn` has no captures, and every argument and the result must be transferable.
+/// Runs `fn(args...)` on `target`; see above. `fn` has no captures, and every argument and the result must be
+/// transferable.
 template <class Fn, class... Args>
 auto submit_to(shard_id target, Fn fn, Args&&... args) {
   detail::require_call_crosses<Fn, std::decay_t<Args>...>();

@@ -4,8 +4,8 @@
 /// transferable: which values may cross from one shard to another.
 ///
 /// The rule: what crosses is a value that the receiver owns alone. Shards share no mutable state, so whatever refers to
-/// something (pointers, references, views, shared_ptr, callables with captures) stays where it is. A type that is none of
-/// the below says that its objects own all they reach with `using crosses_shards = itself;` (written with its own
+/// something (pointers, references, views, shared_ptr, callables with captures) stays where it is. A type that is none
+/// of the below says that its objects own all they reach with `using crosses_shards = itself;` (written with its own
 /// name, so that a derived class has to say it again).
 ///
 ///     crosses                                         to be used instead of what does not
@@ -84,10 +84,11 @@ struct crosses<std::chrono::duration<Rep, Period>> : std::bool_constant<crosses_
 template <class Clock, class Duration>
 struct crosses<std::chrono::time_point<Clock, Duration>> : std::bool_constant<crosses_v<Duration>> {};
 
-/// The standard containers, without including them: a class template whose every argument is an element that crosses, the
-/// standard allocator, or a stateless functor, and which has the allocator that only containers have.
+/// The standard containers, without including them: a class template whose every argument is an element that crosses,
+/// the standard allocator, or a stateless functor, and which has the allocator that only containers have.
 template <class T>
-struct container_argument : std::bool_constant<crosses_v<T> || (std::is_empty_v<T> && std::is_default_constructible_v<T>)> {};
+struct container_argument
+    : std::bool_constant<crosses_v<T> || (std::is_empty_v<T> && std::is_default_constructible_v<T>)> {};
 template <class T>
 struct container_argument<const T> : container_argument<T> {};
 template <class A, class B>
@@ -109,14 +110,16 @@ template <class T>
 consteval void require_crossing() {
   static_assert(!std::is_lvalue_reference_v<T> && !std::is_rvalue_reference_v<T>,
                 "a reference cannot cross shards: pass the value, or borrowed(x) while you wait for the reply");
-  static_assert(!std::is_pointer_v<T>,
-                "a pointer cannot cross shards: pass the value, std::unique_ptr, foreign_ptr (dies at home), or borrowed(x)");
+  static_assert(
+      !std::is_pointer_v<T>,
+      "a pointer cannot cross shards: pass the value, std::unique_ptr, foreign_ptr (dies at home), or borrowed(x)");
   if constexpr (!std::is_reference_v<T> && !std::is_pointer_v<T>) {
-    static_assert(crosses_v<T>,
-                  "this type cannot cross shards: it is not known to own all it refers to. Pass plain values and standard "
-                  "containers of them; for std::shared_ptr use shared_immutable<T>; for something that must be destroyed at "
-                  "home foreign_ptr<T>; for a class of yours that owns all its parts write `using crosses_shards = "
-                  "its_name;` in it");
+    static_assert(
+        crosses_v<T>,
+        "this type cannot cross shards: it is not known to own all it refers to. Pass plain values and standard "
+        "containers of them; for std::shared_ptr use shared_immutable<T>; for something that must be destroyed at "
+        "home foreign_ptr<T>; for a class of yours that owns all its parts write `using crosses_shards = "
+        "its_name;` in it");
   }
 }
 

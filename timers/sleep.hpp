@@ -10,10 +10,10 @@
 /// Cancellation: at once; the timer is disarmed.
 /// Limits:       none.
 
-#include <coroutine>
-
 #include <skerry/framework/task/chain.hpp>
 #include <skerry/timers/timer.hpp>
+
+#include <coroutine>
 
 namespace skerry {
 

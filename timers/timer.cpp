@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <skerry/timers/timer.hpp>
-
 #include <skerry/framework/observe/trace.hpp>
+#include <skerry/timers/timer.hpp>
 
 namespace skerry::timers {
 

@@ -5,18 +5,18 @@
 ///
 ///     armed --deadline's tick has come, poll()--> expired() --> not armed
 ///
-/// A deadline in nanoseconds is rounded up to the next millisecond tick: never early, at most one tick late plus the delay of
-/// the loop. `expired()` runs inside the poll phase; it wakes a task or does a few instructions' work.
+/// A deadline in nanoseconds is rounded up to the next millisecond tick: never early, at most one tick late plus the
+/// delay of the loop. `expired()` runs inside the poll phase; it wakes a task or does a few instructions' work.
 ///
 /// Affinity:   home shard.
 /// Ownership:  a timer belongs to whoever waits; it is cancelled or has expired before it goes (asserted).
 /// Limits:     none: a timer is 40 bytes inside the object that waits.
 
-#include <chrono>
-
 #include <skerry/framework/reactor/poller.hpp>
 #include <skerry/framework/this_shard.hpp>
 #include <skerry/timers/wheel.hpp>
+
+#include <chrono>
 
 namespace skerry::timers {
 

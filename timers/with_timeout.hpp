@@ -5,21 +5,21 @@
 ///
 ///     std::string line = co_await with_timeout(std::chrono::seconds(5), read_line(stream));
 ///
-/// The task runs as a branch of its own. When the deadline comes first the branch is cancelled, and only when it has let
-/// go of everything (the kernel has answered, its frames are destroyed) does the caller go on with the exception. A task
-/// that completes in the same turn as its deadline wins: its result is never lost.
+/// The task runs as a branch of its own. When the deadline comes first the branch is cancelled, and only when it has
+/// let go of everything (the kernel has answered, its frames are destroyed) does the caller go on with the exception. A
+/// task that completes in the same turn as its deadline wins: its result is never lost.
 ///
 /// Affinity:     the caller's shard throughout.
 /// Errors:       what the task throws; timeout_error (std::errc::timed_out) when the deadline came first.
 /// Cancellation: cancels the branch and waits for it.
 /// Limits:       none; timer and branch live in the caller's frame.
 
+#include <skerry/framework/task/task.hpp>
+#include <skerry/timers/timer.hpp>
+
 #include <coroutine>
 #include <system_error>
 #include <utility>
-
-#include <skerry/framework/task/task.hpp>
-#include <skerry/timers/timer.hpp>
 
 namespace skerry {
 
@@ -77,9 +77,7 @@ class [[nodiscard("co_await it")]] timeout_awaiter final : public timed_branch {
  public:
   timeout_awaiter(clock::time_point deadline, task<T> body) noexcept
       : timed_branch(deadline, std::move(body).release()) {}
-  T await_resume() {
-    return std::coroutine_handle<promise<T>>::from_address(finished().address()).promise().take();
-  }
+  T await_resume() { return std::coroutine_handle<promise<T>>::from_address(finished().address()).promise().take(); }
 };
 
 }  // namespace detail

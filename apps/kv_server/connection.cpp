@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <kv_server/connection.hpp>
+#include <skerry/framework/observe/log.hpp>
+#include <skerry/framework/resources.hpp>
+#include <skerry/net/resp/parser.hpp>
+#include <skerry/shards/call_batch.hpp>
 
 #include <string>
 #include <system_error>
 #include <vector>
 
 #include <kv_server/command_batch.hpp>
+#include <kv_server/connection.hpp>
 #include <kv_server/kv_shard.hpp>
 #include <kv_server/server_commands.hpp>
-#include <skerry/framework/observe/log.hpp>
-#include <skerry/framework/resources.hpp>
-#include <skerry/net/resp/parser.hpp>
-#include <skerry/shards/call_batch.hpp>
 
 namespace kv_server {
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <kv_server/kv_shard.hpp>
+#include <skerry/framework/resources.hpp>
 
 #include <algorithm>
 #include <deque>
 
-#include <skerry/framework/resources.hpp>
+#include <kv_server/kv_shard.hpp>
 
 namespace kv_server {
 

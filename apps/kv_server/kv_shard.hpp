@@ -3,11 +3,14 @@
 
 /// kv_shard: one shard's keys with a clock and a timer: what every shard of the server has one of.
 ///
-/// Time is the wall clock's at start plus the shard's monotonic clock since, so it never goes back and keys do not jump with
-/// the wall clock. Keys expire when they are touched, and by the timer at the keyspace's next deadline.
+/// Time is the wall clock's at start plus the shard's monotonic clock since, so it never goes back and keys do not jump
+/// with the wall clock. Keys expire when they are touched, and by the timer at the keyspace's next deadline.
 ///
 /// Affinity:  its shard.
 /// Limits:    `memory_max` bytes of keys and values; writes past it get an -OOM error.
+
+#include <skerry/shards/call_batch.hpp>
+#include <skerry/timers/timer.hpp>
 
 #include <cstdint>
 #include <memory>
@@ -15,8 +18,6 @@
 
 #include <kv_server/command_batch.hpp>
 #include <kv_server/keyspace.hpp>
-#include <skerry/shards/call_batch.hpp>
-#include <skerry/timers/timer.hpp>
 
 namespace kv_server {
 

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A key-value server that speaks RESP2: keys live on the shard that their hash names. Talk to it with redis-cli -p 6379.
-#include <kv_server/connection.hpp>
-#include <kv_server/kv_shard.hpp>
-#include <kv_server/server_commands.hpp>
+// A key-value server that speaks RESP2: keys live on the shard that their hash names. Talk to it with redis-cli -p
+// 6379.
 #include <skerry/framework/random.hpp>
 #include <skerry/framework/resources.hpp>
 #include <skerry/framework/startup_error.hpp>
@@ -10,6 +8,10 @@
 #include <skerry/shards/app.hpp>
 #include <skerry/shards/command_line.hpp>
 #include <skerry/shards/topology.hpp>
+
+#include <kv_server/connection.hpp>
+#include <kv_server/kv_shard.hpp>
+#include <kv_server/server_commands.hpp>
 
 namespace {
 

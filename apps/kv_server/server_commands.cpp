@@ -1,19 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <kv_server/server_commands.hpp>
-
-#include <unistd.h>
+#include <skerry/framework/resources.hpp>
+#include <skerry/framework/task/yield.hpp>
+#include <skerry/net/resp/writer.hpp>
+#include <skerry/shards/call_batch.hpp>
 
 #include <string>
 #include <vector>
 
 #include <fmt/format.h>
-
 #include <kv_server/glob.hpp>
 #include <kv_server/kv_shard.hpp>
-#include <skerry/framework/resources.hpp>
-#include <skerry/framework/task/yield.hpp>
-#include <skerry/net/resp/writer.hpp>
-#include <skerry/shards/call_batch.hpp>
+#include <kv_server/server_commands.hpp>
+#include <unistd.h>
 
 namespace kv_server {
 
@@ -59,8 +57,8 @@ task<std::vector<std::string>> matching_keys(std::string pattern) {
 task<> keys(std::string pattern, reply_buffer& out) {
   std::vector<std::string> all;
   for (shard_id s = 0; s < shard_count(); ++s) {
-    std::vector<std::string> part = co_await submit_to(
-        s, [](std::string glob) { return matching_keys(std::move(glob)); }, pattern);
+    std::vector<std::string> part =
+        co_await submit_to(s, [](std::string glob) { return matching_keys(std::move(glob)); }, pattern);
     all.insert(all.end(), std::make_move_iterator(part.begin()), std::make_move_iterator(part.end()));
   }
   net::resp::write_array_header(out, all.size());
@@ -87,7 +85,8 @@ task<> scan(const scan_request& wanted, reply_buffer& out) {
   scan_part part;
   if (shard < shard_count()) {
     std::uint64_t position = wanted.cursor & ((std::uint64_t{1} << shard_shift) - 1);
-    constexpr std::size_t count_max = 1000;  // longer steps would hold the shard up; a smaller COUNT is within the contract
+    constexpr std::size_t count_max =
+        1000;  // longer steps would hold the shard up; a smaller COUNT is within the contract
     part = co_await submit_to(
         shard,
         [](std::uint64_t cursor, std::size_t count, std::string pattern) { return scan_here(cursor, count, pattern); },
@@ -120,12 +119,15 @@ std::string info_text(const std::vector<shard_report>& reports, const server_set
   }
   std::int64_t uptime = (clock::wall().count() / 1'000'000 - settings.started_ms) / 1000;
   std::string text = fmt::format(
-      "# Server\r\nredis_version:7.0.0\r\nserver_name:skerry\r\nredis_mode:standalone\r\nprocess_id:{}\r\ntcp_port:{}\r\n"
-      "uptime_in_seconds:{}\r\n\r\n# Clients\r\nconnected_clients:{}\r\n\r\n# Memory\r\nused_memory:{}\r\nmaxmemory:{}\r\n"
-      "maxmemory_policy:noeviction\r\n\r\n# Stats\r\ntotal_commands_processed:{}\r\nexpired_keys:{}\r\n\r\n# Shards\r\n{}"
+      "# "
+      "Server\r\nredis_version:7.0.0\r\nserver_name:skerry\r\nredis_mode:standalone\r\nprocess_id:{}\r\ntcp_port:{}\r\n"
+      "uptime_in_seconds:{}\r\n\r\n# Clients\r\nconnected_clients:{}\r\n\r\n# "
+      "Memory\r\nused_memory:{}\r\nmaxmemory:{}\r\n"
+      "maxmemory_policy:noeviction\r\n\r\n# Stats\r\ntotal_commands_processed:{}\r\nexpired_keys:{}\r\n\r\n# "
+      "Shards\r\n{}"
       "\r\n# Keyspace\r\n",
-      ::getpid(), settings.port, uptime, sum.connections, sum.memory_used, settings.memory_max, sum.commands, sum.expired,
-      shards);
+      ::getpid(), settings.port, uptime, sum.connections, sum.memory_used, settings.memory_max, sum.commands,
+      sum.expired, shards);
   if (sum.keys != 0) text += fmt::format("db0:keys={},expires={},avg_ttl=0\r\n", sum.keys, sum.expiring);
   return text;
 }

@@ -6,12 +6,13 @@
 /// Affinity: the connection's shard; the shards do their parts by message.
 /// Limits:   KEYS holds all matching names until they are sent; use SCAN for large keyspaces.
 
+#include <skerry/framework/this_shard.hpp>
+
 #include <cstdint>
 
 #include <kv_server/commands.hpp>
 #include <kv_server/connection.hpp>
 #include <kv_server/local_commands.hpp>
-#include <skerry/framework/this_shard.hpp>
 
 namespace kv_server {
 

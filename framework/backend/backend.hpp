@@ -3,27 +3,27 @@
 
 /// backend: how one reactor talks to the kernel, or to a simulated one.
 ///
-/// Filling a submission is inline and the same for all backends: the slots are memory that the backend lends to this base
-/// class. What is virtual happens once per batch or rarer.
+/// Filling a submission is inline and the same for all backends: the slots are memory that the backend lends to this
+/// base class. What is virtual happens once per batch or rarer.
 ///
 ///     submit(op) -> slot     filled by prepare::*, nothing happens yet (a full ring submits at once, counted)
 ///     cancel(op)             remembered in a list inside the operations: cannot fail, needs no slot
 ///     submit_and_reap()      one kernel entry: everything queued goes, everything done comes back through complete()
 ///     wait(deadline)         the same, but sleeps until something is done or the deadline has come
 ///
-/// Affinity:   home shard between start() and stop(), except `wake_from_outside` (any thread) and being the target of `wake`.
-/// Ownership:  operations belong to others; the backend knows them only while in flight.
-/// Invariants: (1) each completion is handed over once; (2) after the last one of an operation the backend has forgotten
-///             it; (3) an operation's pending cancel goes to the kernel before its memory can be used again: the list is
-///             emptied into the ring right before the entry that could reap it.
+/// Affinity:   home shard between start() and stop(), except `wake_from_outside` (any thread) and being the target of
+/// `wake`. Ownership:  operations belong to others; the backend knows them only while in flight. Invariants: (1) each
+/// completion is handed over once; (2) after the last one of an operation the backend has forgotten
+///             it; (3) an operation's pending cancel goes to the kernel before its memory can be used again: the list
+///             is emptied into the ring right before the entry that could reap it.
 /// Limits:     `entries()` submissions per kernel entry, any number in flight.
-
-#include <cstdint>
-#include <cstring>
 
 #include <skerry/framework/assert.hpp>
 #include <skerry/framework/backend/operation.hpp>
 #include <skerry/framework/clock.hpp>
+
+#include <cstdint>
+#include <cstring>
 
 namespace skerry {
 
@@ -31,13 +31,13 @@ class buffer_ring;
 
 /// What a backend has done, since its start.
 struct backend_stats {
-  std::uint64_t submissions = 0;    ///< operations handed to the kernel
-  std::uint64_t completions = 0;    ///< completions handed over
-  std::uint64_t kernel_entries = 0; ///< system calls
-  std::uint64_t waits = 0;          ///< of these, sleeps
-  std::uint64_t full = 0;           ///< times the submission ring was full and was submitted early
-  std::uint64_t overflows = 0;      ///< times the completion ring had overflowed
-  std::uint64_t wakes_sent = 0;     ///< sleeping shards woken
+  std::uint64_t submissions = 0;     ///< operations handed to the kernel
+  std::uint64_t completions = 0;     ///< completions handed over
+  std::uint64_t kernel_entries = 0;  ///< system calls
+  std::uint64_t waits = 0;           ///< of these, sleeps
+  std::uint64_t full = 0;            ///< times the submission ring was full and was submitted early
+  std::uint64_t overflows = 0;       ///< times the completion ring had overflowed
+  std::uint64_t wakes_sent = 0;      ///< sleeping shards woken
 };
 
 struct backend_capabilities {
@@ -95,7 +95,8 @@ class backend {
   backend() = default;
 
   submission& next_slot() noexcept {
-    if (tail_ == full_at_) [[unlikely]] make_room();
+    if (tail_ == full_at_) [[unlikely]]
+      make_room();
     submission& s = slots_[tail_++ & mask_];
     std::memset(&s, 0, sizeof s);
     return s;

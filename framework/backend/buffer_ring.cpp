@@ -27,7 +27,8 @@ buffer_ring::buffer_ring(std::uint32_t capacity) : capacity_(capacity) {
 buffer_ring::~buffer_ring() { std::free(entries_); }
 
 void buffer_ring::publish() noexcept {
-  // The kernel reads the tail with acquire inside the kernel entry that follows on this same thread; release costs nothing.
+  // The kernel reads the tail with acquire inside the kernel entry that follows on this same thread; release costs
+  // nothing.
   __atomic_store_n(&reinterpret_cast<io_uring_buf_ring*>(entries_)->tail, tail_, __ATOMIC_RELEASE);
 }
 

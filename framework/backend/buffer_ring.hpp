@@ -3,20 +3,20 @@
 
 /// buffer_ring: the receive buffers that the kernel may fill, as a ring of (address, length, number) entries.
 ///
-/// The producer is the buffer pool; the consumer is whichever backend is in use. On io_uring the memory is shared with the
-/// kernel, which keeps its own place in it; another backend reads the same entries from the first one on.
+/// The producer is the buffer pool; the consumer is whichever backend is in use. On io_uring the memory is shared with
+/// the kernel, which keeps its own place in it; another backend reads the same entries from the first one on.
 ///
 /// Affinity:   home shard.
 /// Ownership:  the ring owns its entries' memory, not the buffers.
 /// Invariants: at most `capacity` entries are provided and not taken.
 /// Limits:     capacity a power of two, at most 32768 (the kernel's).
 
+#include <skerry/framework/assert.hpp>
+
 #include <cstdint>
 #include <memory>
 
 #include <linux/io_uring.h>
-
-#include <skerry/framework/assert.hpp>
 
 namespace skerry {
 

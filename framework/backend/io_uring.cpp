@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <skerry/framework/backend/buffer_ring.hpp>
 #include <skerry/framework/backend/io_uring.hpp>
+#include <skerry/framework/startup_error.hpp>
+#include <skerry/framework/this_shard.hpp>
 
 #include <algorithm>
 #include <bit>
@@ -15,10 +18,6 @@
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <unistd.h>
-
-#include <skerry/framework/backend/buffer_ring.hpp>
-#include <skerry/framework/startup_error.hpp>
-#include <skerry/framework/this_shard.hpp>
 
 namespace skerry {
 
@@ -63,7 +62,8 @@ std::string refusal_text(int error, std::size_t shards) {
   switch (error) {
     case ENOMEM:
       return fmt::format(
-          "cannot set up {} io_uring rings: RLIMIT_MEMLOCK is {} and the smallest ring needs about 16 KiB of it per shard\n"
+          "cannot set up {} io_uring rings: RLIMIT_MEMLOCK is {} and the smallest ring needs about 16 KiB of it per "
+          "shard\n"
           "raise it (ulimit -l 8192, or LimitMEMLOCK=8M in a systemd unit), or run fewer shards (--shards)",
           shards, memlock_text());
     case EMFILE:
@@ -88,7 +88,8 @@ std::string refusal_text(int error, std::size_t shards) {
   }
   return fmt::format(
       "io_uring is not usable here: {}\n"
-      "it needs Linux 6.1 or newer, and a sandbox that allows io_uring_setup (containers: a seccomp profile that permits it)",
+      "it needs Linux 6.1 or newer, and a sandbox that allows io_uring_setup (containers: a seccomp profile that "
+      "permits it)",
       cause);
 }
 
@@ -204,7 +205,8 @@ class io_uring_backend final : public backend {
     io_uring_backend& owner_;
   };
 
-  /// Puts pending cancels into the ring. What they name is in flight: the list forgets an operation with its last completion.
+  /// Puts pending cancels into the ring. What they name is in flight: the list forgets an operation with its last
+  /// completion.
   void queue_cancels() noexcept {
     while (!cancels_.empty()) {
       submission& s = next_slot();
@@ -282,8 +284,8 @@ class io_uring_backend final : public backend {
 unsigned entries_within_memlock(std::size_t shards, unsigned wanted) {
   rlimit limit{};
   if (::geteuid() == 0 || getrlimit(RLIMIT_MEMLOCK, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return wanted;
-  // Per submission: 64 bytes, 4 for its index, and 16 completions of 16 bytes. Half the limit is left to other processes
-  // of this user.
+  // Per submission: 64 bytes, 4 for its index, and 16 completions of 16 bytes. Half the limit is left to other
+  // processes of this user.
   constexpr std::size_t bytes_per_entry = 64 + 4 + 16 * 16;
   std::size_t fitting = limit.rlim_cur / 2 / std::max<std::size_t>(shards, 1) / bytes_per_entry;
   return std::clamp(static_cast<unsigned>(std::bit_floor(std::max<std::size_t>(fitting, 1))), entries_min, wanted);

@@ -3,9 +3,9 @@
 
 /// io_uring backend: one ring per shard, entered once per batch.
 ///
-/// All rings of a process are made at once, before any shard runs, so that their size is chosen once from RLIMIT_MEMLOCK and
-/// a refusal is found before the first listener opens. A ring is made disabled; the shard's thread enables it and becomes
-/// its single issuer.
+/// All rings of a process are made at once, before any shard runs, so that their size is chosen once from
+/// RLIMIT_MEMLOCK and a refusal is found before the first listener opens. A ring is made disabled; the shard's thread
+/// enables it and becomes its single issuer.
 ///
 ///     flags                     why
 ///     SINGLE_ISSUER             the kernel skips locking; a ring has one owner anyway
@@ -21,13 +21,13 @@
 /// Errors:    startup_error where the kernel refuses; the text names the limit or the setting.
 /// Limits:    submissions 64 to 32768 per entry, completions 4 to 16 times that.
 
+#include <skerry/framework/backend/backend.hpp>
+
 #include <cstddef>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
-
-#include <skerry/framework/backend/backend.hpp>
 
 namespace skerry {
 
@@ -38,8 +38,8 @@ struct io_uring_options {
   wake_method wake = wake_method::msg_ring;
 };
 
-/// Why this process cannot use io_uring, in at most three lines; nothing when it can. Makes a small ring, runs a NOP and
-/// registers a buffer ring, under whatever sandbox is in force.
+/// Why this process cannot use io_uring, in at most three lines; nothing when it can. Makes a small ring, runs a NOP
+/// and registers a buffer ring, under whatever sandbox is in force.
 std::optional<std::string> io_uring_refusal();
 
 /// One backend for each of `shards`. Throws startup_error.

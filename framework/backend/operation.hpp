@@ -3,8 +3,8 @@
 
 /// operation: one request to the kernel, in the form of an io_uring submission, and where its completions go.
 ///
-/// Every backend understands exactly the requests that the functions in `prepare` write; nothing above a backend fills a
-/// submission in any other way. On io_uring the slot is the kernel's own, so preparing costs no call.
+/// Every backend understands exactly the requests that the functions in `prepare` write; nothing above a backend fills
+/// a submission in any other way. On io_uring the slot is the kernel's own, so preparing costs no call.
 ///
 ///     prepare::recv(backend.submit(op), fd)   --submit_and_reap()-->   kernel   --complete(result, flags)-->   op
 ///
@@ -24,13 +24,13 @@
 ///             `more`); its destructor asserts it. That is the proof that a stale completion cannot reach a new owner.
 /// Excluded:   LINK, DRAIN, timeouts, MSG_RING, direct descriptors: backends use them as they like, nobody above does.
 
+#include <skerry/framework/assert.hpp>
+#include <skerry/framework/detail/intrusive_list.hpp>
+
 #include <cstdint>
 
 #include <linux/io_uring.h>
 #include <sys/socket.h>
-
-#include <skerry/framework/assert.hpp>
-#include <skerry/framework/detail/intrusive_list.hpp>
 
 namespace skerry {
 

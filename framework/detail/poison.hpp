@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// poison: tells AddressSanitizer which memory of our pools is free, so that a use after free in a pool is reported like
-/// one in malloc. Nothing in other builds.
+/// poison: tells AddressSanitizer which memory of our pools is free, so that a use after free in a pool is reported
+/// like one in malloc. Nothing in other builds.
 
 #include <cstddef>
 

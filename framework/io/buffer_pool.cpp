@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <skerry/framework/backend/backend.hpp>
+#include <skerry/framework/detail/poison.hpp>
 #include <skerry/framework/io/buffer_pool.hpp>
 
 #include <bit>
 #include <cstdlib>
-
-#include <skerry/framework/backend/backend.hpp>
-#include <skerry/framework/detail/poison.hpp>
 
 namespace skerry {
 

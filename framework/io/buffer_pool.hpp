@@ -3,29 +3,31 @@
 
 /// buffer_pool: the receive buffers of one shard, lent to the kernel and to readers in turn.
 ///
-///     provided to the kernel --recv completion--> taken (1 reference) --slices share--> last slice goes --> provided again
+///     provided to the kernel --recv completion--> taken (1 reference) --slices share--> last slice goes --> provided
+///     again
 ///
 /// The pool starts small and grows only when the kernel runs out, so an idle shard keeps a few warm buffers and a busy
-/// one up to the limit. At the limit a receive ends with ENOBUFS: its endpoint parks in `wait_for_buffer` and is told when one
-/// comes back. That is back-pressure, not an error.
+/// one up to the limit. At the limit a receive ends with ENOBUFS: its endpoint parks in `wait_for_buffer` and is told
+/// when one comes back. That is back-pressure, not an error.
 ///
 /// Buffers lie `stride` apart, a little more than their size: a stride of a power of two would put the first lines of
 /// all of them into one set of the L1 cache.
 ///
 /// Affinity:   home shard.
 /// Ownership:  the pool owns the memory; a `buffer` holds a reference to one slot.
-/// Invariants: (1) a slot is either provided or referenced; (2) a provided slot is poisoned under ASan until it is taken.
-/// Limits:     `buffers_max` buffers of `buffer_bytes` (default 2048 of 8 KiB: 16 MiB); `waiting` endpoints park in arrival order.
+/// Invariants: (1) a slot is either provided or referenced; (2) a provided slot is poisoned under ASan until it is
+/// taken. Limits:     `buffers_max` buffers of `buffer_bytes` (default 2048 of 8 KiB: 16 MiB); `waiting` endpoints park
+/// in arrival order.
+
+#include <skerry/framework/assert.hpp>
+#include <skerry/framework/backend/buffer_ring.hpp>
+#include <skerry/framework/detail/intrusive_list.hpp>
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <utility>
 #include <vector>
-
-#include <skerry/framework/assert.hpp>
-#include <skerry/framework/backend/buffer_ring.hpp>
-#include <skerry/framework/detail/intrusive_list.hpp>
 
 namespace skerry {
 
@@ -39,9 +41,9 @@ struct buffer_pool_options {
 };
 
 struct buffer_pool_stats {
-  std::uint32_t buffers = 0;        ///< made so far
-  std::uint32_t taken = 0;          ///< held by readers
-  std::uint64_t exhausted = 0;      ///< times a receiver had to wait for a buffer
+  std::uint32_t buffers = 0;    ///< made so far
+  std::uint32_t taken = 0;      ///< held by readers
+  std::uint64_t exhausted = 0;  ///< times a receiver had to wait for a buffer
 };
 
 /// A run of received bytes, borrowed from the pool of this shard. Copies share the bytes; the last one gives them back.
@@ -121,7 +123,8 @@ class buffer_pool {
 
   /// The buffer that a completion names, holding the `bytes` it received.
   buffer take(std::uint16_t number, std::uint32_t bytes) noexcept;
-  /// The kernel had no buffer: true when more were provided (receive again at once), else `who` is told when one comes back.
+  /// The kernel had no buffer: true when more were provided (receive again at once), else `who` is told when one comes
+  /// back.
   bool wait_for_buffer(buffer_waiter& who) noexcept;
 
   buffer_pool_stats stats() const noexcept { return {made_, taken_, exhausted_}; }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <skerry/framework/detail/poison.hpp>
 #include <skerry/framework/io/byte_pool.hpp>
 
 #include <algorithm>
@@ -6,8 +7,6 @@
 #include <cstring>
 #include <new>
 #include <utility>
-
-#include <skerry/framework/detail/poison.hpp>
 
 namespace skerry {
 

@@ -3,21 +3,22 @@
 
 /// byte_pool: blocks of bytes for what waits to be sent, in sizes from 512 bytes to 256 KiB, and `byte_queue` on top.
 ///
-/// A connection holds a block only while bytes wait, so an idle connection holds none. Blocks of a size are kept for the
-/// next user, last in, first out, up to `kept_bytes_max` in all; what is over goes back to malloc.
+/// A connection holds a block only while bytes wait, so an idle connection holds none. Blocks of a size are kept for
+/// the next user, last in, first out, up to `kept_bytes_max` in all; what is over goes back to malloc.
 ///
 /// Affinity:   home shard.
 /// Invariants: a free block is poisoned under ASan.
-/// Limits:     a block holds at most 256 KiB; free blocks together at most `kept_bytes_max` (default 4 MiB). What is in use
+/// Limits:     a block holds at most 256 KiB; free blocks together at most `kept_bytes_max` (default 4 MiB). What is in
+/// use
 ///             is bounded by the streams' high-water marks.
+
+#include <skerry/framework/assert.hpp>
 
 #include <array>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <span>
-
-#include <skerry/framework/assert.hpp>
 
 namespace skerry {
 
@@ -44,7 +45,8 @@ class byte_pool {
   };
   static constexpr std::size_t size_count = 10;
   static std::size_t index_of(std::size_t bytes) noexcept {
-    return static_cast<std::size_t>(std::countr_zero(bytes)) - static_cast<std::size_t>(std::countr_zero(block_bytes_min));
+    return static_cast<std::size_t>(std::countr_zero(bytes)) -
+           static_cast<std::size_t>(std::countr_zero(block_bytes_min));
   }
 
   std::array<free_block*, size_count> free_{};

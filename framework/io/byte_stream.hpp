@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// byte_stream: what protocol code may ask of a connection. Protocols are written against this concept and never name TCP,
-/// so that they run over TLS, Unix sockets, pipes and tests without a change.
+/// byte_stream: what protocol code may ask of a connection. Protocols are written against this concept and never name
+/// TCP, so that they run over TLS, Unix sockets, pipes and tests without a change.
 ///
 ///     co_await s.read()        the next bytes, as they came; an empty buffer is the end of the stream
 ///     co_await s.write(bytes)  takes the bytes; suspends past the high-water mark; `bytes` must live until it returns
@@ -11,11 +11,11 @@
 ///
 /// Errors: std::system_error through co_await.
 
+#include <skerry/framework/io/buffer_pool.hpp>
+
 #include <concepts>
 #include <cstddef>
 #include <span>
-
-#include <skerry/framework/io/buffer_pool.hpp>
 
 namespace skerry {
 

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <skerry/framework/io/readiness.hpp>
+#include <skerry/framework/reactor/reactor.hpp>
 
 #include <system_error>
 #include <utility>
-
-#include <skerry/framework/reactor/reactor.hpp>
 
 namespace skerry::detail {
 

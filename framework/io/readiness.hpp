@@ -9,19 +9,20 @@
 ///
 /// Affinity:     home shard; resumes there.
 /// Errors:       std::system_error, e.g. EBADF.
-/// Cancellation: the poll is cancelled in the kernel; the descriptor must stay open until the awaiting task has gone on or ended.
-///               `readiness_events` may be dropped at any time: its operation lives on in the frame pool until the kernel
-///               has let go.
+/// Cancellation: the poll is cancelled in the kernel; the descriptor must stay open until the awaiting task has gone on
+/// or ended.
+///               `readiness_events` may be dropped at any time: its operation lives on in the frame pool until the
+///               kernel has let go.
 /// Limits:       events that nobody has fetched are merged into one set.
+
+#include <skerry/framework/backend/operation.hpp>
+#include <skerry/framework/task/chain.hpp>
+#include <skerry/framework/task/frame_pool.hpp>
 
 #include <coroutine>
 #include <cstdint>
 
 #include <poll.h>
-
-#include <skerry/framework/backend/operation.hpp>
-#include <skerry/framework/task/chain.hpp>
-#include <skerry/framework/task/frame_pool.hpp>
 
 namespace skerry {
 
@@ -49,7 +50,9 @@ class single_operation : public operation, public leaf {
 class poll_once final : public single_operation {
  public:
   poll_once(int fd, std::uint32_t events) noexcept : fd_(fd), events_(events) {}
-  void await_suspend(std::coroutine_handle<> resume_point) noexcept { prepare::poll(begin(resume_point), fd_, events_); }
+  void await_suspend(std::coroutine_handle<> resume_point) noexcept {
+    prepare::poll(begin(resume_point), fd_, events_);
+  }
   std::uint32_t await_resume() const { return static_cast<std::uint32_t>(finish("poll")); }
   const char* describe() const noexcept override { return (events_ & POLLOUT) != 0 ? "writable" : "readable"; }
 

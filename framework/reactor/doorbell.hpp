@@ -15,12 +15,12 @@
 /// Of all senders to a sleeping shard exactly one finds the word equal to `asleep`: it pays for the wake-up, the others
 /// find its bit. Nobody scans queues: a set bit names the inboxes to look into.
 ///
-/// The word: written by every sender (fetch_or) and by the owner (fetch_or, fetch_and, exchange), read by the owner between
-/// tasks (relaxed: a hint, a late view costs one task). Every access that decides something is a read-modify-write, so all
-/// of them are in one modification order: a sender's fetch_or comes either before the owner's exchange, which then acquires
-/// what the sender pushed, or after it, and the bit is set for the next look. Sleeping works by the same order. Rejected: a
-/// separate bitmap whose bit a sender sets only if it reads clear; between its push and that read there would have to be
-/// a full fence, which costs what the read-modify-write costs.
+/// The word: written by every sender (fetch_or) and by the owner (fetch_or, fetch_and, exchange), read by the owner
+/// between tasks (relaxed: a hint, a late view costs one task). Every access that decides something is a
+/// read-modify-write, so all of them are in one modification order: a sender's fetch_or comes either before the owner's
+/// exchange, which then acquires what the sender pushed, or after it, and the bit is set for the next look. Sleeping
+/// works by the same order. Rejected: a separate bitmap whose bit a sender sets only if it reads clear; between its
+/// push and that read there would have to be a full fence, which costs what the read-modify-write costs.
 ///
 /// Affinity: ring() any thread, everything else the owner.
 

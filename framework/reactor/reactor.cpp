@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <skerry/framework/observe/log.hpp>
+#include <skerry/framework/reactor/preempt.hpp>
 #include <skerry/framework/reactor/reactor.hpp>
 
 #include <algorithm>
-
-#include <skerry/framework/observe/log.hpp>
-#include <skerry/framework/reactor/preempt.hpp>
 
 namespace skerry {
 
@@ -110,7 +109,8 @@ void reactor::tick(run_queue::turn t) noexcept {
   ready_.charge(t, used);
   // Steps that should fit into clock_interval, at most twice as many as last time.
   auto per_step = std::max<std::int64_t>(used.count() / std::max(steps, 1u), 1);
-  auto fitting = static_cast<unsigned>(std::clamp<std::int64_t>(clock_interval.count() / per_step, 1, steps_between_clock_max));
+  auto fitting =
+      static_cast<unsigned>(std::clamp<std::int64_t>(clock_interval.count() / per_step, 1, steps_between_clock_max));
   steps_between_clock_ = steps_until_clock_ = std::min(fitting, 2 * steps_between_clock_);
 }
 

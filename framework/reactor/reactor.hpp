@@ -11,12 +11,12 @@
 ///     look_again()        did something arrive before they could know?
 ///     wait()              sleep in the kernel until the next deadline; submits what is queued in the same entry
 ///
-/// A thread's loop calls run_once, and `idle()` when that says that nothing is ready: spin, or the last three. A simulator
-/// calls the phases itself and puts other shards' steps in between.
+/// A thread's loop calls run_once, and `idle()` when that says that nothing is ready: spin, or the last three. A
+/// simulator calls the phases itself and puts other shards' steps in between.
 ///
-/// A busy shard answers its neighbours: between any two tasks the doorbell is read, and a message ends the task phase at once.
-/// Completions end it as soon as `completion_batch` tasks have run, or the shard's tasks would be served one by one with a
-/// kernel entry each. The whole phase is bounded by the task budget.
+/// A busy shard answers its neighbours: between any two tasks the doorbell is read, and a message ends the task phase
+/// at once. Completions end it as soon as `completion_batch` tasks have run, or the shard's tasks would be served one
+/// by one with a kernel entry each. The whole phase is bounded by the task budget.
 ///
 /// When nothing is ready the entry of run_once is left out: `wait` submits what is queued and reaps what is done, so an
 /// idle-ish shard pays one kernel entry per batch, like a hand-written loop.
@@ -27,11 +27,6 @@
 ///             number pays for a wake-up.
 /// Limits:     `pollers_max` pollers.
 
-#include <array>
-#include <chrono>
-#include <cstdint>
-#include <exception>
-
 #include <skerry/framework/backend/backend.hpp>
 #include <skerry/framework/reactor/doorbell.hpp>
 #include <skerry/framework/reactor/poller.hpp>
@@ -40,6 +35,11 @@
 #include <skerry/framework/task/frame_pool.hpp>
 #include <skerry/framework/task/scope.hpp>
 #include <skerry/framework/this_shard.hpp>
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <exception>
 
 namespace skerry {
 
@@ -52,10 +52,10 @@ struct reactor_options {
 /// What a reactor has done since its start.
 struct reactor_stats {
   std::uint64_t turns = 0;
-  std::uint64_t tasks_run = 0;        ///< steps of tasks
-  std::uint64_t sleeps = 0;           ///< times the shard slept
-  std::uint64_t unseen_errors = 0;    ///< exceptions of spawned tasks that nobody awaited
-  std::chrono::nanoseconds idle{0};   ///< time asleep
+  std::uint64_t tasks_run = 0;       ///< steps of tasks
+  std::uint64_t sleeps = 0;          ///< times the shard slept
+  std::uint64_t unseen_errors = 0;   ///< exceptions of spawned tasks that nobody awaited
+  std::chrono::nanoseconds idle{0};  ///< time asleep
   std::chrono::nanoseconds uptime{0};
 };
 

@@ -8,8 +8,8 @@
 /// times the CPU under saturation. A group that was idle starts at the least virtual runtime of the busy ones: it goes
 /// next, but it cannot spend what it did not use.
 ///
-/// The express lane goes before all groups: first steps of message handlers. At most `express_run_max` in a row, so that
-/// a flood of messages cannot stop the groups.
+/// The express lane goes before all groups: first steps of message handlers. At most `express_run_max` in a row, so
+/// that a flood of messages cannot stop the groups.
 ///
 /// Affinity:   home shard.
 /// Ownership:  none: a chain links itself in (`next_ready`) and is owned elsewhere.
@@ -17,13 +17,13 @@
 /// Limits:     16 groups; the number of tasks is bounded by whoever makes them.
 /// Source:     virtual runtime as in stride scheduling (Waldspurger and Weihl, 1995).
 
+#include <skerry/framework/assert.hpp>
+#include <skerry/framework/task/chain.hpp>
+
 #include <array>
 #include <bit>
 #include <chrono>
 #include <cstdint>
-
-#include <skerry/framework/assert.hpp>
-#include <skerry/framework/task/chain.hpp>
 
 namespace skerry {
 

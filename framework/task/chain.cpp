@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <skerry/framework/reactor/run_queue.hpp>
 #include <skerry/framework/task/chain.hpp>
 
 #include <cstdio>
 #include <utility>
-
-#include <skerry/framework/reactor/run_queue.hpp>
 
 namespace skerry::detail {
 
@@ -66,7 +65,8 @@ void chain::step(shard_core& shard) noexcept {
 
 void chain::after_step() noexcept {
   if (state_ == chain_state::running) {
-    SKERRY_ASSERT(leaf_ != nullptr, "a task may await only what Skerry provides: its awaiter published nothing to wait for");
+    SKERRY_ASSERT(leaf_ != nullptr,
+                  "a task may await only what Skerry provides: its awaiter published nothing to wait for");
     state_ = chain_state::suspended;
     if (cancel_requested_) begin_cancel();
   } else if (cancel_requested_) {

@@ -13,14 +13,16 @@
 ///         v                       v                                     v
 ///     destroying           done                 cancelling --wake()--> destroying --step--> done
 ///
-/// Cancelling asks the leaf to let go and waits until it has: timers and queues let go at once, I/O and messages when the
-/// kernel or the other shard has answered. Only then are the frames destroyed, outermost first, in a step of their own
-/// with this chain as the current task. Nothing is thrown, so no `catch` can swallow it and a losing branch unwinds for free.
+/// Cancelling asks the leaf to let go and waits until it has: timers and queues let go at once, I/O and messages when
+/// the kernel or the other shard has answered. Only then are the frames destroyed, outermost first, in a step of their
+/// own with this chain as the current task. Nothing is thrown, so no `catch` can swallow it and a losing branch unwinds
+/// for free.
 ///
 ///     state when cancel() comes     what happens
 ///     unstarted                     never runs
 ///     running, queued               completion wins; the next suspension ends it
-///     suspended                     the leaf lets go, then the frames are destroyed; the result it may have got is given
+///     suspended                     the leaf lets go, then the frames are destroyed; the result it may have got is
+///     given
 ///                                   back by the awaiter's destructor
 ///     cancelling, destroying, done  nothing
 ///
@@ -30,13 +32,13 @@
 ///             exactly the states suspended and cancelling; (3) `ended()` runs once, as the last thing.
 /// Limits:     none of its own; what makes chains bounds them.
 
-#include <coroutine>
-#include <cstdint>
-
 #include <skerry/framework/assert.hpp>
 #include <skerry/framework/clock.hpp>
 #include <skerry/framework/detail/intrusive_list.hpp>
 #include <skerry/framework/this_shard.hpp>
+
+#include <coroutine>
+#include <cstdint>
 
 namespace skerry {
 
@@ -50,8 +52,8 @@ namespace skerry::detail {
 class chain;
 struct scope_tag;
 
-/// What a chain waits for. An awaiter derives from it and calls `suspend` from await_suspend; whoever completes the wait
-/// calls `wake`, once.
+/// What a chain waits for. An awaiter derives from it and calls `suspend` from await_suspend; whoever completes the
+/// wait calls `wake`, once.
 class leaf {
  public:
   /// The chain is being cancelled: stop waiting. Must lead to exactly one `wake()`, now or when the kernel or another
@@ -117,10 +119,9 @@ class chain : public list_hook<scope_tag> {
   chain* next_ready = nullptr;
 
  protected:
-  chain(const char* name, scheduling_group group, chain* parent) noexcept : parent_(parent), name_(name), group_(group) {}
-  ~chain() {
-    SKERRY_ASSERT(root_ == nullptr, "a task that has not ended must not go away");
-  }
+  chain(const char* name, scheduling_group group, chain* parent) noexcept
+      : parent_(parent), name_(name), group_(group) {}
+  ~chain() { SKERRY_ASSERT(root_ == nullptr, "a task that has not ended must not go away"); }
 
   /// The chain has ended (see was_cancelled). The last call on it: it may free itself.
   virtual void ended() noexcept = 0;

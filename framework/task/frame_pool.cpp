@@ -11,7 +11,8 @@ struct frame_pool::chunk_list {
 };
 
 frame_pool::~frame_pool() {
-  SKERRY_ASSERT(in_use_ == 0, "every task must have ended before its shard ends; somebody holds a task or a join_handle");
+  SKERRY_ASSERT(in_use_ == 0,
+                "every task must have ended before its shard ends; somebody holds a task or a join_handle");
   while (chunks_ != nullptr) {
     chunk_list* next = chunks_->next;
     void* chunk = &slab_of(chunks_);
@@ -47,7 +48,8 @@ void frame_pool::next_slab() {
     chunk_end_ = chunk + chunk_bytes;
   }
   // What is left of the old slab is lost: at most one frame's worth, 6 % of the slab for the largest class.
-  std::size_t header = sizeof(slab) + (chunk_next_ + slab_bytes * slabs_per_chunk == chunk_end_ ? sizeof(chunk_list) : 0);
+  std::size_t header =
+      sizeof(slab) + (chunk_next_ + slab_bytes * slabs_per_chunk == chunk_end_ ? sizeof(chunk_list) : 0);
   header = (header + class_bytes - 1) / class_bytes * class_bytes;
   ::new (static_cast<void*>(chunk_next_)) slab{this, 0};
   bump_ = chunk_next_ + header;

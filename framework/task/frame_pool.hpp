@@ -9,22 +9,22 @@
 ///     allocate(n): pop free_[class] ----> else bump the current slab ----> else next slab of a 1 MiB chunk
 ///     release(p):  push free_[class]      (last in, first out: the hottest line is reused first)
 ///
-/// A frame made on a thread that runs no shard (the argument of `block_on`) gets a slab of its own without an owner; any
-/// thread may free it. Rejected: malloc per frame (20 ns and a lock-free list per size), a header per frame (16 bytes
-/// each, and the compiler already tells the size to operator delete).
+/// A frame made on a thread that runs no shard (the argument of `block_on`) gets a slab of its own without an owner;
+/// any thread may free it. Rejected: malloc per frame (20 ns and a lock-free list per size), a header per frame (16
+/// bytes each, and the compiler already tells the size to operator delete).
 ///
 /// Affinity:   the owner's thread only; release by another shard asserts.
 /// Invariants: (1) a free frame is poisoned under ASan; (2) in_use() counts frames handed out and not yet back.
 /// Limits:     frames up to 4 KiB are pooled; larger ones get their own slab, counted in `large_total()`. All slabs
 ///             together stay under `bytes_max` (default 16 GiB); beyond it allocate throws std::bad_alloc.
 
-#include <cstddef>
-#include <cstdint>
-#include <new>
-
 #include <skerry/framework/assert.hpp>
 #include <skerry/framework/detail/poison.hpp>
 #include <skerry/framework/this_shard.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <new>
 
 namespace skerry {
 
@@ -75,14 +75,16 @@ class frame_pool {
 
   /// What `operator new` of every promise calls: the shard's pool, or a slab without owner off a shard.
   static void* allocate_frame(std::size_t bytes) {
-    if (shard_core* shard = detail::current_shard; shard != nullptr) [[likely]] return shard->frames->allocate(bytes);
+    if (shard_core* shard = detail::current_shard; shard != nullptr) [[likely]]
+      return shard->frames->allocate(bytes);
     return allocate_without_owner(bytes);
   }
 
   /// What `operator delete` of every promise calls. Asserts that this is the home shard.
   static void release_frame(void* memory, std::size_t bytes) noexcept {
     frame_pool* owner = slab_of(memory).owner;
-    if (owner == nullptr) [[unlikely]] return release_without_owner(memory);
+    if (owner == nullptr) [[unlikely]]
+      return release_without_owner(memory);
     SKERRY_ASSERT(detail::current_shard != nullptr, "a task is destroyed on a shard; this thread runs none");
     SKERRY_ASSERT(detail::current_shard->frames == owner, "a task is destroyed on the shard that made it");
     owner->release(memory, bytes);
@@ -112,7 +114,7 @@ class frame_pool {
   void next_slab();
 
   free_frame* free_[class_count] = {};
-  std::byte* bump_ = nullptr;      // free space of the current slab
+  std::byte* bump_ = nullptr;  // free space of the current slab
   std::byte* bump_end_ = nullptr;
   std::byte* chunk_next_ = nullptr;  // slabs of the current chunk that are not in use yet
   std::byte* chunk_end_ = nullptr;

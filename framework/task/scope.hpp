@@ -3,9 +3,9 @@
 
 /// scope: a set of tasks that end together.
 ///
-/// The rule it enforces: no task outlives its scope. A scope is cancelled by its owner, asks every task in it to end, and
-/// counts as ended when the last one has. Each shard has a root scope, which holds every spawned task and ends with the
-/// shard; combinators and groups have their own.
+/// The rule it enforces: no task outlives its scope. A scope is cancelled by its owner, asks every task in it to end,
+/// and counts as ended when the last one has. Each shard has a root scope, which holds every spawned task and ends with
+/// the shard; combinators and groups have their own.
 ///
 ///     open --cancel()--> closing (every task was asked to end; new ones go to the root) --last task ends--> ended
 ///
@@ -14,13 +14,13 @@
 /// Invariants: (1) a scope is destroyed empty; (2) `cancel()` allocates nothing and destroys nothing itself.
 /// Limits:     none of its own.
 
+#include <skerry/framework/detail/intrusive_list.hpp>
+#include <skerry/framework/task/chain.hpp>
+
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
 #include <utility>
-
-#include <skerry/framework/detail/intrusive_list.hpp>
-#include <skerry/framework/task/chain.hpp>
 
 namespace skerry {
 
@@ -30,8 +30,8 @@ class scope {
   scope(const scope&) = delete;
   scope& operator=(const scope&) = delete;
 
-  /// Links a task in. One that comes while the scope is ending is to be cancelled by its maker before it runs; after the
-  /// end nothing may come (asserted).
+  /// Links a task in. One that comes while the scope is ending is to be cancelled by its maker before it runs; after
+  /// the end nothing may come (asserted).
   void add(detail::chain& task) noexcept {
     SKERRY_ASSERT(!closing_ || size_ > 0, "nothing starts in a scope that has ended");
     tasks_.push_back(task);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <skerry/framework/task/spawn.hpp>
-
 #include <skerry/framework/reactor/reactor.hpp>
+#include <skerry/framework/task/spawn.hpp>
 
 namespace skerry::detail {
 

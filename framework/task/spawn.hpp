@@ -20,15 +20,15 @@
 /// Cancellation: abort() asks the task to end; a cancelled joiner stops waiting and leaves the task alone.
 /// Limits:       the frame pool's.
 
+#include <skerry/framework/task/chain.hpp>
+#include <skerry/framework/task/scope.hpp>
+#include <skerry/framework/task/task.hpp>
+
 #include <memory>
 #include <system_error>
 #include <tuple>
 #include <type_traits>
 #include <utility>
-
-#include <skerry/framework/task/chain.hpp>
-#include <skerry/framework/task/scope.hpp>
-#include <skerry/framework/task/task.hpp>
 
 namespace skerry {
 
@@ -98,9 +98,7 @@ class spawned : public spawned_base {
  public:
   spawned(scope& home, const char* name, scheduling_group group) noexcept : spawned_base(home, name, group) {}
 
-  promise<T>& result() noexcept {
-    return std::coroutine_handle<promise<T>>::from_address(root().address()).promise();
-  }
+  promise<T>& result() noexcept { return std::coroutine_handle<promise<T>>::from_address(root().address()).promise(); }
 
  protected:
   std::exception_ptr error() const noexcept final {

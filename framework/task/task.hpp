@@ -4,16 +4,17 @@
 /// task<T>: a coroutine that computes a T. Lazy, move-only, awaited once.
 ///
 /// Awaiting a task runs it at once, inside the awaiting coroutine's `await_suspend`; if it finishes without waiting for
-/// anything, the awaiting coroutine simply goes on. If it has to wait, everything up to the run queue returns, and when it
-/// finishes later it hands over to the coroutine that awaits it, through the step of its chain.
+/// anything, the awaiting coroutine simply goes on. If it has to wait, everything up to the run queue returns, and when
+/// it finishes later it hands over to the coroutine that awaits it, through the step of its chain.
 ///
 ///     co_await child()
 ///       ready:     caller -> child -> caller                      no queue, no suspension
 ///       suspends:  caller -> child -> (leaf published) -> run queue ... -> child -> caller
 ///
-/// Rejected: symmetric transfer on the way down. g++ 12 makes it a tail call only at some optimisation levels, and a loop
-/// of a million ready awaits overflows the stack in debug and sanitizer builds. On the way up neither: the chain's step
-/// resumes the awaiting frame after the child's has returned, so the stack never grows with the depth of the chain.
+/// Rejected: symmetric transfer on the way down. g++ 12 makes it a tail call only at some optimisation levels, and a
+/// loop of a million ready awaits overflows the stack in debug and sanitizer builds. On the way up neither: the chain's
+/// step resumes the awaiting frame after the child's has returned, so the stack never grows with the depth of the
+/// chain.
 ///
 /// Affinity:     made, awaited and destroyed on one shard (asserted by the frame pool). A task made where no shard runs
 ///               may be given to block_on.
@@ -22,15 +23,15 @@
 /// Errors:       an exception leaves through co_await.
 /// Cancellation: see chain.hpp. Awaiting a task that is ready is no cancellation point.
 
+#include <skerry/framework/assert.hpp>
+#include <skerry/framework/task/chain.hpp>
+#include <skerry/framework/task/frame_pool.hpp>
+
 #include <coroutine>
 #include <exception>
 #include <memory>
 #include <type_traits>
 #include <utility>
-
-#include <skerry/framework/assert.hpp>
-#include <skerry/framework/task/chain.hpp>
-#include <skerry/framework/task/frame_pool.hpp>
 
 namespace skerry {
 
@@ -119,7 +120,8 @@ class promise<void> : public promise_base {
   void unhandled_exception() noexcept { error_ = std::current_exception(); }
   std::exception_ptr error() const noexcept { return error_; }
   void take() {
-    if (error_ != nullptr) [[unlikely]] std::rethrow_exception(error_);
+    if (error_ != nullptr) [[unlikely]]
+      std::rethrow_exception(error_);
   }
 
  private:

@@ -7,10 +7,10 @@
 /// Affinity:     any task; resumes on the same shard, behind what is ready in its group.
 /// Cancellation: `yield` is a cancellation point; `maybe_yield` is one even when it need not yield.
 
-#include <coroutine>
-
 #include <skerry/framework/reactor/preempt.hpp>
 #include <skerry/framework/task/chain.hpp>
+
+#include <coroutine>
 
 namespace skerry {
 
@@ -23,11 +23,10 @@ struct [[nodiscard("co_await it")]] yield {
   void await_resume() const noexcept {}
 };
 
-/// Yields if this step has used up its time or a message or completion waits (`need_preempt()`), or if the task is being cancelled.
+/// Yields if this step has used up its time or a message or completion waits (`need_preempt()`), or if the task is
+/// being cancelled.
 struct [[nodiscard("co_await it")]] maybe_yield : yield {
-  bool await_ready() const noexcept {
-    return !need_preempt() && !detail::current_shard->current->cancel_requested();
-  }
+  bool await_ready() const noexcept { return !need_preempt() && !detail::current_shard->current->cancel_requested(); }
 };
 
 }  // namespace skerry
