@@ -4,3 +4,29 @@
 /// All of Skerry in one include.
 
 #include <skerry/framework/assert.hpp>
+#include <skerry/framework/clock.hpp>
+#include <skerry/framework/io/buffer_pool.hpp>
+#include <skerry/framework/io/byte_stream.hpp>
+#include <skerry/framework/io/readiness.hpp>
+#include <skerry/framework/observe/log.hpp>
+#include <skerry/framework/observe/metrics.hpp>
+#include <skerry/framework/observe/trace.hpp>
+#include <skerry/framework/random.hpp>
+#include <skerry/framework/resources.hpp>
+#include <skerry/framework/startup_error.hpp>
+#include <skerry/framework/task/spawn.hpp>
+#include <skerry/framework/task/task.hpp>
+#include <skerry/framework/task/yield.hpp>
+#include <skerry/framework/this_shard.hpp>
+#include <skerry/net/address.hpp>
+#include <skerry/net/listener.hpp>
+#include <skerry/net/stream.hpp>
+#include <skerry/shards/app.hpp>
+#include <skerry/shards/block_on.hpp>
+#include <skerry/shards/call_batch.hpp>
+#include <skerry/shards/command_line.hpp>
+#include <skerry/shards/shard.hpp>
+#include <skerry/shards/submit_to.hpp>
+#include <skerry/shards/transferable.hpp>
+#include <skerry/timers/sleep.hpp>
+#include <skerry/timers/with_timeout.hpp>

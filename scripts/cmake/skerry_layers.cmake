@@ -7,6 +7,7 @@ add_library(skerry_options INTERFACE)
 target_compile_features(skerry_options INTERFACE cxx_std_23)
 target_compile_options(skerry_options INTERFACE
   -Wall -Wextra -Wshadow -Wconversion
+  $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>  # g++ 12 warns of every "literal" + std::string (GCC bug 105651)
   $<$<BOOL:${SKERRY_WERROR}>:-Werror>
   $<$<CXX_COMPILER_ID:GNU>:-fcoroutines>)
 

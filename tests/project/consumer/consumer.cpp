@@ -1,17 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <skerry/framework/clock.hpp>
-#include <skerry/framework/this_shard.hpp>
+// A user's whole program: a task that sleeps and computes, run to its end.
 #include <skerry/skerry.hpp>
 
+#include <chrono>
 #include <cstdio>
 
-int main() {
-  const skerry::clock::time_point before = skerry::clock::read();
-  const skerry::clock::time_point after = skerry::clock::read();
-  SKERRY_ASSERT(after >= before, "the clock is steady");
-  SKERRY_ASSERT(!skerry::on_shard(), "main runs on no shard");
+namespace {
 
-  std::printf("a consumer of skerry read the clock twice, %lld ns apart\n",
-              static_cast<long long>((after - before).count()));
-  return 0;
+skerry::task<int> answer() {
+  co_await skerry::sleep_for(std::chrono::milliseconds(1));
+  co_return 42;
+}
+
+}  // namespace
+
+int main() {
+  int n = skerry::block_on(answer());
+  std::printf("%d\n", n);
+  return n == 42 ? 0 : 1;
 }
