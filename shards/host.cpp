@@ -196,7 +196,7 @@ task<> host::control(const std::function<task<>()>& main, bool auto_shutdown) {
     }
   }
   if (stop_requested()) co_await drain();
-  co_await end();
+  co_await end_everything();
 }
 
 /// All root scopes are empty at one moment: each was found empty in two rounds, and none was added to in between.
@@ -231,7 +231,7 @@ task<> host::drain() {
   });
 }
 
-task<> host::end() {
+task<> host::end_everything() {
   co_await on_every_shard([]() -> task<> {
     this_shard().root->cancel();
     co_await this_shard().root->until_empty();

@@ -67,7 +67,7 @@ class host {
   task<> control(const std::function<task<>()>& main, bool auto_shutdown);
   task<> wait_until_quiet();
   task<> drain();
-  task<> end();
+  task<> end_everything();
   void run_thread(shard_id id) noexcept;
   /// Shard 0's doorbell was rung from outside.
   void noticed_outside() noexcept;
