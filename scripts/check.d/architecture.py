@@ -38,7 +38,7 @@ def declares(code, name):
         last = re.search(r"\w+$", before)
         if last and last.group() not in NOT_A_TYPE and not last.group().isdigit():
             return True
-        if before[-1] in ">&*" and not before.endswith(("->", "&&")) and re.search(r"[\w>]\s*[>&*]$", before):
+        if before[-1] in ">&*" and not before.endswith(("->", "&&")) and re.search(r"[\w<>]\s*[>&*]$", before):
             # `a & f(x)` looks like this as well; what follows the parentheses of a declaration does not.
             rest = code[after_parentheses(code, match.end() - 1):]
             if re.match(r"\s*(?:const|noexcept|override|final|requires|->|\{|;|= *(?:0|default|delete))", rest):
