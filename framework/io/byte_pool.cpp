@@ -50,6 +50,7 @@ void byte_pool::release(std::span<std::byte> block) noexcept {
 }
 
 void byte_queue::append(byte_pool& pool, std::span<const std::byte> more) {
+  if (more.empty()) return;  // memcpy takes no null pointers, whatever the size
   std::size_t wanted = size() + more.size();
   if (more.size() > capacity_ - end_) {
     if (wanted <= capacity_ && begin_ >= capacity_ / 2) {

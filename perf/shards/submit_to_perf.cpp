@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a call to another shard costs: both awake, many in flight, the target asleep, the target busy. Two shards, in
+// two threads that the kernel places.
+#include <skerry/framework/clock.hpp>
+#include <skerry/framework/resources.hpp>
+#include <skerry/framework/task/spawn.hpp>
+#include <skerry/framework/task/yield.hpp>
+#include <skerry/shards/app_options.hpp>
+#include <skerry/shards/host.hpp>
+#include <skerry/shards/placement.hpp>
+#include <skerry/shards/submit_to.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <functional>
+#include <new>
+#include <vector>
+
+#include <benchmark/benchmark.h>
+
+namespace {
+// Both shards' threads add to it.
+std::atomic<std::uint64_t> allocations{0};
+}  // namespace
+
+// Out of line: inlined, a pair of them looks to the compiler like new with free.
+[[gnu::noinline]] void* operator new(std::size_t bytes) {
+  allocations.fetch_add(1, std::memory_order_relaxed);
+  if (void* memory = std::malloc(bytes); memory != nullptr) return memory;
+  throw std::bad_alloc();
+}
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+
+namespace {
+
+using namespace skerry;
+
+void run_two_shards(std::chrono::microseconds idle_spin, const std::function<task<>()>& main) {
+  app_options options;
+  options.shards = 2;
+  options.log_level = "warning";
+  options.idle_spin = idle_spin;
+  placement where;
+  where.shards.resize(2);
+  where.count_reason = "benchmark";
+  host machine(options, where);
+  machine.run(main, true);
+}
+
+constexpr std::chrono::microseconds always = std::chrono::seconds(1);
+constexpr std::chrono::microseconds never{0};
+
+task<> warm_up() {
+  for (int i = 0; i < 1000; ++i) co_await submit_to(1, [](int n) { return n; }, i);
+}
+
+task<> round_trips(benchmark::State& state) {
+  co_await warm_up();
+  const std::uint64_t before = allocations.load();
+  int n = 0;
+  while (state.KeepRunning()) n = co_await submit_to(1, [](int given) { return given + 1; }, n);
+  const std::uint64_t after = allocations.load();
+  state.counters["allocations"] = static_cast<double>(after - before) / static_cast<double>(state.iterations());
+}
+
+void BM_submit_to_round_trip(benchmark::State& state) {
+  run_two_shards(always, [&state] { return round_trips(state); });
+}
+BENCHMARK(BM_submit_to_round_trip)->UseRealTime();
+
+void BM_submit_to_sleeping(benchmark::State& state) {
+  run_two_shards(never, [&state] { return round_trips(state); });
+}
+BENCHMARK(BM_submit_to_sleeping)->UseRealTime();
+
+// Each of 256 tasks has one call in flight at a time; spawning them is a 64th of the calls.
+constexpr int in_flight = 256;
+constexpr int calls_each = 64;
+
+task<> call_on_and_on() {
+  int n = 0;
+  for (int i = 0; i < calls_each; ++i) n = co_await submit_to(1, [](int given) { return given + 1; }, n);
+}
+
+void BM_submit_to_256_in_flight(benchmark::State& state) {
+  run_two_shards(always, [&state]() -> task<> {
+    co_await warm_up();
+    std::vector<join_handle<>> callers(in_flight);
+    while (state.KeepRunningBatch(in_flight * calls_each)) {
+      for (auto& caller : callers) caller = spawn(call_on_and_on());
+      for (auto& caller : callers) co_await caller;
+    }
+  });
+  state.SetItemsProcessed(state.iterations());
+}
+BENCHMARK(BM_submit_to_256_in_flight)->UseRealTime();
+
+// The busy shard's tasks, each a few microseconds of work between two yields.
+struct busy_work {
+  bool stop = false;
+};
+constexpr int busy_tasks = 100;
+
+task<> work_and_yield(busy_work& work) {
+  while (!work.stop) {
+    for (int i = 0; i < 5000; ++i) benchmark::DoNotOptimize(i);
+    co_await yield();
+  }
+}
+
+void begin_work() {
+  auto& work = resources().emplace<busy_work>();
+  for (int i = 0; i < busy_tasks; ++i) spawn(work_and_yield(work));
+}
+
+task<> measure_each(benchmark::State& state) {
+  co_await submit_to(1, [] { begin_work(); });
+  std::vector<double> micros;
+  micros.reserve(static_cast<std::size_t>(state.max_iterations));
+  while (state.KeepRunning()) {
+    const clock::time_point before = clock::read();
+    co_await submit_to(1, [] {});
+    micros.push_back(std::chrono::duration<double, std::micro>(clock::read() - before).count());
+  }
+  co_await submit_to(1, [] { resource<busy_work>().stop = true; });
+  const auto rank = micros.begin() + static_cast<std::ptrdiff_t>(micros.size() * 99 / 100);
+  std::nth_element(micros.begin(), rank, micros.end());
+  state.counters["p99_us"] = *rank;
+}
+
+void BM_submit_to_busy(benchmark::State& state) {
+  run_two_shards(always, [&state] { return measure_each(state); });
+}
+BENCHMARK(BM_submit_to_busy)->UseRealTime();
+
+}  // namespace
