@@ -83,6 +83,7 @@ void mailboxes::send(message& m) noexcept {
   SKERRY_ASSERT(m.returns_due_ == 0, "a message is sent once at a time");
   m.sender_ = core_.id;
   m.returns_due_ = 1;
+  m.handed_over_ = false;
   m.cancel_sent_ = false;
   ++outstanding_;
   if (m.target_ == core_.id) return m.run_here();
@@ -102,8 +103,8 @@ void mailboxes::cancel(message& m) noexcept {
   if (m.returns_due_ == 0 || m.cancel_sent_) return;
   m.cancel_sent_ = true;
   if (m.target_ == core_.id) return m.cancel_here();
-  if (static_cast<list_hook<outbox_tag>&>(m).linked()) {
-    // Not handed over yet: nobody else knows it.
+  if (!m.handed_over_) {
+    // Nobody else knows it yet. The link itself must not be asked: once pushed it is the receiver's.
     static_cast<list_hook<outbox_tag>&>(m).unlink();
     return one_returned(m);
   }
@@ -156,8 +157,12 @@ bool mailboxes::flush_one(shard_id target) noexcept {
   // A message belongs to the receiver from the push on, so it leaves its list before.
   while (room && !out.messages.empty()) {
     message& m = out.messages.pop_front();
+    bool ours = m.sender_ == core_.id;
+    if (ours) m.handed_over_ = true;
     room = push(m, kind::request, kind::reply);
-    if (!room) out.messages.push_front(m);
+    if (room) continue;
+    if (ours) m.handed_over_ = false;
+    out.messages.push_front(m);
   }
   while (room && !out.cancels.empty()) {
     message& m = out.cancels.pop_front();

@@ -75,6 +75,7 @@ class message : public list_hook<outbox_tag>, public list_hook<cancel_box_tag> {
   shard_id sender_ = 0;
   shard_id target_;
   std::uint8_t returns_due_ = 0;  // sender's: replies and acknowledgements to come
+  bool handed_over_ = false;      // sender's: its outbox link belongs to the receiver now
   bool cancel_sent_ = false;      // sender's
   clock::time_point sent_at_{};
 };
