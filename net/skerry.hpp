@@ -25,7 +25,11 @@
 #include <skerry/shards/block_on.hpp>
 #include <skerry/shards/call_batch.hpp>
 #include <skerry/shards/command_line.hpp>
+#include <skerry/shards/foreign_ptr.hpp>
 #include <skerry/shards/shard.hpp>
+#include <skerry/shards/shard_map.hpp>
+#include <skerry/shards/sharded.hpp>
+#include <skerry/shards/shared_immutable.hpp>
 #include <skerry/shards/submit_to.hpp>
 #include <skerry/shards/transferable.hpp>
 #include <skerry/timers/sleep.hpp>

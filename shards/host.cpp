@@ -239,6 +239,7 @@ task<> host::end_everything() {
     here.begin_drain();
     co_await here.until_drained(shard::drain_stage::all);
   });
+  co_await on_every_shard([]() -> task<> { return this_assembled_shard().stop_services(); });
   // No task is left that could send. What objects sent while they were destroyed comes home now.
   co_await on_every_shard([]() -> task<> {
     if (this_shard_id() != 0) co_await detail::this_mailboxes().until_home(0);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <skerry/framework/io/buffer_pool.hpp>
 #include <skerry/framework/io/byte_pool.hpp>
+#include <skerry/framework/observe/log.hpp>
 #include <skerry/shards/host.hpp>
 #include <skerry/shards/shard.hpp>
 #include <skerry/shards/submit_to.hpp>
@@ -79,6 +80,23 @@ bool shard::reached(drain_stage stage) const noexcept {
 
 void shard::drain_progressed() noexcept {
   if (drain_waiter_ != nullptr && reached(drain_waiter_->stage_)) std::exchange(drain_waiter_, nullptr)->wake();
+}
+
+service& shard::add_service(std::unique_ptr<service> added) { return *services_.emplace_back(std::move(added)); }
+
+void shard::remove_service(service& stopped) noexcept {
+  std::erase_if(services_, [&](const auto& s) { return s.get() == &stopped; });
+}
+
+task<> shard::stop_services() {
+  while (!services_.empty()) {
+    try {
+      co_await services_.back()->stop();
+    } catch (const std::exception& failed) {
+      log::error("stopping a service: {}", failed.what());
+    }
+    services_.pop_back();
+  }
 }
 
 shard_stats shard::stats() const {

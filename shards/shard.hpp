@@ -11,6 +11,7 @@
 #include <skerry/framework/random.hpp>
 #include <skerry/framework/reactor/poller.hpp>
 #include <skerry/framework/reactor/reactor.hpp>
+#include <skerry/framework/task/task.hpp>
 #include <skerry/shards/mailbox.hpp>
 #include <skerry/timers/timer.hpp>
 
@@ -35,6 +36,13 @@ class drainable {
  protected:
   drainable() = default;
   ~drainable() = default;
+};
+
+/// Something that runs until the end of the app unless it is stopped before (sharded<T>).
+class service {
+ public:
+  virtual ~service() = default;
+  virtual task<> stop() = 0;
 };
 
 /// Everything one shard counts, as plain data.
@@ -84,6 +92,11 @@ class shard final : private poller {
   /// A drainable's answer has changed.
   void drain_progressed() noexcept;
 
+  /// Kept until remove_service or the end of the app, which stops the last added first.
+  service& add_service(std::unique_ptr<service> added);
+  void remove_service(service& stopped) noexcept;
+  task<> stop_services();
+
   enum class drain_stage { accepted, all };
   /// Waits until every drainable has let go of what it accepted, or of everything.
   class drain_awaiter final : public detail::leaf {
@@ -120,6 +133,7 @@ class shard final : private poller {
   std::unique_ptr<detail::mailboxes> boxes_;
   scope control_;
   std::vector<drainable*> drainables_;
+  std::vector<std::unique_ptr<service>> services_;
   drain_awaiter* drain_waiter_ = nullptr;
   bool draining_ = false;
   bool exiting_ = false;

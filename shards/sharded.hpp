@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// sharded<T>: one T on every shard, made, used and destroyed there.
+///
+///     sharded<counters> all;
+///     co_await all.start(limit);                                            T(limit) on each shard
+///     co_await all.invoke_on(2, [](counters& c, int n) { c.add(n); }, 5);
+///     int sum = co_await all.map_reduce([](counters& c) { return c.value(); }, 0, std::plus<>());
+///     co_await all.stop();                                                  T::stop() if there is one, then ~T
+///
+/// A service that nobody stopped is stopped when the app ends, after all tasks, in reverse order of start on the shard
+/// that started it; the handle may be gone by then.
+///
+/// Affinity:  start and stop on one shard; everything else on any, once start has returned.
+/// Errors:    if a T throws, those made are stopped and start rethrows.
+/// Ownership: the starting shard owns the list of instances; each shard its T.
+
+#include <skerry/shards/call_batch.hpp>
+#include <skerry/shards/shard.hpp>
+
+#include <functional>
+#include <memory>
+#include <utility>
+#include <vector>
+
+namespace skerry {
+
+namespace detail {
+
+template <class T>
+class sharded_instances final : public service {
+ public:
+  sharded_instances() : all(shard_count()) {}
+  task<> stop() override {
+    auto stop_one = [](borrowed<sharded_instances> self) -> task<> {
+      std::unique_ptr<T> mine = std::move(self->all[this_shard_id()]);
+      if constexpr (requires { mine->stop(); }) {
+        if (mine != nullptr) co_await mine->stop();
+      }
+      co_return;
+    };
+    call_batch<decltype(stop_one), borrowed<sharded_instances>> calls(shard_count(), handler_scope::control);
+    for (shard_id s = 0; s < shard_count(); ++s) calls.add(s, stop_one, borrowed(*this));
+    co_await calls.all();
+    for (std::size_t i = 0; i < calls.size(); ++i) calls.take(i);
+  }
+
+  std::vector<std::unique_ptr<T>> all;  // entry s is shard s's alone
+};
+
+template <class T, class Fn>
+struct on_instance {
+  template <class... Args>
+  auto operator()(borrowed<sharded_instances<T>> self, Args... args) const {
+    return Fn{}(*self->all[this_shard_id()], std::move(args)...);
+  }
+};
+
+}  // namespace detail
+
+template <class T>
+class sharded {
+ public:
+  sharded() noexcept = default;
+  sharded(const sharded&) = delete;
+  sharded& operator=(const sharded&) = delete;
+
+  template <class... Args>
+  task<> start(Args... args) {
+    SKERRY_ASSERT(instances_ == nullptr, "a sharded service starts once");
+    instances_ = static_cast<instances*>(&this_assembled_shard().add_service(std::make_unique<instances>()));
+    auto make = [](borrowed<instances> self, Args... given) {
+      self->all[this_shard_id()] = std::make_unique<T>(std::move(given)...);
+    };
+    std::exception_ptr failed;
+    for (shard_id s = 0; s < shard_count() && failed == nullptr; ++s) {
+      try {
+        co_await submit_to(s, make, borrowed(*instances_), args...);
+      } catch (...) {
+        failed = std::current_exception();
+      }
+    }
+    if (failed == nullptr) co_return;
+    co_await stop();
+    std::rethrow_exception(failed);
+  }
+
+  task<> stop() {
+    if (instances_ == nullptr) co_return;
+    instances& mine = *std::exchange(instances_, nullptr);
+    co_await mine.stop();
+    this_assembled_shard().remove_service(mine);
+  }
+
+  /// This shard's T.
+  T& local() const noexcept {
+    SKERRY_ASSERT(instances_ != nullptr, "a sharded service is used between start and stop");
+    return *instances_->all[this_shard_id()];
+  }
+
+  /// `fn(T&, args...)` on one shard; fn has no captures.
+  template <class Fn, class... Args>
+  auto invoke_on(shard_id target, Fn, Args&&... args) {
+    detail::require_no_captures<Fn>();
+    return submit_to(target, detail::on_instance<T, Fn>{}, borrowed(*instances_), std::forward<Args>(args)...);
+  }
+
+  /// `fn(T&, args...)` on every shard at once; waits for all.
+  template <class Fn, class... Args>
+  task<> invoke_on_all(Fn, Args... args) {
+    batch<Fn, Args...> calls(shard_count());
+    for (shard_id s = 0; s < shard_count(); ++s)
+      calls.add(s, detail::on_instance<T, Fn>{}, borrowed(*instances_), args...);
+    co_await calls.all();
+    for (std::size_t i = 0; i < calls.size(); ++i) calls.take(i);
+  }
+
+  /// The results by shard.
+  template <class Fn, class... Args>
+  auto map(Fn, Args... args) -> task<std::vector<detail::call_value_t<Fn, T&, Args...>>> {
+    batch<Fn, Args...> calls(shard_count());
+    for (shard_id s = 0; s < shard_count(); ++s)
+      calls.add(s, detail::on_instance<T, Fn>{}, borrowed(*instances_), args...);
+    co_await calls.all();
+    std::vector<detail::call_value_t<Fn, T&, Args...>> results;
+    for (std::size_t i = 0; i < calls.size(); ++i) results.push_back(calls.take(i));
+    co_return results;
+  }
+
+  /// `reduce(reduce(initial, result of shard 0), result of shard 1)…`
+  template <class Fn, class R, class Reduce>
+  task<R> map_reduce(Fn fn, R initial, Reduce reduce) {
+    auto results = co_await map(fn);
+    for (auto& result : results) initial = reduce(std::move(initial), std::move(result));
+    co_return initial;
+  }
+
+ private:
+  using instances = detail::sharded_instances<T>;
+  template <class Fn, class... Args>
+  using batch = call_batch<detail::on_instance<T, Fn>, borrowed<instances>, Args...>;
+  instances* instances_ = nullptr;
+};
+
+}  // namespace skerry
