@@ -78,25 +78,26 @@ bool reactor::run_once() noexcept {
 
 void reactor::run_ready() noexcept {
   steps_this_phase_ = 0;
+  entry_due_ = false;
   if (ready_.empty()) return;
   clock::time_point end = core_.now + options_.task_budget;
   do {
     run_slice(ready_.next_turn());
-  } while (!ready_.empty() && !interrupted() && core_.now < end);
+  } while (!ready_.empty() && !bell_.rung() && !entry_due_ && core_.now < end);
 }
 
 void reactor::run_slice(run_queue::turn t) noexcept {
   slice_end_ = core_.now + slice;
-  while (detail::chain* task = ready_.pop(t)) {
-    task->step(core_);
-    ++steps_this_phase_;
+  while (run_queue::hook* next = ready_.pop(t)) {
+    static_cast<detail::chain*>(next)->step(core_);
     if (--steps_until_clock_ == 0) {
       tick(t);
-      if (core_.now >= slice_end_) return;
+      if (entry_due_ || core_.now >= slice_end_) break;
     }
-    if (interrupted()) break;
-    if (t.express || ready_.express_waiting()) break;
+    if (bell_.rung() || t.express || ready_.express_waiting()) break;
   }
+  core_.current = nullptr;
+  ready_.end_turn(t);
   // Several groups share the shard: what this one used must be known before the next one is chosen.
   if (ready_.contended(t)) tick(t);
 }
@@ -107,6 +108,9 @@ void reactor::tick(run_queue::turn t) noexcept {
   read_clock();
   std::chrono::nanoseconds used = core_.now - before;
   ready_.charge(t, used);
+  stats_.tasks_run += steps;
+  steps_this_phase_ += steps;
+  if (steps_this_phase_ >= completion_batch) entry_due_ = kernel_.wants_entry();
   // Steps that should fit into clock_interval, at most twice as many as last time.
   auto per_step = std::max<std::int64_t>(used.count() / std::max(steps, 1u), 1);
   auto fitting =
@@ -168,6 +172,7 @@ bool need_preempt() noexcept { return this_shard().loop->need_preempt(); }
 
 reactor_stats reactor::stats() const noexcept {
   reactor_stats s = stats_;
+  s.tasks_run += steps_between_clock_ - steps_until_clock_;
   s.uptime = core_.now - started_;
   return s;
 }

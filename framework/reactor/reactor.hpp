@@ -15,8 +15,9 @@
 /// simulator calls the phases itself and puts other shards' steps in between.
 ///
 /// A busy shard answers its neighbours: between any two tasks the doorbell is read, and a message ends the task phase
-/// at once. Completions end it as soon as `completion_batch` tasks have run, or the shard's tasks would be served one
-/// by one with a kernel entry each. The whole phase is bounded by the task budget.
+/// at once. Completions end it when the clock is read next (10 us at the latest while tasks are short) and
+/// `completion_batch` tasks have run, or the shard's tasks would be served one by one with a kernel entry each. The
+/// whole phase is bounded by the task budget.
 ///
 /// When nothing is ready the entry of run_once is left out: `wait` submits what is queued and reaps what is done, so an
 /// idle-ish shard pays one kernel entry per batch, like a hand-written loop.
@@ -101,9 +102,6 @@ class reactor {
  private:
   void run_ready() noexcept;
   void run_slice(run_queue::turn t) noexcept;
-  bool interrupted() const noexcept {
-    return bell_.rung() || (steps_this_phase_ >= completion_batch && kernel_.wants_entry());
-  }
   void tick(run_queue::turn t) noexcept;
   void read_clock() noexcept;
   clock::time_point next_deadline() noexcept;
@@ -121,7 +119,8 @@ class reactor {
   unsigned poller_count_ = 0;
 
   std::uint64_t rung_ = 0;
-  unsigned steps_this_phase_ = 0;
+  unsigned steps_this_phase_ = 0;  // as of the last tick
+  bool entry_due_ = false;         // completions wait and completion_batch tasks have run
   // The clock costs as much as several tasks, so it is read after a number of steps that should take clock_interval.
   unsigned steps_until_clock_ = 1;
   unsigned steps_between_clock_ = 1;

@@ -12,13 +12,14 @@
 /// that a flood of messages cannot stop the groups.
 ///
 /// Affinity:   home shard.
-/// Ownership:  none: a chain links itself in (`next_ready`) and is owned elsewhere.
-/// Invariants: (1) a chain is in at most one lane, once; (2) bit g of the mask is set exactly when group g has tasks.
+/// Ownership:  none: a task links itself in through its hook and is owned elsewhere.
+/// Invariants: (1) a task is in at most one lane, once; (2) between turns bit g of the mask is set exactly when group g
+///             has tasks; during a turn the bit of the group whose turn it is stays set, so that a task that goes back
+///             to the queue costs no scheduling decision.
 /// Limits:     16 groups; the number of tasks is bounded by whoever makes them.
 /// Source:     virtual runtime as in stride scheduling (Waldspurger and Weihl, 1995).
 
 #include <skerry/framework/assert.hpp>
-#include <skerry/framework/task/chain.hpp>
 
 #include <array>
 #include <bit>
@@ -27,10 +28,25 @@
 
 namespace skerry {
 
+/// Which share of the CPU a task is charged to.
+enum class scheduling_group : std::uint8_t { main = 0 };
+
 class run_queue {
  public:
   static constexpr unsigned groups_max = 16;
   static constexpr unsigned express_run_max = 64;
+
+  /// What makes something a task of this queue.
+  class hook {
+   public:
+    explicit hook(scheduling_group group) noexcept : group_(group) {}
+    scheduling_group group() const noexcept { return group_; }
+
+   private:
+    friend class run_queue;
+    hook* next_;  // meaningful while in a lane
+    const scheduling_group group_;
+  };
 
   run_queue() noexcept;
   ~run_queue();
@@ -40,34 +56,31 @@ class run_queue {
   bool empty() const noexcept { return active_ == 0 && express_.head == nullptr; }
 
   /// To the back of its group.
-  void push(detail::chain& c) noexcept {
-    auto index = static_cast<unsigned>(c.group());
-    group& g = groups_[index];
-    if (g.tasks.push(c)) activate(index);
+  void push(hook& task) noexcept {
+    auto index = static_cast<unsigned>(task.group());
+    groups_[index].tasks.push(task);
+    if ((active_ & (1u << index)) == 0) activate(index);
   }
-
   /// To the back of the express lane.
-  void push_express(detail::chain& c) noexcept { express_.push(c); }
+  void push_express(hook& task) noexcept { express_.push(task); }
 
-  /// The group whose turn it is; the express lane first. Asserts that the queue is not empty.
+  /// One lane's turn, from next_turn to end_turn.
   struct turn {
     unsigned group;
     bool express;
   };
+  /// The express lane's, or that of the group that has used the least. Asserts that the queue is not empty.
   turn next_turn() noexcept;
-
-  /// Takes the first task of `t`; null when that lane is empty.
-  detail::chain* pop(turn t) noexcept {
-    lane& from = t.express ? express_ : groups_[t.group].tasks;
-    detail::chain* c = from.pop();
-    if (!t.express && from.head == nullptr) active_ &= ~(1u << t.group);
-    return c;
+  /// Takes the first task of the lane whose turn it is; null when it is empty.
+  hook* pop(turn t) noexcept { return (t.express ? express_ : groups_[t.group].tasks).pop(); }
+  void end_turn(turn t) noexcept {
+    if (!t.express && groups_[t.group].tasks.head == nullptr) active_ &= ~(1u << t.group);
   }
 
   bool express_waiting() const noexcept { return express_.head != nullptr; }
   /// Whether other lanes than that of `t` have tasks.
   bool contended(turn t) const noexcept {
-    return t.express ? active_ != 0 : express_.head != nullptr || (active_ & ~(1u << t.group)) != 0;
+    return t.express ? active_ != 0 : express_waiting() || (active_ & ~(1u << t.group)) != 0;
   }
 
   /// Charges CPU time to the group that ran.
@@ -87,25 +100,20 @@ class run_queue {
 
  private:
   struct lane {
-    detail::chain* head = nullptr;
-    detail::chain* tail = nullptr;
+    hook* head = nullptr;
+    hook** end = &head;  // where the next one is linked
 
-    /// True when the lane was empty.
-    bool push(detail::chain& c) noexcept {
-      c.next_ready = nullptr;
-      bool was_empty = head == nullptr;
-      if (was_empty) {
-        head = &c;
-      } else {
-        tail->next_ready = &c;
-      }
-      tail = &c;
-      return was_empty;
+    void push(hook& task) noexcept {
+      task.next_ = nullptr;
+      *end = &task;
+      end = &task.next_;
     }
-    detail::chain* pop() noexcept {
-      detail::chain* c = head;
-      if (c != nullptr) head = c->next_ready;
-      return c;
+    hook* pop() noexcept {
+      hook* first = head;
+      if (first == nullptr) return nullptr;
+      head = first->next_;
+      if (head == nullptr) end = &head;
+      return first;
     }
   };
   struct group {

@@ -35,17 +35,12 @@
 #include <skerry/framework/assert.hpp>
 #include <skerry/framework/clock.hpp>
 #include <skerry/framework/detail/intrusive_list.hpp>
+#include <skerry/framework/reactor/run_queue.hpp>
 #include <skerry/framework/this_shard.hpp>
 
 #include <coroutine>
 #include <cstdint>
-
-namespace skerry {
-
-/// Which share of the CPU a task is charged to; see run_queue.
-enum class scheduling_group : std::uint8_t { main = 0 };
-
-}  // namespace skerry
+#include <utility>
 
 namespace skerry::detail {
 
@@ -80,9 +75,10 @@ class leaf {
   chain* chain_ = nullptr;
 };
 
-enum class chain_state : std::uint8_t { unstarted, running, suspended, queued, cancelling, destroying, done };
+/// The first two are those of a task that the run queue will resume.
+enum class chain_state : std::uint8_t { unstarted, queued, running, suspended, cancelling, destroying, done };
 
-class chain : public list_hook<scope_tag> {
+class chain : public list_hook<scope_tag>, public run_queue::hook {
  public:
   chain(const chain&) = delete;
   chain& operator=(const chain&) = delete;
@@ -108,19 +104,14 @@ class chain : public list_hook<scope_tag> {
   /// Whether its frames were destroyed instead of running to their end.
   bool was_cancelled() const noexcept { return was_cancelled_; }
   const char* name() const noexcept { return name_; }
-  scheduling_group group() const noexcept { return group_; }
   const leaf* waits_for() const noexcept { return leaf_; }
   /// The chain whose combinator this is a branch of; null for a spawned task.
   chain* parent() const noexcept { return parent_; }
   /// Counts up from 1 on each shard; the same in every run of a simulation.
   std::uint64_t id() const noexcept { return id_; }
 
-  /// Run-queue link.
-  chain* next_ready = nullptr;
-
  protected:
-  chain(const char* name, scheduling_group group, chain* parent) noexcept
-      : parent_(parent), name_(name), group_(group) {}
+  chain(const char* name, scheduling_group group, chain* parent) noexcept : hook(group), parent_(parent), name_(name) {}
   ~chain() { SKERRY_ASSERT(root_ == nullptr, "a task that has not ended must not go away"); }
 
   /// The chain has ended (see was_cancelled). The last call on it: it may free itself.
@@ -129,15 +120,17 @@ class chain : public list_hook<scope_tag> {
   /// The outermost frame while it exists; after a normal end it holds the result until destroy_frames.
   std::coroutine_handle<> root() const noexcept { return root_; }
   /// Destroys the frames, outermost first.
-  void destroy_frames() noexcept;
+  void destroy_frames() noexcept {
+    if (root_ != nullptr) std::exchange(root_, nullptr).destroy();
+  }
 
   /// Runs the first step before everything that is queued already (a message handler's first step).
   bool express_ = false;
 
  private:
   friend class leaf;
-  void after_step() noexcept;
   void begin_cancel() noexcept;
+  void destroy_and_end() noexcept;
   void wake() noexcept;
 
   leaf* leaf_ = nullptr;
@@ -148,7 +141,6 @@ class chain : public list_hook<scope_tag> {
   const char* name_;
   std::uint64_t id_ = 0;
   chain_state state_ = chain_state::unstarted;
-  scheduling_group group_;
   bool cancel_requested_ = false;
   bool was_cancelled_ = false;
 };
@@ -167,6 +159,57 @@ inline void leaf::suspend(std::coroutine_handle<> resume_point) noexcept {
 inline void leaf::wake() noexcept {
   SKERRY_ASSERT(chain_ != nullptr, "a wake-up belongs to a wait");
   chain_->wake();
+}
+
+inline void chain::start(std::coroutine_handle<> root) noexcept {
+  SKERRY_ASSERT(state_ == chain_state::unstarted, "a task starts once");
+  SKERRY_ASSERT(root_ == nullptr, "a task starts once");
+  root_ = root;
+  resume_point_ = root;
+  run_queue& ready = *current_shard->ready;
+  id_ = ready.next_task_id();
+  if (express_) {
+    ready.push_express(*this);
+  } else {
+    ready.push(*this);
+  }
+}
+
+inline void chain::wake() noexcept {
+  SKERRY_ASSERT(leaf_ != nullptr, "a task is woken once per wait");
+  leaf_ = nullptr;
+  // Running: the wait ended before the step that began it.
+  SKERRY_ASSERT(state_ >= chain_state::running, "only a waiting task is woken");
+  SKERRY_ASSERT(state_ <= chain_state::cancelling, "only a waiting task is woken");
+  state_ = state_ == chain_state::cancelling ? chain_state::destroying : chain_state::queued;
+  current_shard->ready->push(*this);
+}
+
+inline void chain::requeue(std::coroutine_handle<> resume_point) noexcept {
+  SKERRY_ASSERT(state_ == chain_state::running, "only the running task can yield");
+  state_ = chain_state::queued;
+  resume_point_ = resume_point;
+  current_shard->ready->push(*this);
+}
+
+inline void chain::step(shard_core& shard) noexcept {
+  shard.current = this;
+  if (state_ > chain_state::queued) [[unlikely]]
+    return destroy_and_end();
+  state_ = chain_state::running;
+  resume_point_.resume();
+  while (hand_over_ != nullptr) std::exchange(hand_over_, nullptr).resume();
+  if (state_ == chain_state::done) return ended();
+  if (state_ == chain_state::running) {
+    SKERRY_ASSERT(leaf_ != nullptr,
+                  "a task may await only what Skerry provides: its awaiter published nothing to wait for");
+    state_ = chain_state::suspended;
+    if (cancel_requested_) [[unlikely]]
+      begin_cancel();
+  } else if (cancel_requested_) [[unlikely]] {
+    // It suspended after the request and is in the run queue already: destroyed there instead of resumed.
+    state_ = chain_state::destroying;
+  }
 }
 
 }  // namespace skerry::detail

@@ -86,6 +86,12 @@ void* frame_pool::allocate_without_owner(std::size_t bytes) {
   return ::new (memory) slab{nullptr, 0} + 1;
 }
 
-void frame_pool::release_without_owner(void* memory) noexcept { std::free(&slab_of(memory)); }
+void frame_pool::release_elsewhere(void* memory) noexcept {
+  if (slab_of(memory).owner != nullptr) {
+    SKERRY_ASSERT(detail::current_shard != nullptr, "a task is destroyed on a shard; this thread runs none");
+    SKERRY_ASSERT(false, "a task is destroyed on the shard that made it");
+  }
+  std::free(&slab_of(memory));
+}
 
 }  // namespace skerry

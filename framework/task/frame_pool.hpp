@@ -83,10 +83,9 @@ class frame_pool {
   /// What `operator delete` of every promise calls. Asserts that this is the home shard.
   static void release_frame(void* memory, std::size_t bytes) noexcept {
     frame_pool* owner = slab_of(memory).owner;
-    if (owner == nullptr) [[unlikely]]
-      return release_without_owner(memory);
-    SKERRY_ASSERT(detail::current_shard != nullptr, "a task is destroyed on a shard; this thread runs none");
-    SKERRY_ASSERT(detail::current_shard->frames == owner, "a task is destroyed on the shard that made it");
+    const shard_core* shard = detail::current_shard;
+    if (shard == nullptr || shard->frames != owner) [[unlikely]]
+      return release_elsewhere(memory);
     owner->release(memory, bytes);
   }
 
@@ -107,7 +106,7 @@ class frame_pool {
     return *reinterpret_cast<slab*>(reinterpret_cast<std::uintptr_t>(memory) & ~(slab_bytes - 1));
   }
   static void* allocate_without_owner(std::size_t bytes);
-  static void release_without_owner(void* memory) noexcept;
+  static void release_elsewhere(void* memory) noexcept;
   void* allocate_slowly(std::size_t bytes);
   void* allocate_large(std::size_t bytes);
   void release_large(void* memory) noexcept;

@@ -4,12 +4,8 @@
 
 namespace skerry::detail {
 
-void spawned_base::require_result() {
-  SKERRY_ASSERT(has_ended(), "a result exists once the task has ended");
-  joined_ = true;
-  if (was_cancelled()) {
-    throw std::system_error(std::make_error_code(std::errc::operation_canceled), "the awaited task was cancelled");
-  }
+void spawned_base::throw_cancelled() {
+  throw std::system_error(std::make_error_code(std::errc::operation_canceled), "the awaited task was cancelled");
 }
 
 void spawned_base::ended() noexcept {
@@ -21,12 +17,8 @@ void spawned_base::ended() noexcept {
   }
 }
 
-void spawned_base::dispose() noexcept {
-  if (!joined_) {
-    if (std::exception_ptr unseen = error(); unseen != nullptr) current_shard->loop->report_unseen(name(), unseen);
-  }
-  destroy_frames();
-  delete this;
+void spawned_base::report_unseen() const noexcept {
+  if (std::exception_ptr unseen = error(); unseen != nullptr) current_shard->loop->report_unseen(name(), unseen);
 }
 
 }  // namespace skerry::detail

@@ -53,7 +53,12 @@ class spawned_base : public chain, public pooled {
     if (has_ended()) dispose();
   }
   /// The result is about to be fetched: throws operation_canceled if the task was cancelled.
-  void require_result();
+  void require_result() {
+    SKERRY_ASSERT(has_ended(), "a result exists once the task has ended");
+    joined_ = true;
+    if (was_cancelled()) [[unlikely]]
+      throw_cancelled();
+  }
   bool joined() const noexcept { return joined_; }
 
  protected:
@@ -64,7 +69,14 @@ class spawned_base : public chain, public pooled {
   void ended() noexcept final;
 
  private:
-  void dispose() noexcept;
+  [[noreturn]] static void throw_cancelled();
+  void dispose() noexcept {
+    if (!joined_) [[unlikely]]
+      report_unseen();
+    destroy_frames();
+    delete this;
+  }
+  void report_unseen() const noexcept;
 
   scope& home_;
   join_leaf* joiner_ = nullptr;
