@@ -36,7 +36,8 @@ class timer_service;
 }
 namespace detail {
 class chain;
-}
+class mailboxes;
+}  // namespace detail
 
 /// Names a shard: 0 to shard_count() - 1.
 using shard_id = std::uint32_t;
@@ -56,6 +57,7 @@ struct shard_core {
   log_channel* log = nullptr;
   resource_table* resources = nullptr;
   timers::timer_service* timers = nullptr;
+  detail::mailboxes* boxes = nullptr;
   shard* assembled = nullptr;    ///< this shard as its assembler sees it
   skerry::host* host = nullptr;  ///< what all shards of one (possibly simulated) machine share
   shard_id id = 0;

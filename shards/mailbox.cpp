@@ -23,6 +23,8 @@ struct queue {
   alignas(64) std::atomic<bool> starved{false};
 };
 
+message& message_of(std::uintptr_t entry) noexcept { return *reinterpret_cast<message*>(entry & ~std::uintptr_t{3}); }
+
 }  // namespace
 
 class queue_matrix {
@@ -70,32 +72,22 @@ std::unique_ptr<queue_matrix, free_queue_matrix> make_queue_matrix(shard_id shar
 }
 
 mailboxes::mailboxes(shard_core& core, queue_matrix& queues, const std::vector<reactor*>& peers)
-    : core_(core), queues_(queues), peers_(peers), outboxes_(peers.size()), received_(peers.size()) {
+    : core_(core),
+      queues_(queues),
+      peers_(peers),
+      outboxes_(peers.size()),
+      received_(peers.size()),
+      popped_(peers.size()) {
   SKERRY_ASSERT(peers.size() == queues.shards(), "there is a queue for every pair of shards");
+  SKERRY_ASSERT(peers.size() <= message::shards_max, "a message names its shards in 16 bits");
+  core_.boxes = this;
   dirty_.reserve(peers.size());
   to_wake_.reserve(peers.size());
 }
 
-mailboxes::~mailboxes() { SKERRY_ASSERT(outstanding_ == 0, "a shard ends after its last message has come home"); }
-
-void mailboxes::send(message& m) noexcept {
-  SKERRY_ASSERT(m.target_ < peers_.size(), "there is no such shard; shard numbers run from 0 to shard_count() - 1");
-  SKERRY_ASSERT(m.returns_due_ == 0, "a message is sent once at a time");
-  m.sender_ = core_.id;
-  m.returns_due_ = 1;
-  m.handed_over_ = false;
-  m.cancel_sent_ = false;
-  ++outstanding_;
-  if (m.target_ == core_.id) return m.run_here();
-  m.sent_at_ = core_.now;
-  outboxes_[m.target_].messages.push_back(m);
-  mark_dirty(m.target_);
-}
-
-void mailboxes::reply(message& m) noexcept {
-  if (m.sender_ == core_.id) return one_returned(m);
-  outboxes_[m.sender_].messages.push_back(m);
-  mark_dirty(m.sender_);
+mailboxes::~mailboxes() {
+  SKERRY_ASSERT(outstanding_ == 0, "a shard ends after its last message has come home");
+  core_.boxes = nullptr;
 }
 
 void mailboxes::cancel(message& m) noexcept {
@@ -103,73 +95,77 @@ void mailboxes::cancel(message& m) noexcept {
   if (m.returns_due_ == 0 || m.cancel_sent_) return;
   m.cancel_sent_ = true;
   if (m.target_ == core_.id) return m.cancel_here();
-  if (!m.handed_over_) {
-    // Nobody else knows it yet. The link itself must not be asked: once pushed it is the receiver's.
-    static_cast<list_hook<outbox_tag>&>(m).unlink();
-    return one_returned(m);
-  }
+  if (!m.handed_over_) return;  // the flush finds it cancelled
   ++m.returns_due_;
-  outboxes_[m.target_].cancels.push_back(m);
+  outboxes_[m.target_].cancels.push(m);
+  outboxes_[m.target_].urgent = true;
   mark_dirty(m.target_);
-}
-
-void mailboxes::one_returned(message& m) noexcept {
-  SKERRY_ASSERT(m.returns_due_ > 0, "a message comes home once");
-  if (--m.returns_due_ != 0) return;
-  --outstanding_;
-  m.come_home();
-  if (home_waiter_ != nullptr && outstanding_ <= home_waiter_->left_) std::exchange(home_waiter_, nullptr)->wake();
-}
-
-void mailboxes::mark_dirty(shard_id target) noexcept {
-  if (outboxes_[target].listed) return;
-  outboxes_[target].listed = true;
-  dirty_.push_back(target);
 }
 
 void mailboxes::flush() noexcept {
   std::size_t kept = 0;
   for (shard_id target : dirty_) {
-    bool emptied = flush_one(target);
-    outboxes_[target].listed = !emptied;
+    outbox& out = outboxes_[target];
+    bool emptied = (out.urgent || !core_.loop->may_hold_back()) && flush_one(target);
+    out.listed = !emptied;
     if (!emptied) dirty_[kept++] = target;
   }
   dirty_.resize(kept);
 }
 
-/// Moves what fits; true when the outbox is empty now. What stays is tried again when the receiver has rung back.
 bool mailboxes::flush_one(shard_id target) noexcept {
   outbox& out = outboxes_[target];
+  out.put = 0;
+  out.urgent = false;
+  return push_all(target, out.messages, kind::request, kind::reply) &&
+         push_all(target, out.cancels, kind::cancel, kind::acknowledge);
+}
+
+/// Moves what fits; true when the list is empty now. What stays is tried again when the receiver has rung back.
+template <message* message::* Next>
+bool mailboxes::push_all(shard_id target, chain_of<Next>& from, kind ours, kind theirs) noexcept {
+  if (from.first == nullptr) return true;
   queue& to = queues_.for_sender(core_.id, target);
-  bool pushed = false;
-  auto push = [&](const message& m, kind ours, kind theirs) {
-    std::uintptr_t entry =
-        reinterpret_cast<std::uintptr_t>(&m) | static_cast<std::uintptr_t>(m.sender_ == core_.id ? ours : theirs);
-    bool room = to.entries.push(entry);
-    if (!room) {
-      to.starved.exchange(true, std::memory_order_seq_cst);
-      room = to.entries.push(entry);
-    }
-    pushed |= room;
-    return room;
-  };
+  std::array<std::uintptr_t, batch_max> batch;
+  chain_of<Next> unwanted;
+  bool pushed_any = false;
   bool room = true;
-  // A message belongs to the receiver from the push on, so it leaves its list before.
-  while (room && !out.messages.empty()) {
-    message& m = out.messages.pop_front();
-    bool ours = m.sender_ == core_.id;
-    if (ours) m.handed_over_ = true;
-    room = push(m, kind::request, kind::reply);
-    if (room) continue;
-    if (ours) m.handed_over_ = false;
-    out.messages.push_front(m);
+  while (from.first != nullptr && room) {
+    // A message belongs to the receiver from the push on, so its link is read, and its state set, before.
+    message* next = from.first;
+    std::size_t count = 0;
+    while (next != nullptr && count < batch.size()) {
+      message& m = *next;
+      next = m.*Next;
+      bool own = m.sender_ == core_.id;
+      if (own && ours == kind::request) {
+        if (m.cancel_sent_) [[unlikely]] {
+          unwanted.push(m);
+          continue;
+        }
+        m.handed_over_ = true;
+      }
+      batch[count++] = reinterpret_cast<std::uintptr_t>(&m) | static_cast<std::uintptr_t>(own ? ours : theirs);
+    }
+    std::size_t pushed = to.entries.push(batch.data(), count);
+    if (pushed < count) {
+      to.starved.exchange(true, std::memory_order_seq_cst);
+      pushed += to.entries.push(batch.data() + pushed, count - pushed);
+    }
+    pushed_any |= pushed != 0;
+    room = pushed == count;
+    from.first = next;
+    // Put back what did not fit, last one first.
+    while (count > pushed) {
+      message& kept = message_of(batch[--count]);
+      if (ours == kind::request && kept.sender_ == core_.id) kept.handed_over_ = false;
+      kept.*Next = from.first;
+      if (from.first == nullptr) from.last = &kept;
+      from.first = &kept;
+    }
   }
-  while (room && !out.cancels.empty()) {
-    message& m = out.cancels.pop_front();
-    room = push(m, kind::cancel, kind::acknowledge);
-    if (!room) out.cancels.push_front(m);
-  }
-  if (pushed) ring(target);
+  if (pushed_any) ring(target);
+  while (unwanted.first != nullptr) one_returned(*std::exchange(unwanted.first, unwanted.first->*Next));
   return room;
 }
 
@@ -196,6 +192,7 @@ void mailboxes::drain(shard_id sender) noexcept {
   queue* from = queues_.for_receiver(sender, core_.id);
   if (from == nullptr) return;
   std::array<std::uintptr_t, batch_max> batch;
+  pair_stats& stats = received_[sender];
   std::size_t total = 0;
   // A full batch may be followed by more; what arrives after the last look has rung again.
   std::size_t count;
@@ -203,29 +200,34 @@ void mailboxes::drain(shard_id sender) noexcept {
     count = from->entries.pop(batch.data(), batch.size());
     total += count;
     for (std::size_t i = 0; i < count; ++i) {
-      if (i + 2 < count) __builtin_prefetch(reinterpret_cast<const void*>(batch[i + 2] & ~std::uintptr_t{3}), 1);
-      receive(sender, batch[i]);
+      __builtin_prefetch(&message_of(batch[i]), 1);
+      __builtin_prefetch(reinterpret_cast<const std::byte*>(&message_of(batch[i])) + 64, 1);
     }
+    for (std::size_t i = 0; i < count; ++i) receive(stats, sender, batch[i]);
   } while (count == batch.size());
-  if (total != 0) ++received_[sender].batches;
-  // A sender that found the queue full rang before or will find the flag taken; a full queue means a look this long.
-  if (total >= queues_.capacity() && from->starved.exchange(false, std::memory_order_seq_cst)) ring(sender);
+  if (total != 0) ++stats.batches;
+  // A sender that found the queue full left `capacity` entries in it, however many looks it takes to empty it: so one
+  // look at the flag for every `capacity` entries finds it.
+  std::size_t& popped = popped_[sender];
+  popped += total;
+  if (popped < queues_.capacity()) return;
+  popped = 0;
+  if (from->starved.exchange(false, std::memory_order_seq_cst)) ring(sender);
 }
 
-void mailboxes::receive(shard_id sender, std::uintptr_t entry) noexcept {
-  message& m = *reinterpret_cast<message*>(entry & ~std::uintptr_t{3});
+void mailboxes::receive(pair_stats& stats, shard_id sender, std::uintptr_t entry) noexcept {
+  message& m = message_of(entry);
   switch (static_cast<kind>(entry & 3)) {
-    case kind::request: {
-      pair_stats& stats = received_[sender];
+    case kind::request:
       ++stats.requests;
       // The two shards read their clocks at different moments; a message cannot have waited less than nothing.
       stats.queue_wait += std::max(core_.now - m.sent_at_, clock::duration::zero());
       m.run_here();
       break;
-    }
     case kind::cancel:
       m.cancel_here();
-      outboxes_[sender].cancels.push_back(m);
+      outboxes_[sender].cancels.push(m);
+      outboxes_[sender].urgent = true;
       mark_dirty(sender);
       break;
     case kind::reply:

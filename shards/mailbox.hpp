@@ -15,8 +15,8 @@
 /// A message lives in the frame of the coroutine that awaits it:
 ///
 ///     idle --send--> in the outbox --flush--> with the target --reply--> home
-///                        | cancel: taken out, home at once     | cancel: a second entry follows it, and the message
-///                        v                                     v is home when both have come back
+///                        | cancel: home with this turn's       | cancel: a second entry follows it, and the message
+///                        v flush, never sent                   v is home when both have come back
 ///
 /// Affinity:   home shard; a message belongs to the sender until it is flushed, then to the receiver until it is home.
 /// Ownership:  the sender's frame owns the message and keeps it until it is home.
@@ -24,7 +24,6 @@
 /// an inbox with entries has its doorbell bit set, or its owner is about to look. Limits:     `capacity` entries per
 /// queue (default 128); outboxes are bounded by the frames that wait.
 
-#include <skerry/framework/detail/intrusive_list.hpp>
 #include <skerry/framework/reactor/poller.hpp>
 #include <skerry/framework/task/chain.hpp>
 #include <skerry/framework/this_shard.hpp>
@@ -32,6 +31,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
 namespace skerry {
@@ -50,12 +50,12 @@ struct pair_stats {
 
 namespace skerry::detail {
 
-struct outbox_tag;
-struct cancel_box_tag;
-
-/// One unit of cross-shard work.
-class message : public list_hook<outbox_tag>, public list_hook<cancel_box_tag> {
+/// One unit of cross-shard work. Its links belong to the shard whose outbox it is in; the fields that decide whose
+/// message it is are the sender's and never change while it is away.
+class message {
  public:
+  static constexpr shard_id shards_max = 65'536;
+
   /// On the target: do the work, then `mailboxes::reply(*this)`, now or later.
   virtual void run_here() noexcept = 0;
   /// On the target: the sender no longer wants it. It must still be replied to, once.
@@ -63,21 +63,29 @@ class message : public list_hook<outbox_tag>, public list_hook<cancel_box_tag> {
   /// On the sender: the message is back and may go away.
   virtual void come_home() noexcept = 0;
 
+  message(const message&) = delete;
+  message& operator=(const message&) = delete;
   shard_id sender() const noexcept { return sender_; }
   shard_id target() const noexcept { return target_; }
 
  protected:
-  explicit message(shard_id target) noexcept : target_(target) {}
+  explicit message(shard_id target) noexcept : target_(static_cast<std::uint16_t>(target)) {
+    SKERRY_ASSERT(target < shards_max, "there is no such shard; shard numbers run from 0 to shard_count() - 1");
+  }
   ~message() { SKERRY_ASSERT(returns_due_ == 0, "a message lives until it has come home"); }
 
  private:
   friend class mailboxes;
-  shard_id sender_ = 0;
-  shard_id target_;
+  // 41 bytes with the pointer to the virtual functions, so that a call with a small argument and result is one cache
+  // line and a request costs one line each way.
+  message* next_;         // in an outbox
+  message* next_cancel_;  // in a list of cancels or acknowledgements
+  clock::time_point sent_at_;
+  std::uint16_t sender_ = 0;
+  std::uint16_t target_;
   std::uint8_t returns_due_ = 0;  // sender's: replies and acknowledgements to come
-  bool handed_over_ = false;      // sender's: its outbox link belongs to the receiver now
+  bool handed_over_ = false;      // sender's: pushed into the queue
   bool cancel_sent_ = false;      // sender's
-  clock::time_point sent_at_{};
 };
 
 /// The queues of all ordered pairs of shards of one host. Each slot is written once, by the pair's sender.
@@ -94,9 +102,25 @@ class mailboxes final : public poller {
   ~mailboxes();
 
   /// Sends `m` to its target, or runs it at once when that is this shard.
-  void send(message& m) noexcept;
+  void send(message& m) noexcept {
+    SKERRY_ASSERT(m.target_ < outboxes_.size(),
+                  "there is no such shard; shard numbers run from 0 to shard_count() - 1");
+    SKERRY_ASSERT(m.returns_due_ == 0, "a message is sent once at a time");
+    m.sender_ = static_cast<std::uint16_t>(core_.id);
+    m.returns_due_ = 1;
+    m.handed_over_ = false;
+    m.cancel_sent_ = false;
+    ++outstanding_;
+    if (m.target_ == core_.id) return m.run_here();
+    m.sent_at_ = core_.now;
+    put(m.target_, m);
+  }
   /// Sends `m` back to where it came from.
-  void reply(message& m) noexcept;
+  void reply(message& m) noexcept {
+    if (m.sender_ == core_.id) return one_returned(m);
+    outboxes_[m.sender_].urgent = true;
+    put(m.sender_, m);
+  }
   /// The sender no longer wants `m`. It will come home, perhaps within this call. Nothing if that is under way already.
   void cancel(message& m) noexcept;
 
@@ -137,18 +161,51 @@ class mailboxes final : public poller {
 
  private:
   enum class kind : std::uintptr_t { request = 0, reply = 1, cancel = 2, acknowledge = 3 };
-  struct outbox {
-    intrusive_list<message, outbox_tag> messages;     // requests of ours, replies of theirs
-    intrusive_list<message, cancel_box_tag> cancels;  // cancels of ours, acknowledgements of theirs
-    bool listed = false;                              // in dirty_
+  /// First in, first out, through one of the links of its messages.
+  template <message* message::* Next>
+  struct chain_of {
+    message* first = nullptr;
+    message* last = nullptr;
+    void push(message& m) noexcept {
+      m.*Next = nullptr;
+      (first == nullptr ? first : last->*Next) = &m;
+      last = &m;
+    }
   };
+  struct outbox {
+    chain_of<&message::next_> messages;        // requests of ours, replies of theirs
+    chain_of<&message::next_cancel_> cancels;  // cancels of ours, acknowledgements of theirs
+    bool listed = false;                       // in dirty_
+    bool urgent = false;                       // holds more than requests
+    std::uint32_t put = 0;                     // messages since the last flush
+  };
+  // Requests wait for company while tasks are ready that may send more, or a window of requests would shrink to single
+  // messages: each reply ends the task phase, and each phase would send what its one task said. At this number they go
+  // at once, so that the target works on the first ones while the next are made. Replies never wait.
   static constexpr std::size_t batch_max = 64;
 
-  void mark_dirty(shard_id target) noexcept;
+  void put(shard_id target, message& m) noexcept {
+    outbox& out = outboxes_[target];
+    out.messages.push(m);
+    if (!out.listed) mark_dirty(target);
+    if (++out.put == batch_max) flush_one(target);
+  }
+  void mark_dirty(shard_id target) noexcept {
+    if (std::exchange(outboxes_[target].listed, true)) return;
+    dirty_.push_back(target);
+  }
+  void one_returned(message& m) noexcept {
+    SKERRY_ASSERT(m.returns_due_ > 0, "a message comes home once");
+    if (--m.returns_due_ != 0) return;
+    --outstanding_;
+    m.come_home();
+    if (home_waiter_ != nullptr && outstanding_ <= home_waiter_->left_) std::exchange(home_waiter_, nullptr)->wake();
+  }
   bool flush_one(shard_id target) noexcept;
+  template <message* message::* Next>
+  bool push_all(shard_id target, chain_of<Next>& from, kind ours, kind theirs) noexcept;
   void drain(shard_id sender) noexcept;
-  void receive(shard_id sender, std::uintptr_t entry) noexcept;
-  void one_returned(message& m) noexcept;
+  void receive(pair_stats& stats, shard_id sender, std::uintptr_t entry) noexcept;
   void ring(shard_id target) noexcept;
 
   shard_core& core_;
@@ -158,8 +215,16 @@ class mailboxes final : public poller {
   std::vector<shard_id> dirty_;    // targets whose outbox may have something
   std::vector<shard_id> to_wake_;  // sleeping targets that this shard was the first to ring
   std::vector<pair_stats> received_;
+  std::vector<std::size_t> popped_;  // entries from each shard since the last look at its `starved`
   std::size_t outstanding_ = 0;
   home_awaiter* home_waiter_ = nullptr;
 };
+
+/// This shard's mailboxes.
+inline mailboxes& this_mailboxes() noexcept {
+  shard_core& here = this_shard();
+  SKERRY_ASSERT(here.boxes != nullptr, "this needs a shard of an app or of block_on");
+  return *here.boxes;
+}
 
 }  // namespace skerry::detail

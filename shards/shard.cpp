@@ -124,8 +124,6 @@ shard_stats stats() { return this_assembled_shard().stats(); }
 
 namespace detail {
 
-mailboxes& this_mailboxes() noexcept { return this_assembled_shard().boxes(); }
-
 scope& scope_for_handlers(handler_scope which) noexcept {
   return which == handler_scope::root ? *this_shard().root : this_assembled_shard().control();
 }

@@ -29,7 +29,10 @@
 #include <skerry/shards/transferable.hpp>
 
 #include <coroutine>
+#include <cstddef>
+#include <cstdint>
 #include <exception>
+#include <memory>
 #include <new>
 #include <tuple>
 #include <type_traits>
@@ -39,8 +42,6 @@ namespace skerry {
 
 namespace detail {
 
-/// This shard's mailboxes.
-mailboxes& this_mailboxes() noexcept;
 /// Where handlers of messages run: the root scope, or the scope of the shard's own control tasks.
 enum class handler_scope : bool { root, control };
 scope& scope_for_handlers(handler_scope which) noexcept;
@@ -74,63 +75,6 @@ class message_waiter : public leaf {
   bool published_ = false;
 };
 
-/// What a call yields: stored by the target, taken by the caller.
-template <class T>
-class call_result {
- public:
-  call_result() noexcept {}
-  ~call_result() {
-    if (outcome_ == outcome::value) std::destroy_at(&value_);
-  }
-  call_result(const call_result&) = delete;
-  call_result& operator=(const call_result&) = delete;
-
-  template <class Produce>
-  void set_from(Produce&& produce) noexcept {
-    try {
-      ::new (static_cast<void*>(&value_)) T(produce());
-      outcome_ = outcome::value;
-    } catch (...) {
-      error_ = std::current_exception();
-    }
-  }
-  void set_error(std::exception_ptr error) noexcept { error_ = std::move(error); }
-  T take() {
-    if (error_ != nullptr) [[unlikely]]
-      std::rethrow_exception(error_);
-    SKERRY_ASSERT(outcome_ == outcome::value, "a message comes home with a result or an error");
-    return std::move(value_);
-  }
-
- private:
-  union {
-    T value_;
-  };
-  std::exception_ptr error_;
-  outcome outcome_ = outcome::none;
-};
-
-template <>
-class call_result<void> {
- public:
-  template <class Produce>
-  void set_from(Produce&& produce) noexcept {
-    try {
-      produce();
-    } catch (...) {
-      error_ = std::current_exception();
-    }
-  }
-  void set_error(std::exception_ptr error) noexcept { error_ = std::move(error); }
-  void take() {
-    if (error_ != nullptr) [[unlikely]]
-      std::rethrow_exception(error_);
-  }
-
- private:
-  std::exception_ptr error_;
-};
-
 /// Refuses a handler because the target is stopping.
 std::exception_ptr target_stopping() noexcept;
 
@@ -144,7 +88,23 @@ struct call_value<Returned> : task_value<Returned> {};
 template <class Fn, class... Args>
 using call_value_t = typename call_value<std::invoke_result_t<Fn&, Args...>>::type;
 
-/// A message that calls `fn(arguments...)` on the target, the arguments as rvalues.
+/// Room for what a call yields; the call knows which of the two it is.
+template <class T>
+union call_result {
+  call_result() noexcept {}
+  ~call_result() {}
+  T value;
+  std::exception_ptr error;
+};
+template <>
+union call_result<void> {
+  call_result() noexcept {}
+  ~call_result() {}
+  std::exception_ptr error;
+};
+
+/// A message that calls `fn(arguments...)` on the target, the arguments as rvalues. The target stores what that yields,
+/// the caller takes it.
 template <class Fn, class... Args>
 class call : public message {
  public:
@@ -155,16 +115,22 @@ class call : public message {
   template <class... Given>
   call(shard_id target, message_waiter& waiter, handler_scope which, Fn fn, Given&&... given)
       : message(target),
-        waiter_(waiter),
-        arguments_(std::forward<Given>(given)...),
         which_(which),
-        fn_(std::move(fn)) {}
+        fn_(std::move(fn)),
+        arguments_(std::forward<Given>(given)...),
+        waiter_(waiter) {}
+  ~call() {
+    if constexpr (!std::is_void_v<value>) {
+      if (outcome_ == outcome::value) std::destroy_at(&result_.value);
+    }
+    if (outcome_ == outcome::error) std::destroy_at(&result_.error);
+  }
 
   void run_here() noexcept override {
     if constexpr (is_task) {
       runner_.begin();
     } else {
-      result_.set_from([this]() -> value { return apply(); });
+      set_from([this]() -> value { return apply(); });
       this_mailboxes().reply(*this);
     }
   }
@@ -173,8 +139,13 @@ class call : public message {
   }
   void come_home() noexcept override { waiter_.one_home(); }
 
-  value take() { return result_.take(); }
-  call_result<value>& result() noexcept { return result_; }
+  value take() {
+    if (outcome_ != outcome::value) [[unlikely]] {
+      SKERRY_ASSERT(outcome_ == outcome::error, "a message comes home with a result or an error");
+      std::rethrow_exception(result_.error);
+    }
+    if constexpr (!std::is_void_v<value>) return std::move(result_.value);
+  }
 
  private:
   /// The task on the target: lives in the message, so nothing is allocated but its frames.
@@ -186,7 +157,7 @@ class call : public message {
     void begin() noexcept {
       scope& home = scope_for_handlers(owner_.which_);
       if (home.closing()) {
-        owner_.result_.set_error(target_stopping());
+        owner_.set_error(target_stopping());
         return this_mailboxes().reply(owner_);
       }
       try {
@@ -194,17 +165,17 @@ class call : public message {
         home.add(*this);
         start(std::move(body).release());
       } catch (...) {
-        owner_.result_.set_error(std::current_exception());
+        owner_.set_error(std::current_exception());
         this_mailboxes().reply(owner_);
       }
     }
     void ended() noexcept override {
       if (was_cancelled()) {
-        owner_.result_.set_error(target_stopping());
+        owner_.set_error(target_stopping());
       } else {
         auto& promise =
             std::coroutine_handle<typename returned::promise_type>::from_address(root().address()).promise();
-        owner_.result_.set_from([&]() -> value { return promise.take(); });
+        owner_.set_from([&]() -> value { return promise.take(); });
       }
       destroy_frames();
       scope_for_handlers(owner_.which_).remove(*this);
@@ -219,16 +190,36 @@ class call : public message {
   };
 
   returned apply() { return std::apply(fn_, std::move(arguments_)); }
+  template <class Produce>
+  void set_from(Produce&& produce) noexcept {
+    try {
+      if constexpr (std::is_void_v<value>) {
+        produce();
+      } else {
+        ::new (static_cast<void*>(&result_.value)) value(produce());
+      }
+      outcome_ = outcome::value;
+    } catch (...) {
+      set_error(std::current_exception());
+    }
+  }
+  void set_error(std::exception_ptr error) noexcept {
+    ::new (static_cast<void*>(&result_.error)) std::exception_ptr(std::move(error));
+    outcome_ = outcome::error;
+  }
 
-  message_waiter& waiter_;
-  std::tuple<Args...> arguments_;
-  call_result<value> result_;
+  // The small ones fill the message's padding.
   handler_scope which_;
+  outcome outcome_ = outcome::none;
   [[no_unique_address]] Fn fn_;
+  std::tuple<Args...> arguments_;
+  message_waiter& waiter_;
+  call_result<value> result_;
   [[no_unique_address]] std::conditional_t<is_task, runner, no_runner> runner_{*this};
 };
 
-/// `co_await submit_to(...)`.
+/// `co_await submit_to(...)`. The call starts on a cache line of its own, so that what the target writes takes no line
+/// away from the caller's frame; frames are aligned to 16 bytes, so the place is found at run time.
 template <class Fn, class... Args>
 class [[nodiscard("co_await it: nothing is sent before")]] submit_awaiter final : public message_waiter {
  public:
@@ -236,7 +227,8 @@ class [[nodiscard("co_await it: nothing is sent before")]] submit_awaiter final 
 
   template <class... Given>
   submit_awaiter(shard_id target, handler_scope which, Fn fn, Given&&... given)
-      : call_(target, *this, which, std::move(fn), std::forward<Given>(given)...) {}
+      : call_(*::new(line()) call_type(target, *this, which, std::move(fn), std::forward<Given>(given)...)) {}
+  ~submit_awaiter() { call_.~call_type(); }
 
   bool await_ready() const noexcept { return false; }
   bool await_suspend(std::coroutine_handle<> resume_point) noexcept {
@@ -248,7 +240,17 @@ class [[nodiscard("co_await it: nothing is sent before")]] submit_awaiter final 
   const char* describe() const noexcept override { return "submit_to"; }
 
  private:
-  call_type call_;
+  static constexpr std::size_t line_bytes = 64;
+  static constexpr std::size_t frame_alignment = 16;
+  static_assert(alignof(call_type) <= line_bytes);
+
+  void* line() noexcept {
+    auto start = reinterpret_cast<std::uintptr_t>(&room_);
+    return room_ + ((start + line_bytes - 1) / line_bytes * line_bytes - start);
+  }
+
+  call_type& call_;
+  alignas(frame_alignment) std::byte room_[sizeof(call_type) + line_bytes - frame_alignment];
 };
 
 /// A function with captures, on its author's word.

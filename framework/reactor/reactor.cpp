@@ -12,6 +12,7 @@ constexpr std::chrono::nanoseconds clock_interval = std::chrono::microseconds(10
 constexpr std::chrono::nanoseconds slice = std::chrono::microseconds(100);
 constexpr unsigned steps_between_clock_max = 64;
 constexpr unsigned preempt_calls_per_clock = 16;
+constexpr unsigned spins_per_clock = 64;
 }  // namespace
 
 reactor::reactor(shard_core& core, backend& kernel, const reactor_options& options)
@@ -49,7 +50,7 @@ void reactor::remove(poller& p) noexcept {
 }
 
 void reactor::idle() noexcept {
-  if (!may_sleep()) return;
+  if (spin() || !options_.park) return;
   if (!announce_sleep() || look_again()) {
     bell_.woken();
     return;
@@ -63,7 +64,9 @@ bool reactor::run_once() noexcept {
 
   rung_ = bell_.take();
   for (unsigned i = 0; i < poller_count_; ++i) pollers_[i]->poll();
+  held_back_ = false;
   for (unsigned i = 0; i < poller_count_; ++i) pollers_[i]->flush();
+  if (!held_back_) last_flush_ = core_.now;
   for (unsigned i = 0; i < poller_count_; ++i) pollers_[i]->wake_targets();
 
   bool wait_will_submit = ready_.empty() && options_.park && options_.idle_spin.count() == 0;
@@ -71,19 +74,17 @@ bool reactor::run_once() noexcept {
     kernel_.submit_and_reap();
     read_clock();
   }
-  if (ready_.empty()) return false;
-  idle_since_ = clock::time_point::max();
-  return true;
+  return !ready_.empty();
 }
 
 void reactor::run_ready() noexcept {
   steps_this_phase_ = 0;
-  entry_due_ = false;
+  phase_over_ = false;
   if (ready_.empty()) return;
   clock::time_point end = core_.now + options_.task_budget;
   do {
     run_slice(ready_.next_turn());
-  } while (!ready_.empty() && !bell_.rung() && !entry_due_ && core_.now < end);
+  } while (!ready_.empty() && !bell_.rung() && !phase_over_ && core_.now < end);
 }
 
 void reactor::run_slice(run_queue::turn t) noexcept {
@@ -92,7 +93,7 @@ void reactor::run_slice(run_queue::turn t) noexcept {
     static_cast<detail::chain*>(next)->step(core_);
     if (--steps_until_clock_ == 0) {
       tick(t);
-      if (entry_due_ || core_.now >= slice_end_) break;
+      if (phase_over_ || core_.now >= slice_end_) break;
     }
     if (bell_.rung() || t.express || ready_.express_waiting()) break;
   }
@@ -110,7 +111,8 @@ void reactor::tick(run_queue::turn t) noexcept {
   ready_.charge(t, used);
   stats_.tasks_run += steps;
   steps_this_phase_ += steps;
-  if (steps_this_phase_ >= completion_batch) entry_due_ = kernel_.wants_entry();
+  phase_over_ = (steps_this_phase_ >= completion_batch && kernel_.wants_entry()) ||
+                (held_back_ && core_.now - last_flush_ >= flush_interval);
   // Steps that should fit into clock_interval, at most twice as many as last time.
   auto per_step = std::max<std::int64_t>(used.count() / std::max(steps, 1u), 1);
   auto fitting =
@@ -124,11 +126,21 @@ void reactor::read_clock() noexcept {
   last_tick_ = core_.now;
 }
 
-bool reactor::may_sleep() noexcept {
-  if (options_.idle_spin.count() == 0) return options_.park;
+/// Looks at the two words that others write until one says that there is work (true), or a deadline has come (true), or
+/// idle_spin is over. Nothing else happens in this loop: between a neighbour's ring and the look at its message is one
+/// cache miss.
+bool reactor::spin() noexcept {
+  if (options_.idle_spin.count() == 0) return false;
   read_clock();
-  if (idle_since_ == clock::time_point::max()) idle_since_ = core_.now;
-  return options_.park && core_.now - idle_since_ >= options_.idle_spin;
+  clock::time_point next = next_deadline();
+  clock::time_point end = core_.now + options_.idle_spin;
+  while (core_.now < next && core_.now < end) {
+    for (unsigned i = 0; i < spins_per_clock; ++i) {
+      if (bell_.rung() || kernel_.wants_entry()) return true;
+    }
+    read_clock();
+  }
+  return next <= core_.now;
 }
 
 bool reactor::look_again() noexcept {
@@ -158,7 +170,6 @@ void reactor::wait() noexcept {
   bell_.woken();
   read_clock();
   stats_.idle += core_.now - before;
-  idle_since_ = clock::time_point::max();
 }
 
 bool reactor::need_preempt() noexcept {

@@ -64,6 +64,7 @@ class reactor {
  public:
   static constexpr unsigned pollers_max = 8;
   static constexpr unsigned completion_batch = 64;
+  static constexpr std::chrono::microseconds flush_interval{10};
 
   /// `core` is the shard's anchor: the reactor fills in what it owns; the caller has set id, count, time and random.
   reactor(shard_core& core, backend& kernel, const reactor_options& options);
@@ -95,6 +96,12 @@ class reactor {
   const reactor_options& options() const noexcept { return options_; }
   reactor_stats stats() const noexcept;
 
+  /// For a poller's flush: whether what it has may wait for more. True while tasks are ready that may add to it, for
+  /// at most 10 us after the last flush.
+  bool may_hold_back() noexcept {
+    if (ready_.empty() || core_.now - last_flush_ >= flush_interval) return false;
+    return held_back_ = true;
+  }
   bool need_preempt() noexcept;
   /// Logs and counts an exception that no task will see.
   void report_unseen(const char* task_name, const std::exception_ptr& error) noexcept;
@@ -105,7 +112,7 @@ class reactor {
   void tick(run_queue::turn t) noexcept;
   void read_clock() noexcept;
   clock::time_point next_deadline() noexcept;
-  bool may_sleep() noexcept;
+  bool spin() noexcept;
 
   shard_core& core_;
   backend& kernel_;
@@ -120,14 +127,15 @@ class reactor {
 
   std::uint64_t rung_ = 0;
   unsigned steps_this_phase_ = 0;  // as of the last tick
-  bool entry_due_ = false;         // completions wait and completion_batch tasks have run
+  bool phase_over_ = false;        // as of the last tick: completions wait, or what a poller has held back
+  bool held_back_ = false;
+  clock::time_point last_flush_{};
   // The clock costs as much as several tasks, so it is read after a number of steps that should take clock_interval.
   unsigned steps_until_clock_ = 1;
   unsigned steps_between_clock_ = 1;
   unsigned preempt_calls_ = 0;
   clock::time_point last_tick_{};
   clock::time_point slice_end_{};
-  clock::time_point idle_since_ = clock::time_point::max();
   clock::time_point started_{};
   reactor_stats stats_;
 };

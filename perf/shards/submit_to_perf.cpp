@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a call to another shard costs: both awake, many in flight, the target asleep, the target busy. Two shards, in
-// two threads that the kernel places.
+// What a call to another shard costs: both awake, many in flight, the target asleep, the target busy. Two shards, each
+// pinned to a CPU of its own, like the limits beside them.
 #include <skerry/framework/clock.hpp>
 #include <skerry/framework/resources.hpp>
 #include <skerry/framework/task/spawn.hpp>
@@ -8,6 +8,7 @@
 #include <skerry/shards/app_options.hpp>
 #include <skerry/shards/host.hpp>
 #include <skerry/shards/placement.hpp>
+#include <skerry/shards/shard.hpp>
 #include <skerry/shards/submit_to.hpp>
 
 #include <algorithm>
@@ -46,8 +47,9 @@ void run_two_shards(std::chrono::microseconds idle_spin, const std::function<tas
   options.log_level = "warning";
   options.idle_spin = idle_spin;
   placement where;
-  where.shards.resize(2);
-  where.count_reason = "benchmark";
+  where.shards = {place{{0}, {}}, place{{1}, {}}};
+  where.pinned = true;
+  where.count_reason = where.pin_reason = "benchmark";
   host machine(options, where);
   machine.run(main, true);
 }
@@ -95,6 +97,11 @@ void BM_submit_to_256_in_flight(benchmark::State& state) {
       for (auto& caller : callers) caller = spawn(call_on_and_on());
       for (auto& caller : callers) co_await caller;
     }
+    const double per_batch = co_await submit_to(1, [] {
+      const pair_stats seen = stats().received_from[0];
+      return static_cast<double>(seen.requests) / static_cast<double>(seen.batches);
+    });
+    state.counters["per_batch"] = per_batch;
   });
   state.SetItemsProcessed(state.iterations());
 }

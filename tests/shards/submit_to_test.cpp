@@ -311,6 +311,26 @@ task<> everybody_calls_everybody(std::uint64_t messages) {
   }
 }
 
+// More callers than the queue holds: the receiver empties a full queue in several looks, none of them as long as the
+// queue.
+task<> call_often() {
+  for (int i = 0; i < 300; ++i) EXPECT_EQ(co_await submit_to(1, [](int n) { return n + 1; }, i), i + 1);
+}
+
+TEST(submit_to, more_in_flight_than_a_queue_holds_all_come_home) {
+  for (const unsigned capacity : {3u, 100u, 128u}) {
+    app_options options;
+    options.shards = 2;
+    options.mailbox_capacity = capacity;
+    options.idle_spin = std::chrono::microseconds(20);
+    run_shards(options, []() -> task<> {
+      std::vector<join_handle<>> callers;
+      for (int i = 0; i < 256; ++i) callers.push_back(spawn(call_often()));
+      for (auto& caller : callers) co_await caller;
+    });
+  }
+}
+
 TEST(submit_to, a_storm_in_all_directions_loses_nothing_at_any_capacity) {
   for (const unsigned shards : {2u, 4u}) {
     for (const unsigned capacity : {1u, 128u}) {
