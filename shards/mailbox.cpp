@@ -14,12 +14,34 @@ namespace skerry::detail {
 
 namespace {
 
+/// Gives the queue memory of ours, so that the receiver knows where the next entry will be.
+template <class T>
+struct lent_memory {
+  using value_type = T;
+  explicit lent_memory(T* room) noexcept : room_(room) {}
+  T* allocate(std::size_t) noexcept { return room_; }
+  void deallocate(T*, std::size_t) noexcept {}
+  T* room_;
+};
+
 /// One ordered pair's queue. `starved` is set by the sender that found the queue full and cleared by the receiver that
 /// has made room, each with a read-modify-write: if the receiver's comes first, the sender's acquires the room and its
 /// second try succeeds; if it comes second, it sees the flag and rings. So a sender with a full queue may sleep.
 struct queue {
-  explicit queue(std::size_t capacity) : entries(capacity) {}
-  boost::lockfree::spsc_queue<std::uintptr_t> entries;
+  explicit queue(std::size_t capacity)
+      : room(std::make_unique<std::uintptr_t[]>(capacity + 1)), entries(capacity, lent_memory(room.get())) {}
+
+  /// Fetches the line that the next push will read: the receiver's index.
+  void prefetch_push() const noexcept { __builtin_prefetch(reinterpret_cast<const std::byte*>(&entries) + 64); }
+  /// Fetches the lines that the next pop will read: the sender's index, and the next entry.
+  void prefetch_pop(std::uint64_t popped_total, std::size_t capacity) const noexcept {
+    __builtin_prefetch(&entries);
+    __builtin_prefetch(&room[popped_total % (capacity + 1)]);
+  }
+
+  std::unique_ptr<std::uintptr_t[]> room;
+  alignas(
+      64) boost::lockfree::spsc_queue<std::uintptr_t, boost::lockfree::allocator<lent_memory<std::uintptr_t>>> entries;
   alignas(64) std::atomic<bool> starved{false};
 };
 
@@ -102,6 +124,12 @@ void mailboxes::cancel(message& m) noexcept {
   mark_dirty(m.target_);
 }
 
+void mailboxes::mark_dirty(shard_id target) noexcept {
+  if (std::exchange(outboxes_[target].listed, true)) return;
+  dirty_.push_back(target);
+  queues_.for_sender(core_.id, target).prefetch_push();
+}
+
 void mailboxes::flush() noexcept {
   std::size_t kept = 0;
   for (shard_id target : dirty_) {
@@ -179,13 +207,19 @@ void mailboxes::wake_targets() noexcept {
 }
 
 void mailboxes::poll() noexcept {
-  std::uint64_t bits = core_.loop->rung() & ~doorbell::outside;
-  auto shards = static_cast<shard_id>(peers_.size());
-  for (; bits != 0; bits &= bits - 1) {
-    for (auto sender = static_cast<shard_id>(std::countr_zero(bits)); sender < shards; sender += doorbell::inbox_bits) {
-      drain(sender);
+  auto each_inbox = [shards = static_cast<shard_id>(peers_.size())](std::uint64_t bits, auto&& visit) {
+    for (bits &= ~doorbell::outside; bits != 0; bits &= bits - 1) {
+      for (auto from = static_cast<shard_id>(std::countr_zero(bits)); from < shards; from += doorbell::inbox_bits) {
+        visit(from);
+      }
     }
-  }
+  };
+  // Taking the bits waits for their line; what will be read next travels meanwhile.
+  each_inbox(core_.loop->bell().peek(), [this](shard_id from) {
+    const queue* q = queues_.for_receiver(from, core_.id);
+    if (q != nullptr) q->prefetch_pop(popped_[from], queues_.capacity());
+  });
+  each_inbox(core_.loop->rung(), [this](shard_id from) { drain(from); });
 }
 
 void mailboxes::drain(shard_id sender) noexcept {
@@ -208,10 +242,8 @@ void mailboxes::drain(shard_id sender) noexcept {
   if (total != 0) ++stats.batches;
   // A sender that found the queue full left `capacity` entries in it, however many looks it takes to empty it: so one
   // look at the flag for every `capacity` entries finds it.
-  std::size_t& popped = popped_[sender];
-  popped += total;
-  if (popped < queues_.capacity()) return;
-  popped = 0;
+  std::uint64_t before = std::exchange(popped_[sender], popped_[sender] + total);
+  if (before / queues_.capacity() == popped_[sender] / queues_.capacity()) return;
   if (from->starved.exchange(false, std::memory_order_seq_cst)) ring(sender);
 }
 

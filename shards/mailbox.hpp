@@ -190,10 +190,7 @@ class mailboxes final : public poller {
     if (!out.listed) mark_dirty(target);
     if (++out.put == batch_max) flush_one(target);
   }
-  void mark_dirty(shard_id target) noexcept {
-    if (std::exchange(outboxes_[target].listed, true)) return;
-    dirty_.push_back(target);
-  }
+  void mark_dirty(shard_id target) noexcept;
   void one_returned(message& m) noexcept {
     SKERRY_ASSERT(m.returns_due_ > 0, "a message comes home once");
     if (--m.returns_due_ != 0) return;
@@ -215,7 +212,7 @@ class mailboxes final : public poller {
   std::vector<shard_id> dirty_;    // targets whose outbox may have something
   std::vector<shard_id> to_wake_;  // sleeping targets that this shard was the first to ring
   std::vector<pair_stats> received_;
-  std::vector<std::size_t> popped_;  // entries from each shard since the last look at its `starved`
+  std::vector<std::uint64_t> popped_;  // entries from each shard, ever
   std::size_t outstanding_ = 0;
   home_awaiter* home_waiter_ = nullptr;
 };

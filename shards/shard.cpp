@@ -40,8 +40,8 @@ void shard::start(log_channel& log) {
   SKERRY_ASSERT(detail::current_shard == nullptr, "a thread runs one shard");
   detail::current_shard = &core_;
   core_.log = &log;
-  reactor_.add(*this);
   reactor_.add(*boxes_);
+  reactor_.add(*this);
   reactor_.add(timers_);
   reactor_.kernel().start();
   resources().emplace<byte_pool>();

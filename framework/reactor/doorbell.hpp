@@ -43,8 +43,10 @@ class alignas(64) doorbell {
   [[nodiscard]] bool ring(std::uint64_t bit) noexcept {
     return word_.fetch_or(bit, std::memory_order_seq_cst) == asleep;
   }
+  /// The bits that have been rung so far; a hint.
+  std::uint64_t peek() const noexcept { return word_.load(std::memory_order_relaxed) & ~asleep; }
   /// Whether somebody has rung.
-  bool rung() const noexcept { return (word_.load(std::memory_order_relaxed) & ~asleep) != 0; }
+  bool rung() const noexcept { return peek() != 0; }
   /// Takes all bits that have been rung; the owner must then look into every inbox that they name.
   std::uint64_t take() noexcept {
     if (!rung()) return 0;

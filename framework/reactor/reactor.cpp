@@ -62,8 +62,9 @@ bool reactor::run_once() noexcept {
   ++stats_.turns;
   run_ready();
 
-  rung_ = bell_.take();
+  bits_taken_ = false;
   for (unsigned i = 0; i < poller_count_; ++i) pollers_[i]->poll();
+  rung();  // also when no poller asked
   held_back_ = false;
   for (unsigned i = 0; i < poller_count_; ++i) pollers_[i]->flush();
   if (!held_back_) last_flush_ = core_.now;
@@ -131,15 +132,18 @@ void reactor::read_clock() noexcept {
 /// cache miss.
 bool reactor::spin() noexcept {
   if (options_.idle_spin.count() == 0) return false;
-  read_clock();
-  clock::time_point next = next_deadline();
-  clock::time_point end = core_.now + options_.idle_spin;
-  while (core_.now < next && core_.now < end) {
+  auto next = clock::time_point::max();
+  auto end = clock::time_point::max();
+  do {
     for (unsigned i = 0; i < spins_per_clock; ++i) {
       if (bell_.rung() || kernel_.wants_entry()) return true;
     }
     read_clock();
-  }
+    if (end == clock::time_point::max()) {
+      next = next_deadline();
+      end = core_.now + options_.idle_spin;
+    }
+  } while (core_.now < next && core_.now < end);
   return next <= core_.now;
 }
 

@@ -41,6 +41,7 @@
 #include <chrono>
 #include <cstdint>
 #include <exception>
+#include <utility>
 
 namespace skerry {
 
@@ -85,8 +86,11 @@ class reactor {
   bool look_again() noexcept;
   void wait() noexcept;
 
-  /// The bits that were rung before the current poll phase; the mailboxes look into these inboxes.
-  std::uint64_t rung() const noexcept { return rung_; }
+  /// The bits that were rung before the first poller of this phase asked; the mailboxes look into these inboxes.
+  std::uint64_t rung() noexcept {
+    if (!std::exchange(bits_taken_, true)) rung_ = bell_.take();
+    return rung_;
+  }
   doorbell& bell() noexcept { return bell_; }
   backend& kernel() noexcept { return kernel_; }
   const backend& kernel() const noexcept { return kernel_; }
@@ -126,6 +130,7 @@ class reactor {
   unsigned poller_count_ = 0;
 
   std::uint64_t rung_ = 0;
+  bool bits_taken_ = false;
   unsigned steps_this_phase_ = 0;  // as of the last tick
   bool phase_over_ = false;        // as of the last tick: completions wait, or what a poller has held back
   bool held_back_ = false;
