@@ -8,7 +8,7 @@
 /// comment at a field is also the reference for `--its-name`.
 ///
 /// Limits: stated at each field and checked by `validate`, whoever set it.
-/// Errors: configuration_error naming the option and its valid values.
+/// Errors: startup_error naming the option and its valid values.
 
 #include <skerry/shards/placement.hpp>
 
@@ -43,7 +43,7 @@ struct app_options {
   bool park = true;          ///< sleep in the kernel when idle; false burns the CPU for latency; builder only
 };
 
-/// Throws configuration_error for the first field outside its limits.
+/// Throws startup_error for the first field outside its limits.
 void validate(const app_options& options);
 
 /// The part of the options that decides where shards run. The options are valid.

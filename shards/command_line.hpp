@@ -31,14 +31,16 @@
 ///            After one, own options may hold part of what was asked.
 /// Limits:    a configuration file of up to 1 MiB.
 
+#include <skerry/framework/startup_error.hpp>
 #include <skerry/shards/app_options.hpp>
+#include <skerry/shards/detail/option.hpp>
 
 #include <chrono>
 #include <cstdint>
 #include <limits>
-#include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -62,7 +64,6 @@ class command_line {
   /// With a default port the program has --port and --bind.
   command_line(std::string program, std::string description, std::string version,
                std::optional<std::uint16_t> default_port = std::nullopt);
-  ~command_line();
   command_line(const command_line&) = delete;
   command_line& operator=(const command_line&) = delete;
 
@@ -87,8 +88,20 @@ class command_line {
   [[nodiscard]] outcome parse(int argc, const char* const* argv, app_options defaults = app_options());
 
  private:
-  struct state;
-  std::unique_ptr<state> state_;  // keeps the parser's header out of this one
+  struct values;  // names and texts of one place
+
+  void add(detail::option option);
+  bool has(std::string_view name) const;
+  std::optional<std::string> split(int argc, const char* const* argv, values& given) const;
+  values read_config(const std::string& path) const;
+  void read_all(const values& given) const;
+  startup_error unknown(std::string_view name, std::string_view as_written) const;
+
+  const std::string program_, description_, version_;
+  app_options options_;              // what the standard options set
+  std::vector<detail::option> all_;  // the standard ones, then the program's own
+  std::size_t standard_ = 0;         // how many are standard
+  bool parsed_ = false;
 };
 
 }  // namespace skerry

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <skerry/framework/assert.hpp>
-#include <skerry/shards/configuration_error.hpp>
 #include <skerry/shards/cpu_list.hpp>
-#include <skerry/shards/detail/option_text.hpp>
+#include <skerry/shards/detail/option.hpp>
 
 #include <algorithm>
+#include <bitset>
 #include <charconv>
 
 #include <fmt/core.h>
@@ -13,54 +13,56 @@ namespace skerry {
 
 namespace {
 
-[[noreturn]] void refuse(std::string_view part, const char* why) {
-  throw configuration_error(
-      fmt::format("\"{}\" {}; a list of CPUs looks like 0-3,8,10-12:2", detail::printable(part), why));
-}
+using cpu_set = std::bitset<cpu_id_max + 1>;
 
-unsigned parse_number(std::string_view text, std::string_view part) {
-  unsigned value = 0;
-  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (text.empty() || end != text.data() + text.size()) refuse(part, "is no CPU number or range");
-  if (error != std::errc{} || value > cpu_id_max) refuse(part, "is beyond the largest CPU number, 8191");
-  return value;
-}
-
-void append_part(cpu_list& out, std::string_view part) {
-  std::string_view range = part;
-  unsigned stride = 1;
-  auto dash = range.find('-');
-  if (auto colon = range.find(':'); colon != range.npos) {
-    if (dash == range.npos || dash > colon) refuse(part, "has a stride but no range");
-    stride = parse_number(range.substr(colon + 1), part);
-    if (stride == 0) refuse(part, "has a stride of 0");
-    range = range.substr(0, colon);
+/// Adds what a part such as "8" or "10-12:2" names.
+void add_part(cpu_set& named, std::string_view part) {
+  auto refuse = [part](const char* why) {
+    throw startup_error(
+        fmt::format("\"{}\" {}; a list of CPUs looks like 0-3,8,10-12:2", detail::printable(part), why));
+  };
+  const char* at = part.data();
+  const char* end = at + part.size();
+  auto number = [&] {
+    unsigned value = 0;
+    auto [next, error] = std::from_chars(at, end, value);
+    if (next == at) refuse("is no CPU number or range");
+    if (error != std::errc{} || value > cpu_id_max) refuse("is beyond the largest CPU number, 8191");
+    at = next;
+    return value;
+  };
+  auto skip = [&](char c) { return at != end && *at == c && ++at; };
+  unsigned first = number(), last = first, stride = 1;
+  if (skip('-')) {
+    last = number();
+    if (skip(':')) stride = number();
   }
-  unsigned first = parse_number(range.substr(0, dash), part);
-  unsigned last = dash == range.npos ? first : parse_number(range.substr(dash + 1), part);
-  if (last < first) refuse(part, "runs backwards");
-  for (unsigned cpu = first; cpu <= last; cpu += stride) out.push_back(cpu);
+  if (at != end) refuse("is no CPU number or range");
+  if (last < first) refuse("runs backwards");
+  if (stride == 0) refuse("has a stride of 0");
+  for (unsigned cpu = first; cpu <= last; cpu += stride) named.set(cpu);
 }
 
 }  // namespace
 
 cpu_list parse_cpu_list(std::string_view text) {
+  cpu_set named;
+  for (std::size_t begin = 0, end; begin <= text.size(); begin = end + 1) {
+    end = std::min(text.find(',', begin), text.size());
+    std::string_view part = text.substr(begin, end - begin);
+    part.remove_prefix(std::min(part.find_first_not_of(" \t"), part.size()));
+    add_part(named, part.substr(0, part.find_last_not_of(" \t") + 1));
+  }
   cpu_list out;
-  for (std::size_t begin = 0; begin <= text.size();) {
-    std::size_t end = std::min(text.find(',', begin), text.size());
-    append_part(out, detail::trimmed(text.substr(begin, end - begin)));
-    // Kept short at each step: a long text of overlapping ranges never holds more than two full sets.
-    std::sort(out.begin(), out.end());
-    out.erase(std::unique(out.begin(), out.end()), out.end());
-    begin = end + 1;
+  for (unsigned cpu = 0; cpu <= cpu_id_max; ++cpu) {
+    if (named[cpu]) out.push_back(cpu);
   }
   SKERRY_ASSERT(!out.empty(), "a list that was accepted names a CPU");
-  SKERRY_ASSERT(out.back() <= cpu_id_max, "each number was checked against the largest one");
   return out;
 }
 
 std::string format_cpu_list(const cpu_list& cpus) {
-  SKERRY_ASSERT(std::is_sorted(cpus.begin(), cpus.end()), "a cpu_list is ascending");
+  SKERRY_ASSERT(std::ranges::is_sorted(cpus), "a cpu_list is ascending");
   std::string out;
   for (std::size_t i = 0; i < cpus.size();) {
     std::size_t last = i;
@@ -71,6 +73,12 @@ std::string format_cpu_list(const cpu_list& cpus) {
     i = last + 1;
   }
   return out;
+}
+
+startup_error cpus_unavailable(const cpu_list& wanted, const cpu_list& allowed) {
+  std::string list = format_cpu_list(allowed);
+  return startup_error(
+      fmt::format("CPU {} is not available: allowed are {}; use --cpuset {}", format_cpu_list(wanted), list, list));
 }
 
 }  // namespace skerry

@@ -5,7 +5,9 @@
 ///
 /// Invariants: (1) ascending, no number twice; (2) `parse_cpu_list(format_cpu_list(x)) == x` unless x is empty.
 /// Limits:     numbers up to `cpu_id_max`, so that a typing error cannot ask for gigabytes.
-/// Errors:     configuration_error for anything that is not such a list; the empty text is none.
+/// Errors:     startup_error for anything that is not such a list; the empty text is none.
+
+#include <skerry/framework/startup_error.hpp>
 
 #include <string>
 #include <string_view>
@@ -23,5 +25,8 @@ cpu_list parse_cpu_list(std::string_view text);
 
 /// The shortest text without strides. Empty for an empty list.
 std::string format_cpu_list(const cpu_list& cpus);
+
+/// What to tell who asked for CPUs that the process may not use.
+startup_error cpus_unavailable(const cpu_list& wanted, const cpu_list& allowed);
 
 }  // namespace skerry

@@ -23,7 +23,7 @@
 /// A quota alone, no cpuset: several containers see all CPUs, each with a share of their time. If each pinned, shard 0
 /// of every one of them would sit on CPU 0 while others idle; so the kernel's scheduler places the threads.
 ///
-/// Errors: configuration_error, naming the flag that helps.
+/// Errors: startup_error, naming the flag that helps.
 /// Limits: `shard_count_max` shards, because pairs of shards have queues and tables of their own.
 
 #include <skerry/shards/cpu_list.hpp>
@@ -84,7 +84,8 @@ struct placement {
   std::string explain() const;
 };
 
-/// Whether `decide` would choose otherwise if it knew cores, packages and nodes. If not, nobody needs to look.
+/// Whether `decide` would choose otherwise if it knew cores, packages and nodes. If not, nobody needs to look. Refuses
+/// what `decide` refuses.
 bool needs_layout(const machine& from, const placement_request& request);
 
 placement decide(const machine& from, const placement_request& request);

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <skerry/framework/assert.hpp>
-#include <skerry/shards/configuration_error.hpp>
+#include <skerry/framework/startup_error.hpp>
 #include <skerry/shards/detail/cgroup.hpp>
 #include <skerry/shards/topology.hpp>
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
+#include <iterator>
 #include <limits>
 #include <memory>
-#include <string_view>
 
 #include <fmt/core.h>
 #include <hwloc.h>
@@ -24,74 +24,38 @@ namespace skerry {
 
 namespace {
 
-/// A kernel CPU mask of any size; glibc's fixed cpu_set_t ends at 1024.
-class cpu_mask {
- public:
-  explicit cpu_mask(unsigned cpus) : set_(CPU_ALLOC(cpus)), bytes_(CPU_ALLOC_SIZE(cpus)) {
-    SKERRY_ASSERT(set_ != nullptr, "a kilobyte for a CPU mask is there at start-up");
-    CPU_ZERO_S(bytes_, set_);
-  }
-  ~cpu_mask() { CPU_FREE(set_); }
-  cpu_mask(const cpu_mask&) = delete;
-  cpu_mask& operator=(const cpu_mask&) = delete;
-
-  cpu_set_t* get() noexcept { return set_; }
-  std::size_t bytes() const noexcept { return bytes_; }
-  bool has(unsigned cpu) const noexcept { return CPU_ISSET_S(cpu, bytes_, set_); }
-  void add(unsigned cpu) noexcept { CPU_SET_S(cpu, bytes_, set_); }
-
- private:
-  cpu_set_t* set_;
-  std::size_t bytes_;
+/// A kernel CPU mask for every number there can be; glibc's own ends at 1024.
+struct cpu_mask {
+  cpu_set_t parts[(cpu_id_max + 1) / CPU_SETSIZE] = {};
 };
 
 cpu_list read_affinity() {
-  cpu_mask mask(cpu_id_max + 1);
-  if (sched_getaffinity(0, mask.bytes(), mask.get()) != 0) {
-    throw configuration_error(fmt::format("cannot ask which CPUs are allowed: {}", std::strerror(errno)),
-                              "let the sandbox permit sched_getaffinity");
+  cpu_mask mask;
+  if (sched_getaffinity(0, sizeof mask, mask.parts) != 0) {
+    throw startup_error(fmt::format("cannot ask which CPUs are allowed: {}\nlet the sandbox permit sched_getaffinity",
+                                    std::strerror(errno)));
   }
   cpu_list allowed;
   for (unsigned cpu = 0; cpu <= cpu_id_max; ++cpu) {
-    if (mask.has(cpu)) allowed.push_back(cpu);
+    if (CPU_ISSET_S(cpu, sizeof mask, mask.parts)) allowed.push_back(cpu);
   }
   SKERRY_ASSERT(!allowed.empty(), "the kernel allows a running thread some CPU");
   return allowed;
 }
 
-unsigned count_online() {
-  long count = sysconf(_SC_NPROCESSORS_ONLN);
-  return count < 1 ? 1u : static_cast<unsigned>(count);
-}
-
-/// Sets a variable unless the user has, and takes it back.
-class scoped_environment {
- public:
-  scoped_environment(const char* name, const char* value) : name_(std::getenv(name) == nullptr ? name : nullptr) {
-    if (name_ != nullptr) setenv(name_, value, 0);
-  }
-  ~scoped_environment() {
-    if (name_ != nullptr) unsetenv(name_);
-  }
-  scoped_environment(const scoped_environment&) = delete;
-  scoped_environment& operator=(const scoped_environment&) = delete;
-
- private:
-  const char* name_;
-};
-
-struct destroy_topology {
-  void operator()(hwloc_topology* topology) const noexcept { hwloc_topology_destroy(topology); }
-};
-using topology_handle = std::unique_ptr<hwloc_topology, destroy_topology>;
+using topology_handle = std::unique_ptr<hwloc_topology, decltype([](auto* raw) { hwloc_topology_destroy(raw); })>;
 
 /// Null if hwloc cannot read the machine.
 topology_handle load_topology(const std::string& synthetic) {
-  scoped_environment no_plugins("HWLOC_PLUGINS_PATH", "/nonexistent");
-  scoped_environment no_cpuid("HWLOC_COMPONENTS", "-x86");
+  constexpr const char* plugins = "HWLOC_PLUGINS_PATH";  // read by the first line that follows
+  bool ours = std::getenv(plugins) == nullptr;
+  if (ours) setenv(plugins, "/nonexistent", 0);
   hwloc_topology_t raw = nullptr;
-  if (hwloc_topology_init(&raw) != 0) return nullptr;
+  bool made = hwloc_topology_init(&raw) == 0;
+  if (ours) unsetenv(plugins);
+  if (!made) return nullptr;
   topology_handle topology(raw);
+  hwloc_topology_set_components(raw, HWLOC_TOPOLOGY_COMPONENTS_FLAG_BLACKLIST, "x86");
   if (!synthetic.empty() && hwloc_topology_set_synthetic(raw, synthetic.c_str()) != 0) return nullptr;
   hwloc_topology_set_flags(raw, HWLOC_TOPOLOGY_FLAG_INCLUDE_DISALLOWED | HWLOC_TOPOLOGY_FLAG_NO_DISTANCES |
                                     HWLOC_TOPOLOGY_FLAG_NO_MEMATTRS | HWLOC_TOPOLOGY_FLAG_NO_CPUKINDS);
@@ -102,44 +66,25 @@ topology_handle load_topology(const std::string& synthetic) {
   return topology;
 }
 
-unsigned node_of(hwloc_topology_t topology, unsigned cpu) {
-  hwloc_obj_t node = nullptr;
-  while ((node = hwloc_get_next_obj_by_type(topology, HWLOC_OBJ_NUMANODE, node)) != nullptr) {
-    if (hwloc_bitmap_isset(node->cpuset, cpu)) return node->os_index;
-  }
-  return 0;
-}
-
 void read_layout(machine& into, const std::string& synthetic) {
   topology_handle topology = load_topology(synthetic);
   if (!topology) return;
   // Some virtual machines report CPUs without cores, and a CPU may be missing altogether (plugged in just now): each of
   // those is a core of its own, numbered past the real ones.
-  auto cores = static_cast<unsigned>(std::max(0, hwloc_get_nbobjs_by_type(topology.get(), HWLOC_OBJ_CORE)));
+  hwloc_topology_t raw = topology.get();
+  auto cores = static_cast<unsigned>(std::max(0, hwloc_get_nbobjs_by_type(raw, HWLOC_OBJ_CORE)));
   for (machine::cpu& cpu : into.cpus) {
     cpu.core = cores + cpu.id;
-    hwloc_obj_t pu = hwloc_get_pu_obj_by_os_index(topology.get(), cpu.id);
+    hwloc_obj_t pu = hwloc_get_pu_obj_by_os_index(raw, cpu.id);
     if (pu == nullptr) continue;
-    hwloc_obj_t core = hwloc_get_ancestor_obj_by_type(topology.get(), HWLOC_OBJ_CORE, pu);
+    hwloc_obj_t core = hwloc_get_ancestor_obj_by_type(raw, HWLOC_OBJ_CORE, pu);
     if (core != nullptr) cpu.core = core->logical_index;
-    hwloc_obj_t package = hwloc_get_ancestor_obj_by_type(topology.get(), HWLOC_OBJ_PACKAGE, pu);
+    hwloc_obj_t package = hwloc_get_ancestor_obj_by_type(raw, HWLOC_OBJ_PACKAGE, pu);
     if (package != nullptr) cpu.package = package->logical_index;
-    cpu.node = node_of(topology.get(), cpu.id);
+    cpu.node = static_cast<unsigned>(std::max(0, hwloc_bitmap_first(pu->nodeset)));
   }
-  into.nodes = static_cast<unsigned>(std::max(1, hwloc_get_nbobjs_by_type(topology.get(), HWLOC_OBJ_NUMANODE)));
+  into.nodes = static_cast<unsigned>(std::max(1, hwloc_get_nbobjs_by_type(raw, HWLOC_OBJ_NUMANODE)));
   into.layout_known = true;
-}
-
-std::uint64_t installed_memory_bytes(const std::string& root) {
-  std::string text = detail::read_text_file(root + "/proc/meminfo").value_or("");
-  constexpr std::string_view key = "MemTotal:";
-  auto at = text.find(key);
-  if (at == text.npos) return std::numeric_limits<std::uint64_t>::max();
-  std::string_view rest = std::string_view(text).substr(at + key.size());
-  rest.remove_prefix(std::min(rest.find_first_not_of(' '), rest.size()));
-  std::uint64_t kibibytes = 0;
-  std::from_chars(rest.data(), rest.data() + rest.size(), kibibytes);
-  return kibibytes == 0 ? std::numeric_limits<std::uint64_t>::max() : kibibytes * 1024;
 }
 
 }  // namespace
@@ -147,37 +92,34 @@ std::uint64_t installed_memory_bytes(const std::string& root) {
 machine discover(const placement_request& request, const discovery_source& source) {
   machine found;
   for (unsigned id : source.allowed ? *source.allowed : read_affinity()) found.cpus.push_back({.id = id, .core = id});
-  found.online = std::max(source.online ? *source.online : count_online(), static_cast<unsigned>(found.cpus.size()));
+  long online = source.online ? *source.online : sysconf(_SC_NPROCESSORS_ONLN);
+  found.online = static_cast<unsigned>(std::max(online, std::ssize(found.cpus)));
   found.quota = detail::read_cgroup_limits(source.root).cpus;
   if (needs_layout(found, request)) read_layout(found, source.layout);
-  SKERRY_ASSERT(!found.cpus.empty(), "there is a CPU to run on");
   return found;
 }
 
 std::uint64_t memory_limit_bytes(const discovery_source& source) {
-  std::uint64_t installed = installed_memory_bytes(source.root);
+  std::ifstream file(source.root + "/proc/meminfo");
+  std::string key;
+  std::uint64_t kibibytes = 0;
+  if (!(file >> key >> kibibytes) || key != "MemTotal:") kibibytes = 0;  // the first line is "MemTotal: 16266928 kB"
+  std::uint64_t installed = kibibytes == 0 ? std::numeric_limits<std::uint64_t>::max() : kibibytes * 1024;
   std::uint64_t limit = std::min(installed, detail::read_cgroup_limits(source.root).memory_bytes.value_or(installed));
   SKERRY_ASSERT(limit > 0, "there is memory to run in");
   return limit;
 }
 
-void pin_this_thread(unsigned cpu) { confine_this_thread({cpu}); }
-
 void confine_this_thread(const cpu_list& cpus) {
   SKERRY_ASSERT(!cpus.empty(), "a thread runs on some CPU");
   SKERRY_ASSERT(cpus.back() <= cpu_id_max, "CPU numbers are bounded");
-  cpu_mask mask(cpu_id_max + 1);
-  for (unsigned cpu : cpus) mask.add(cpu);
-  if (sched_setaffinity(0, mask.bytes(), mask.get()) == 0) return;
+  cpu_mask mask;
+  for (unsigned cpu : cpus) CPU_SET_S(cpu, sizeof mask, mask.parts);
+  if (sched_setaffinity(0, sizeof mask, mask.parts) == 0) return;
   int error = errno;
-  std::string wanted = format_cpu_list(cpus);
-  if (error == EINVAL) {
-    std::string allowed = format_cpu_list(read_affinity());
-    throw configuration_error(
-        fmt::format("CPU {} is not available: allowed are {}; use --cpuset {}", wanted, allowed, allowed));
-  }
-  throw configuration_error(
-      fmt::format("cannot pin a thread to CPU {}: {}; use --pin off without --cpuset", wanted, std::strerror(error)));
+  if (error == EINVAL) throw cpus_unavailable(cpus, read_affinity());
+  throw startup_error(fmt::format("cannot pin a thread to CPU {}: {}; use --pin off without --cpuset",
+                                  format_cpu_list(cpus), std::strerror(error)));
 }
 
 bool prefer_memory_of_node(unsigned node) noexcept {

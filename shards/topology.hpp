@@ -17,9 +17,9 @@
 /// before the return.
 ///
 /// Affinity:  `discover` on the thread that starts the process, before any other exists and before it is pinned: it
-///            reads this thread's mask, and sets and restores two environment variables of hwloc.
+///            reads this thread's mask, and sets and restores an environment variable of hwloc.
 /// Ownership: nothing stays allocated.
-/// Errors:    configuration_error if a thread cannot be put where it was told to. If hwloc fails, each CPU counts as a
+/// Errors:    startup_error if a thread cannot be put where it was told to. If hwloc fails, each CPU counts as a
 ///            core of its own: a server that starts a little unevenly beats one that does not start.
 
 #include <skerry/shards/placement.hpp>
@@ -46,9 +46,6 @@ machine discover(const placement_request& request, const discovery_source& sourc
 /// How much memory this process may use: the tightest control group's limit, or all RAM if that is less.
 std::uint64_t memory_limit_bytes(const discovery_source& source = {});
 
-/// Keeps the calling thread on one CPU.
-void pin_this_thread(unsigned cpu);
-
 /// Keeps the calling thread inside a set of CPUs, which is not empty.
 void confine_this_thread(const cpu_list& cpus);
 
@@ -56,7 +53,7 @@ void confine_this_thread(const cpu_list& cpus);
 /// which costs speed, not correctness.
 bool prefer_memory_of_node(unsigned node) noexcept;
 
-/// All three, as far as the place asks for them.
+/// Both, as far as the place asks for them.
 void place_this_thread(const place& where);
 
 }  // namespace skerry

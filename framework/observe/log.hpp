@@ -49,38 +49,27 @@ inline bool log_enabled(log_level level) noexcept {
   return other_thread_log_enabled(level);
 }
 
+/// The lines of one level: `log::info("{} keys", count)`.
+template <log_level Level>
+struct log_at {
+  template <typename... Args>
+  void operator()(fmt::format_string<Args...> format, Args&&... args) const noexcept {
+    if (log_enabled(Level)) log_line(Level, format, fmt::make_format_args(args...));
+  }
+};
+
 }  // namespace detail
 
 namespace log {
 
 /// For whoever looks for a fault.
-template <typename... Args>
-void debug(fmt::format_string<Args...> format, Args&&... args) noexcept {
-  if (!detail::log_enabled(log_level::debug)) [[likely]]
-    return;
-  detail::log_line(log_level::debug, format, fmt::make_format_args(args...));
-}
-
+inline constexpr detail::log_at<log_level::debug> debug{};
 /// What an operator wants to read back later.
-template <typename... Args>
-void info(fmt::format_string<Args...> format, Args&&... args) noexcept {
-  if (!detail::log_enabled(log_level::info)) return;
-  detail::log_line(log_level::info, format, fmt::make_format_args(args...));
-}
-
+inline constexpr detail::log_at<log_level::info> info{};
 /// Something went wrong and was dealt with.
-template <typename... Args>
-void warning(fmt::format_string<Args...> format, Args&&... args) noexcept {
-  if (!detail::log_enabled(log_level::warning)) return;
-  detail::log_line(log_level::warning, format, fmt::make_format_args(args...));
-}
-
+inline constexpr detail::log_at<log_level::warning> warning{};
 /// Something went wrong and somebody lost by it.
-template <typename... Args>
-void error(fmt::format_string<Args...> format, Args&&... args) noexcept {
-  if (!detail::log_enabled(log_level::error)) return;
-  detail::log_line(log_level::error, format, fmt::make_format_args(args...));
-}
+inline constexpr detail::log_at<log_level::error> error{};
 
 }  // namespace log
 

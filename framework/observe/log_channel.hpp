@@ -7,15 +7,15 @@
 ///   push -> copy into the queue, publish --->  take -> render -> write
 ///        -> queue full: drop and count          space is free again
 ///
-/// The queue is a ring of bytes: a header and the unrendered line, padded to 8 bytes, split over the end where it
-/// falls. Stamps, escapes and field names are the writer's work, so the shard pays for formatting its message and a
-/// copy. Bytes and not `boost::lockfree::spsc_queue`: lines differ in length by a factor of a hundred.
+/// The queue is a ring of bytes: a header and the two texts of a line, split over the end where they fall. Stamps,
+/// escapes and field names are the writer's work, so the shard pays for formatting its message and a copy. Bytes and
+/// not `boost::lockfree::spsc_queue`: lines differ in length by a factor of a hundred.
 ///
-/// Affinity:   `push`, `set_level` on the shard; `take`, `unreported_drops` on the writer; `dropped` anywhere.
+/// Affinity:   `push`, `set_level` on the shard; `take`, `report_drops` on the writer; `dropped` anywhere.
 /// Ownership:  the writer owns its channels; they live as long as it does.
 /// Invariants: (1) consumed <= published <= consumed + capacity; (2) lines leave in the order they came; (3) a line is
 ///             in the queue whole or counted as dropped.
-/// Limits:     64 KiB by default, about 500 lines of 100 characters; a line that does not fit is dropped and counted,
+/// Limits:     64 KiB by default, about 450 lines of 100 characters; a line that does not fit is dropped and counted,
 ///             and the next line that gets through says how many are missing before it.
 
 #include <skerry/framework/assert.hpp>
@@ -35,7 +35,6 @@ class log_writer;
 /// A line taken out of a channel: the record and the bytes its views show.
 struct taken_line {
   log_record record;
-  std::uint64_t dropped = 0;  ///< lines this channel had dropped when the line was pushed
   std::array<char, log_task_max + log_message_max> bytes;
 };
 
@@ -43,8 +42,8 @@ class log_channel {
  public:
   static constexpr std::size_t default_capacity = 64 * 1024;
 
-  /// `capacity` is a power of two and at least 8 KiB.
-  log_channel(log_writer& writer, shard_id shard, std::size_t capacity);
+  /// `capacity` is a power of two and at least 8 KiB, so that the longest line fits an empty queue.
+  log_channel(log_writer& writer, log_level level, shard_id shard, std::size_t capacity);
   log_channel(const log_channel&) = delete;
   log_channel& operator=(const log_channel&) = delete;
 
@@ -59,13 +58,13 @@ class log_channel {
   /// Takes the oldest line; false when there is none.
   bool take(taken_line& line) noexcept;
   /// Whether `take` would find nothing.
-  bool empty() const noexcept;
+  bool empty() const noexcept { return consumed() == published(); }
   /// Where the newest line ends; `consumed()` reaches it when that line was taken.
-  std::uint64_t published() const noexcept;
-  std::uint64_t consumed() const noexcept;
+  std::uint64_t published() const noexcept { return published_.load(std::memory_order_seq_cst); }
+  std::uint64_t consumed() const noexcept { return consumed_.load(std::memory_order_acquire); }
 
   /// How many lines were dropped.
-  std::uint64_t dropped() const noexcept;
+  std::uint64_t dropped() const noexcept { return dropped_.load(std::memory_order_acquire); }
   /// How many of them no line has been written about; counts them as reported.
   std::uint64_t report_drops(std::uint64_t dropped_so_far) noexcept;
 
@@ -73,13 +72,14 @@ class log_channel {
   friend class log_writer;
   struct header;
 
-  void copy_in(std::uint64_t position, const void* from, std::size_t size) noexcept;
-  void copy_out(std::uint64_t position, void* to, std::size_t size) const noexcept;
+  /// Copy to or from the ring and return the position behind.
+  std::uint64_t copy_in(std::uint64_t position, const void* from, std::size_t size) noexcept;
+  std::uint64_t copy_out(std::uint64_t position, void* to, std::size_t size) const noexcept;
 
   // Read by both sides, written by neither once the channel is open (`level_`: the shard only).
   log_writer& writer_;
   log_channel* next_ = nullptr;  // the writer's list, complete before the channel is published
-  const std::size_t mask_;
+  const std::size_t capacity_;
   const std::unique_ptr<std::byte[]> bytes_;
   const shard_id shard_;
   log_level level_;
@@ -102,13 +102,5 @@ class log_channel {
   alignas(64) std::atomic<std::uint64_t> consumed_{0};
   std::uint64_t reported_ = 0;  // drops that a written line has told about
 };
-
-inline bool log_channel::empty() const noexcept { return consumed() == published(); }
-
-inline std::uint64_t log_channel::published() const noexcept { return published_.load(std::memory_order_seq_cst); }
-
-inline std::uint64_t log_channel::consumed() const noexcept { return consumed_.load(std::memory_order_acquire); }
-
-inline std::uint64_t log_channel::dropped() const noexcept { return dropped_.load(std::memory_order_acquire); }
 
 }  // namespace skerry

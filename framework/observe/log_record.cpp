@@ -2,6 +2,8 @@
 #include <skerry/framework/assert.hpp>
 #include <skerry/framework/observe/log_record.hpp>
 
+#include <array>
+#include <bit>
 #include <iterator>
 
 #include <fmt/format.h>
@@ -10,62 +12,46 @@ namespace skerry {
 
 namespace {
 
-// How many bytes the well-formed sequence at the start of `text` has; 0 if there is none.
-std::size_t well_formed(std::string_view text) noexcept {
-  const auto byte = [&](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
-  const unsigned lead = byte(0);
-  std::size_t length = 0;
-  unsigned lowest = 0x80, highest = 0xbf;  // of the second byte: no overlong form, no surrogate, nothing past U+10FFFF
-  if (lead < 0x80) return 1;
-  if (lead >= 0xc2 && lead <= 0xdf) length = 2;
-  if (lead >= 0xe0 && lead <= 0xef) length = 3;
-  if (lead >= 0xf0 && lead <= 0xf4) length = 4;
-  if (lead == 0xe0) lowest = 0xa0;
-  if (lead == 0xed) highest = 0x9f;
-  if (lead == 0xf0) lowest = 0x90;
-  if (lead == 0xf4) highest = 0x8f;
-  if (length == 0 || byte(1) < lowest || byte(1) > highest) return 0;
-  for (std::size_t i = 2; i < length; ++i) {
-    if ((byte(i) & 0xc0) != 0x80) return 0;
-  }
-  return length;
-}
+constexpr std::array<std::string_view, 5> level_names = {"debug", "info", "warning", "error", "off"};
 
-// U+0080 to U+009F are control characters too, and terminals obey them.
-bool is_late_control(std::string_view sequence) noexcept {
-  return sequence.size() == 2 && sequence[0] == '\xc2' && static_cast<unsigned char>(sequence[1]) < 0xa0;
-}
+struct character {
+  std::size_t size;  // in bytes; 0: no well-formed sequence
+  char32_t code;
+};
 
-void append_control(std::string& out, unsigned code, log_format format) {
-  switch (code) {
-    case '\n': out += "\\n"; return;
-    case '\r': out += "\\r"; return;
-    case '\t': out += "\\t"; return;
-    default: break;
+character first_of(std::string_view text) noexcept {
+  constexpr std::array<char32_t, 5> smallest{0, 0, 0x80, 0x800, 0x10000};  // a smaller code takes fewer bytes
+  const auto lead = static_cast<unsigned char>(text[0]);
+  const auto size = static_cast<std::size_t>(std::countl_one(lead));
+  if (size == 0) return {1, lead};
+  if (size == 1 || size > 4 || size > text.size()) return {0, 0};
+  char32_t code = lead & (0x7fu >> size);
+  for (std::size_t i = 1; i < size; ++i) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    if (byte >> 6 != 0b10) return {0, 0};
+    code = code << 6 | (byte & 0x3fu);
   }
-  if (format == log_format::json) {
-    fmt::format_to(std::back_inserter(out), "\\u{:04x}", code);
-  } else {
-    fmt::format_to(std::back_inserter(out), "\\x{:02x}", code);
-  }
+  const bool surrogate = code >= 0xd800 && code <= 0xdfff;
+  return {code < smallest[size] || code > 0x10ffff || surrogate ? 0 : size, code};
 }
 
 void append_escaped(std::string& out, std::string_view text, log_format format) {
+  const bool json = format == log_format::json;
   while (!text.empty()) {
-    const std::size_t length = well_formed(text);
-    const std::string_view sequence = text.substr(0, length);
-    const auto first = static_cast<unsigned char>(text[0]);
-    if (length == 0) {
+    const auto [size, code] = first_of(text);
+    if (size == 0) {
       out += "\xef\xbf\xbd";
-    } else if (first < 0x20 || first == 0x7f) {
-      append_control(out, first, format);
-    } else if (is_late_control(sequence)) {
-      append_control(out, static_cast<unsigned char>(sequence[1]), format);
+    } else if (code == '\n' || code == '\r' || code == '\t') {
+      out += code == '\n' ? "\\n" : code == '\r' ? "\\r" : "\\t";
+    } else if (code < 0x20 || (code >= 0x7f && code < 0xa0)) {  // the upper ones drive terminals, too
+      const auto number = static_cast<std::uint32_t>(code);
+      json ? fmt::format_to(std::back_inserter(out), "\\u{:04x}", number)
+           : fmt::format_to(std::back_inserter(out), "\\x{:02x}", number);
     } else {
-      if (format == log_format::json && (first == '"' || first == '\\')) out += '\\';
-      out += sequence;
+      if (json && (code == '"' || code == '\\')) out += '\\';
+      out += text.substr(0, size);
     }
-    text.remove_prefix(length == 0 ? 1 : length);
+    text.remove_prefix(size == 0 ? 1 : size);
   }
 }
 
@@ -79,39 +65,47 @@ void append_time(std::string& out, std::chrono::nanoseconds wall) {
                  time.minutes().count(), time.seconds().count(), time.subseconds().count());
 }
 
-// Everything up to the message.
+/// Everything up to the message. Piece by piece: the writer's buffer has room, and nothing else is allocated.
 void append_head(std::string& out, const log_record& record, log_format format) {
-  const std::string_view level = name_of(record.level);
-  if (format == log_format::json) {
-    out += "{\"time\":\"";
-    append_time(out, record.wall);
-    fmt::format_to(std::back_inserter(out), "\",\"level\":\"{}\",\"shard\":", level);
-    if (record.shard) {
-      fmt::format_to(std::back_inserter(out), "{}", *record.shard);
-    } else {
-      out += "null";
-    }
-    out += ",\"task\":\"";
-    append_escaped(out, record.task, format);
-    out += "\",\"message\":\"";
-    return;
-  }
+  const bool json = format == log_format::json;
+  const auto to = std::back_inserter(out);
+  if (json) out += R"({"time":")";
   append_time(out, record.wall);
-  fmt::format_to(std::back_inserter(out), " {:<5} ", level);
-  if (record.shard) {
-    fmt::format_to(std::back_inserter(out), "shard {}", *record.shard);
+  if (json) {
+    fmt::format_to(to, R"(","level":"{}","shard":)", name_of(record.level));
   } else {
-    out += "no shard";
+    fmt::format_to(to, " {:<5} {}", name_of(record.level), record.shard ? "shard " : "no shard");
   }
-  if (!record.task.empty()) {
-    out += " \"";
+  if (record.shard) fmt::format_to(to, "{}", *record.shard);
+  if (json && !record.shard) out += "null";
+  if (json || !record.task.empty()) {
+    out += json ? R"(,"task":")" : " \"";
     append_escaped(out, record.task, format);
     out += '"';
   }
-  out += ": ";
+  out += json ? R"(,"message":")" : ": ";
 }
 
 }  // namespace
+
+std::string_view name_of(log_level level) noexcept {
+  const auto index = static_cast<std::size_t>(level);
+  SKERRY_ASSERT(index < level_names.size(), "this is no log level");
+  return level_names[index];
+}
+
+std::optional<log_level> parse_log_level(std::string_view name) noexcept {
+  for (std::size_t i = 0; i < level_names.size(); ++i) {
+    if (level_names[i] == name) return static_cast<log_level>(i);
+  }
+  return std::nullopt;
+}
+
+std::optional<log_format> parse_log_format(std::string_view name) noexcept {
+  if (name == "text") return log_format::text;
+  if (name == "json") return log_format::json;
+  return std::nullopt;
+}
 
 void append_line(std::string& out, const log_record& record, log_format format) {
   SKERRY_ASSERT(record.level < log_level::off, "no line has the level off");
@@ -125,15 +119,13 @@ void append_line(std::string& out, const log_record& record, log_format format) 
   SKERRY_ASSERT(out.size() - before <= log_line_max, "a rendered line keeps within its bound");
 }
 
-void append_drop_report(std::string& out, const log_record& record, std::uint64_t dropped, log_format format) {
+void append_drop_report(std::string& out, std::chrono::nanoseconds wall, std::uint32_t shard, std::uint64_t dropped,
+                        log_format format) {
   SKERRY_ASSERT(dropped > 0, "nothing was dropped");
-  append_head(out, record, format);
+  append_head(out, {.wall = wall, .level = log_level::warning, .shard = shard}, format);
   fmt::format_to(std::back_inserter(out), "{} log lines dropped: the log's queue was full", dropped);
-  if (format == log_format::json) {
-    fmt::format_to(std::back_inserter(out), "\",\"dropped\":{}}}\n", dropped);
-  } else {
-    out += '\n';
-  }
+  if (format == log_format::json) fmt::format_to(std::back_inserter(out), "\",\"dropped\":{}}}", dropped);
+  out += '\n';
 }
 
 }  // namespace skerry

@@ -16,8 +16,6 @@
 ///           rendered line is at most `log_line_max` bytes.
 /// Source:   well-formed byte sequences: The Unicode Standard, table 3-7. JSON strings: RFC 8259, section 7.
 
-#include <skerry/framework/observe/log_settings.hpp>
-
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -26,6 +24,24 @@
 #include <string_view>
 
 namespace skerry {
+
+/// How much a line matters. `off` is a threshold only: no line has it.
+enum class log_level : std::uint8_t { debug, info, warning, error, off };
+
+/// Lines for people, or one JSON object per line.
+enum class log_format : std::uint8_t { text, json };
+
+/// How much a host logs, and in which shape.
+struct log_settings {
+  log_level level = log_level::info;  ///< lines below it are not even formatted
+  log_format format = log_format::text;
+};
+
+/// "debug", "info", "warning", "error", "off"; and back, nothing for any other name.
+std::string_view name_of(log_level level) noexcept;
+std::optional<log_level> parse_log_level(std::string_view name) noexcept;
+/// "text" or "json".
+std::optional<log_format> parse_log_format(std::string_view name) noexcept;
 
 inline constexpr std::size_t log_message_max = 4096;
 inline constexpr std::size_t log_task_max = 64;
@@ -38,13 +54,15 @@ struct log_record {
   std::optional<std::uint32_t> shard{};  ///< nothing: a thread that runs no shard
   std::string_view task{};               ///< empty: no task was running
   std::string_view message{};
-  std::uint64_t cut = 0;  ///< bytes of the message that did not fit
+  std::uint64_t cut = 0;      ///< bytes of the message that did not fit
+  std::uint64_t dropped = 0;  ///< lines that its shard had dropped before it
 };
 
 /// Appends the record as one line, its line feed included.
 void append_line(std::string& out, const log_record& record, log_format format);
 
 /// Appends a line that says that `dropped` lines of this shard are missing here.
-void append_drop_report(std::string& out, const log_record& record, std::uint64_t dropped, log_format format);
+void append_drop_report(std::string& out, std::chrono::nanoseconds wall, std::uint32_t shard, std::uint64_t dropped,
+                        log_format format);
 
 }  // namespace skerry

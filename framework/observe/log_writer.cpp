@@ -3,16 +3,13 @@
 #include <skerry/framework/observe/log.hpp>
 #include <skerry/framework/observe/log_writer.hpp>
 
-#include <algorithm>
 #include <cerrno>
-#include <climits>
 #include <csignal>
 #include <exception>
 #include <utility>
 
-#include <linux/futex.h>
+#include <poll.h>
 #include <pthread.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 namespace skerry {
@@ -21,29 +18,47 @@ namespace {
 
 constexpr std::size_t batch_bytes = 64 * 1024;
 
-// The system call itself, not std::atomic::wait: flush() needs the time-out, and that one spins before it sleeps.
-void futex_wait(std::atomic<std::uint32_t>& word, std::uint32_t value, const timespec* patience) noexcept {
-  ::syscall(SYS_futex, reinterpret_cast<std::uint32_t*>(&word), FUTEX_WAIT_PRIVATE, value, patience, nullptr, 0);
-}
-
-void futex_wake(std::atomic<std::uint32_t>& word) noexcept {
-  ::syscall(SYS_futex, reinterpret_cast<std::uint32_t*>(&word), FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0);
-}
-
 }  // namespace
 
-log_writer::log_writer(log_settings settings) : log_writer(settings, standard_error_, delivery::by_thread) {}
+void descriptor_sink::write(std::string_view lines) noexcept {
+  SKERRY_ASSERT(lines.ends_with('\n'), "a sink is given whole lines");
+  if (torn_ && write_some("\n") == 0) {
+    lost_bytes_ += lines.size();
+    return;
+  }
+  const std::size_t written = write_some(lines);
+  SKERRY_ASSERT(written <= lines.size(), "no more is written than there is");
+  lost_bytes_ += lines.size() - written;
+  torn_ = written > 0 && lines[written - 1] != '\n';
+}
+
+// Returns fewer than all bytes only when the descriptor failed.
+std::size_t descriptor_sink::write_some(std::string_view bytes) noexcept {
+  std::size_t done = 0;
+  while (done < bytes.size()) {
+    const ssize_t n = ::write(fd_, bytes.data() + done, bytes.size() - done);
+    if (n > 0) {
+      done += static_cast<std::size_t>(n);
+      continue;
+    }
+    if (n < 0 && errno == EINTR) continue;
+    if (n == 0 || errno != EAGAIN) break;
+    // Somebody who shares this descriptor made it non-blocking; it is not ours to change back.
+    pollfd ready{fd_, POLLOUT, 0};
+    if (::poll(&ready, 1, -1) < 0 && errno != EINTR) break;
+  }
+  return done;
+}
 
 log_writer::log_writer(log_settings settings, log_sink& sink, delivery how)
     : settings_(settings), delivery_(how), sink_(sink) {
-  static_assert(sizeof state_ == 4 && decltype(state_)::is_always_lock_free, "a futex is a word of four bytes");
   cpus_known_ = ::pthread_getaffinity_np(::pthread_self(), sizeof cpus_, &cpus_) == 0;
 }
 
 log_writer::~log_writer() {
   log_writer* self = this;
   detail::other_threads_log.compare_exchange_strong(self, nullptr);
-  stop_.store(true);
+  asked_.store(last_pass);
   if (thread_.joinable()) {
     line_queued();
     thread_.join();
@@ -56,29 +71,28 @@ log_writer::~log_writer() {
 }
 
 log_channel& log_writer::open(shard_id shard, std::size_t capacity) {
-  auto* channel = new log_channel(*this, shard, capacity);
+  auto* channel = new log_channel(*this, settings_.level, shard, capacity);
   channel->next_ = channels_.load();
   while (!channels_.compare_exchange_weak(channel->next_, channel)) {
   }
   return *channel;
 }
 
-bool log_writer::submit(log_channel& from, const log_record& record) noexcept {
+void log_writer::submit(log_channel& from, const log_record& record) noexcept {
   SKERRY_ASSERT(&from.writer() == this, "a channel belongs to the writer that opened it");
   if (delivery_ == delivery::at_once) {
     write_now(record);
-    return true;
+  } else if (from.push(record)) {
+    line_queued();
   }
-  const bool queued = from.push(record);
-  if (queued) line_queued();
-  return queued;
 }
 
 void log_writer::write_now(const log_record& record) noexcept {
   try {
     std::string line;
     append_line(line, record, settings_.format);
-    write_locked(line);
+    std::lock_guard alone(sink_mutex_);
+    sink_.write(line);
   } catch (const std::exception&) {
     // No memory for a line: there is nowhere left to say so.
   }
@@ -86,18 +100,10 @@ void log_writer::write_now(const log_record& record) noexcept {
 
 bool log_writer::flush(std::chrono::milliseconds patience) noexcept {
   if (state_.load() == unstarted) return !anything_queued();
-  const auto deadline = kernel_clock().monotonic() + patience;
-  const std::uint32_t ticket = flush_wanted_.fetch_add(1) + 1;
+  const std::uint64_t mine = ++asked_;
   line_queued();
-  for (;;) {
-    const std::uint32_t done = flush_done_.load(std::memory_order_acquire);
-    if (static_cast<std::int32_t>(done - ticket) >= 0) return true;
-    const auto left = deadline - kernel_clock().monotonic();
-    if (left <= left.zero()) return false;
-    const auto seconds = std::chrono::floor<std::chrono::seconds>(left);
-    const timespec wait{seconds.count(), (left - seconds).count()};
-    futex_wait(flush_done_, done, &wait);
-  }
+  std::unique_lock lock(passed_mutex_);
+  return passed_changed_.wait_for(lock, patience, [&] { return passed_ >= mine; });
 }
 
 void log_writer::serve_other_threads() noexcept {
@@ -109,7 +115,7 @@ void log_writer::serve_other_threads() noexcept {
 void log_writer::wake() noexcept {
   std::uint32_t seen = sleeping;
   if (state_.compare_exchange_strong(seen, awake)) {
-    futex_wake(state_);
+    state_.notify_one();
   } else if (seen == unstarted && state_.compare_exchange_strong(seen, awake)) {
     start();
   }
@@ -133,22 +139,18 @@ void log_writer::run() noexcept {
   ::pthread_setname_np(::pthread_self(), "skerry-log");
   if (cpus_known_) ::pthread_setaffinity_np(::pthread_self(), sizeof cpus_, &cpus_);
   for (;;) {
-    const std::uint32_t asked = flush_wanted_.load();
-    const bool last = stop_.load();
+    const std::uint64_t asked = asked_.load();
     drain();
-    if (asked != flush_done_.load(std::memory_order_relaxed)) {
-      flush_done_.store(asked, std::memory_order_release);
-      futex_wake(flush_done_);
+    if (asked == last_pass) return;
+    {
+      std::lock_guard lock(passed_mutex_);
+      passed_ = asked;
     }
-    if (last) return;
-    if (!anything_queued()) sleep();
+    passed_changed_.notify_all();
+    state_.store(sleeping);
+    if (!anything_queued() && asked_.load() == asked) state_.wait(sleeping);
+    state_.store(awake);
   }
-}
-
-void log_writer::sleep() noexcept {
-  state_.store(sleeping);
-  while (!anything_queued() && !anything_asked() && state_.load() == sleeping) futex_wait(state_, sleeping, nullptr);
-  state_.store(awake);
 }
 
 void log_writer::drain() noexcept {
@@ -158,38 +160,30 @@ void log_writer::drain() noexcept {
 
 // Takes what was there at the start: a shard that logs without end must not keep the others waiting.
 void log_writer::drain(log_channel& channel) noexcept {
+  const auto report = [&](std::uint64_t dropped_so_far, std::chrono::nanoseconds wall) {
+    const std::uint64_t missing = channel.report_drops(dropped_so_far);
+    if (missing > 0) append_drop_report(batch_, wall, channel.shard(), missing, settings_.format);
+    if (batch_.size() >= batch_bytes) write_batch();
+  };
   taken_line line;
   const std::uint64_t end = channel.published();
   const std::uint64_t dropped = channel.dropped();
   while (channel.consumed() != end) {
     const bool taken = channel.take(line);
     SKERRY_ASSERT(taken, "what was published stays until it is taken");
-    if (const std::uint64_t missing = channel.report_drops(line.dropped)) {
-      append_drop_report(batch_, {.wall = line.record.wall, .level = log_level::warning, .shard = channel.shard()},
-                         missing, settings_.format);
-    }
+    report(line.record.dropped, line.record.wall);
     append_line(batch_, line.record, settings_.format);
     if (batch_.size() >= batch_bytes) write_batch();
   }
-  if (!channel.empty()) return;  // its next line tells what is missing before it
-  if (const std::uint64_t missing = channel.report_drops(dropped)) {
-    append_drop_report(batch_, {.wall = kernel_clock().wall(), .level = log_level::warning, .shard = channel.shard()},
-                       missing, settings_.format);
-  }
+  if (channel.empty()) report(dropped, kernel_clock().wall());  // else the next line tells what is missing before it
 }
 
 void log_writer::write_batch() noexcept {
   if (batch_.empty()) return;
   SKERRY_ASSERT(batch_.size() <= batch_bytes + 2 * log_line_max, "a batch keeps within the memory reserved for it");
-  write_locked(batch_);
+  std::lock_guard alone(sink_mutex_);
+  sink_.write(batch_);
   batch_.clear();
-}
-
-void log_writer::write_locked(std::string_view lines) noexcept {
-  while (sink_busy_.test_and_set(std::memory_order_acquire)) sink_busy_.wait(true, std::memory_order_relaxed);
-  sink_.write(lines);
-  sink_busy_.clear(std::memory_order_release);
-  sink_busy_.notify_one();
 }
 
 bool log_writer::anything_queued() const noexcept {
@@ -197,10 +191,6 @@ bool log_writer::anything_queued() const noexcept {
     if (!each->empty()) return true;
   }
   return false;
-}
-
-bool log_writer::anything_asked() const noexcept {
-  return stop_.load() || flush_wanted_.load() != flush_done_.load(std::memory_order_relaxed);
 }
 
 }  // namespace skerry

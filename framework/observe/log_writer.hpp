@@ -27,28 +27,63 @@
 ///             stamps tell.
 /// Limits:     one batch buffer of 64 KiB and one longest line, allocated with the thread.
 /// Errors:     none reach the shard. If no thread can be started the lines wait, the next line tries again, and the
-///             destructor writes them.
+///             destructor writes them. A descriptor that fails (closed pipe, full disk) loses these lines, counts their
+///             bytes and is tried again with the next ones: logging is no reason to stop.
 
 #include <skerry/framework/observe/log_channel.hpp>
-#include <skerry/framework/observe/log_sink.hpp>
 
 #include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <cstdint>
-#include <memory>
+#include <mutex>
 #include <string>
+#include <string_view>
 #include <thread>
 
 #include <sched.h>
 
 namespace skerry {
 
+/// Where finished lines go. A test or a simulated machine gives its own sink and keeps them.
+class log_sink {
+ public:
+  /// Takes one or more whole lines, each ended by a line feed. Returns when they are written or lost. Called by one
+  /// thread at a time, which may be blocked for as long as it takes.
+  virtual void write(std::string_view lines) noexcept = 0;
+
+  log_sink(const log_sink&) = delete;
+  log_sink& operator=(const log_sink&) = delete;
+
+ protected:
+  log_sink() = default;
+  ~log_sink() = default;
+};
+
+/// Writes to a descriptor that it does not own, blocking or not.
+class descriptor_sink final : public log_sink {
+ public:
+  explicit descriptor_sink(int fd) noexcept : fd_(fd) {}
+
+  void write(std::string_view lines) noexcept override;
+
+  /// Bytes that the descriptor refused. Ask where nobody writes.
+  std::uint64_t lost_bytes() const noexcept { return lost_bytes_; }
+
+ private:
+  std::size_t write_some(std::string_view bytes) noexcept;
+
+  int fd_;
+  bool torn_ = false;  // the last write ended within a line; the next begins with a line feed of its own
+  std::uint64_t lost_bytes_ = 0;
+};
+
 class log_writer {
  public:
   enum class delivery : std::uint8_t { by_thread, at_once };
 
   /// Writes to descriptor 2 through a thread.
-  explicit log_writer(log_settings settings = {});
+  explicit log_writer(log_settings settings = {}) : log_writer(settings, standard_error_) {}
   log_writer(log_settings settings, log_sink& sink, delivery how = delivery::by_thread);
   log_writer(const log_writer&) = delete;
   log_writer& operator=(const log_writer&) = delete;
@@ -60,8 +95,8 @@ class log_writer {
   /// A channel for a shard; it lives as long as the writer.
   log_channel& open(shard_id shard, std::size_t capacity = log_channel::default_capacity);
 
-  /// Takes a line from a channel's shard. False: dropped and counted.
-  bool submit(log_channel& from, const log_record& record) noexcept;
+  /// Takes a line from a channel's shard; it is written, queued or counted as dropped.
+  void submit(log_channel& from, const log_record& record) noexcept;
   /// Renders and writes a line on this thread, which runs no shard and may therefore block.
   void write_now(const log_record& record) noexcept;
 
@@ -76,23 +111,24 @@ class log_writer {
  private:
   enum state : std::uint32_t { unstarted, awake, sleeping };
 
-  void line_queued() noexcept;
-  void start() noexcept;
+  void line_queued() noexcept {
+    if (state_.load(std::memory_order_seq_cst) != awake) [[unlikely]]
+      wake();
+  }
   void wake() noexcept;
+  void start() noexcept;
   void run() noexcept;
-  void sleep() noexcept;
   void drain() noexcept;
   void drain(log_channel& channel) noexcept;
   void write_batch() noexcept;
-  void write_locked(std::string_view lines) noexcept;
   bool anything_queued() const noexcept;
-  bool anything_asked() const noexcept;
 
   const log_settings settings_;
   const delivery delivery_;
   descriptor_sink standard_error_{2};
   log_sink& sink_;
-  cpu_set_t cpus_;  // where the constructing thread may run: the writer must not inherit a reactor's pinning
+  std::mutex sink_mutex_;  // taken by the writer and by threads that run no shard, so waiting for it is allowed
+  cpu_set_t cpus_;         // where the constructing thread may run: the writer must not inherit a reactor's pinning
   bool cpus_known_;
   std::thread thread_;
   std::string batch_;  // the consumer's: rendered lines not yet written
@@ -101,29 +137,20 @@ class log_writer {
   // seq_cst, as published_: a writer that missed a channel has announced its sleep before that channel's first line.
   std::atomic<log_channel*> channels_{nullptr};
 
-  // state_: unstarted, awake, sleeping; also the futex the writer sleeps on. Written by the writer (awake -> sleeping
-  // and back), by one shard (unstarted -> awake) and by whoever wakes (sleeping -> awake; the exchange picks one
-  // payer). seq_cst, see log_channel::published_. On a line of its own: every line logged reads it, and it rarely
-  // changes.
+  // state_: unstarted, awake, sleeping; the writer sleeps on it. Written by the writer (awake -> sleeping and back), by
+  // one shard (unstarted -> awake) and by whoever wakes (sleeping -> awake; the exchange picks one payer). seq_cst, see
+  // log_channel::published_. On a line of its own: every line logged reads it, and it rarely changes.
   alignas(64) std::atomic<std::uint32_t> state_{unstarted};
 
-  // flush_wanted_: how many flushes were asked for; written by flush(), read by the writer. seq_cst like a published
-  // line, so that a sleeping writer is seen asleep. flush_done_: the latest of them that is done, and the futex flush()
-  // waits on; written by the writer, read by flush(). release/acquire: nothing but the number itself is passed.
-  alignas(64) std::atomic<std::uint32_t> flush_wanted_{0};
-  std::atomic<std::uint32_t> flush_done_{0};
+  // asked_: how many passes flush() asked for, or last_pass by the destructor. Read by the writer. seq_cst like a
+  // published line, so that a sleeping writer is seen asleep.
+  static constexpr std::uint64_t last_pass = ~std::uint64_t{0};
+  alignas(64) std::atomic<std::uint64_t> asked_{0};
 
-  // stop_: set by the destructor, read by the writer. seq_cst for the same reason.
-  std::atomic<bool> stop_{false};
-
-  // sink_busy_: held while a thread is inside sink_.write. acquire/release hand the sink over. Only the writer and
-  // threads that run no shard take it, so waiting for it is allowed.
-  std::atomic_flag sink_busy_;
+  // passed_: the latest of those passes that is done. Under the mutex, which the writer holds for an assignment.
+  std::uint64_t passed_ = 0;
+  std::mutex passed_mutex_;
+  std::condition_variable passed_changed_;
 };
-
-inline void log_writer::line_queued() noexcept {
-  if (state_.load(std::memory_order_seq_cst) != awake) [[unlikely]]
-    wake();
-}
 
 }  // namespace skerry

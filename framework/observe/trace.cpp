@@ -2,20 +2,8 @@
 #include <skerry/framework/observe/trace.hpp>
 
 #include <algorithm>
-#include <new>
 
 namespace skerry::observe {
-
-namespace {
-
-constexpr std::align_val_t cache_line{64};
-
-trace_event* allocate(std::size_t capacity) {
-  SKERRY_ASSERT(std::has_single_bit(capacity), "a trace buffer's capacity is a power of two");
-  return static_cast<trace_event*>(::operator new(capacity * sizeof(trace_event), cache_line));
-}
-
-}  // namespace
 
 std::string_view name_of(trace_kind kind) noexcept {
   switch (kind) {
@@ -32,11 +20,10 @@ std::string_view name_of(trace_kind kind) noexcept {
   return "custom";
 }
 
-void trace_buffer::aligned_free::operator()(trace_event* events) const noexcept {
-  ::operator delete(events, cache_line);
+trace_buffer::trace_buffer(std::size_t capacity)
+    : mask_(capacity - 1), events_(std::make_unique_for_overwrite<trace_event[]>(capacity)) {
+  SKERRY_ASSERT(std::has_single_bit(capacity), "a trace buffer's capacity is a power of two");
 }
-
-trace_buffer::trace_buffer(std::size_t capacity) : mask_(capacity - 1), events_(allocate(capacity)) {}
 
 std::vector<trace_event> trace_buffer::events() const {
   const std::uint64_t kept = std::min<std::uint64_t>(total_, capacity());

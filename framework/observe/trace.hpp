@@ -46,7 +46,7 @@ enum class trace_kind : std::uint32_t {
 /// The name under which a viewer shows the kind.
 std::string_view name_of(trace_kind kind) noexcept;
 
-struct trace_event {
+struct alignas(32) trace_event {
   std::uint64_t time_ns;
   trace_kind kind;
   std::uint32_t arg;
@@ -80,10 +80,7 @@ class trace_buffer {
   std::uint64_t total_ = 0;  // the next event's place is this modulo the capacity
   std::uint64_t hash_ = 0;
   std::size_t mask_;
-  struct aligned_free {
-    void operator()(trace_event* events) const noexcept;
-  };
-  std::unique_ptr<trace_event[], aligned_free> events_;  // aligned to a cache line, pages touched as they fill
+  std::unique_ptr<trace_event[]> events_;  // pages are touched as they fill
 };
 
 /// Records an event if this shard is being traced.

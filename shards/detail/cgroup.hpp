@@ -4,8 +4,9 @@
 /// cgroup: how much CPU time and memory the control groups above this process leave it.
 ///
 /// Limits nest, and the tightest one on the way from the process's own group up to the mount point holds. Version 1
-/// (one tree per controller), version 2 (one tree) and both side by side are read; a group that cannot be seen (a path
-/// of another namespace) counts as unlimited, which is what a container without limits looks like too.
+/// (one tree per controller), version 2 (one tree) and both side by side are read. Where no mount shows the process's
+/// group (its path is one of another namespace), the tops of the mounts still limit it; what cannot be seen at all
+/// counts as unlimited, which is what a container without limits looks like too.
 ///
 /// Which CPUs are allowed is not read here: the kernel already keeps every affinity mask inside the cpuset.
 ///
@@ -25,8 +26,5 @@ struct cgroup_limits {
 
 /// `root` stands before every path, so that a test can bring its own /proc and /sys; empty for the real ones.
 cgroup_limits read_cgroup_limits(const std::string& root);
-
-/// The whole text of a file, nothing if it cannot be read.
-std::optional<std::string> read_text_file(const std::string& path);
 
 }  // namespace skerry::detail

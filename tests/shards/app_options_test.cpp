@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <skerry/shards/app_options.hpp>
 #include <skerry/shards/command_line.hpp>
-#include <skerry/shards/configuration_error.hpp>
-#include <skerry/shards/detail/option_text.hpp>
-#include <skerry/shards/detail/standard_options.hpp>
+#include <skerry/shards/detail/option.hpp>
 
 #include <algorithm>
 #include <array>
@@ -149,7 +147,10 @@ TEST(options, have_the_documented_defaults) {
   EXPECT_TRUE(o.park);
 }
 
-TEST(options, are_all_sampled_here) { EXPECT_EQ(samples.size(), detail::standard_options().size()); }
+TEST(options, are_all_sampled_here) {
+  app_options o;
+  EXPECT_EQ(samples.size(), detail::standard_options(o).size());
+}
 
 TEST(options, are_read_from_the_command_line) {
   for (const sample& s : samples) {
@@ -366,7 +367,7 @@ TEST(options, what_the_program_set_is_checked_too) {
   app_options program;
   program.ring_entries = 1000;
   EXPECT_TRUE(contains(refused(parse({}, program)), "ring-entries = 1000: must be a power of two"));
-  EXPECT_THROW(validate(program), configuration_error);
+  EXPECT_THROW(validate(program), startup_error);
   const std::vector<std::function<void(app_options&)>> wrongs{
       [](app_options& o) { o.shards = 0; },
       [](app_options& o) { o.cpuset = std::string("x"); },
@@ -384,15 +385,16 @@ TEST(options, what_the_program_set_is_checked_too) {
   for (const auto& wrong : wrongs) {
     app_options o;
     wrong(o);
-    EXPECT_THROW(validate(o), configuration_error);
+    EXPECT_THROW(validate(o), startup_error);
   }
 }
 
 TEST(options, help_and_version_end_with_status_0) {
   auto help = std::get<exit_request>(parse({"--help", "--no-such-option"}));
   EXPECT_EQ(help.status, 0);
-  for (const detail::standard_option& option : detail::standard_options()) {
-    EXPECT_TRUE(contains(help.text, std::string("--") + option.name)) << option.name;
+  app_options o;
+  for (const detail::option& option : detail::standard_options(o)) {
+    EXPECT_TRUE(contains(help.text, "--" + option.name)) << option.name;
   }
   EXPECT_TRUE(contains(help.text, "6379")) << "defaults are shown: " << help.text;
   auto version = std::get<exit_request>(parse({"--version"}));
@@ -490,7 +492,7 @@ TEST(own_options, that_clash_are_a_bug) {
   EXPECT_DEATH(line.add_option("config", text, ""), "fixed meaning");
 }
 
-TEST(option_text, sizes_and_durations_are_exact_or_declined) {
+TEST(option_texts, sizes_and_durations_are_exact_or_declined) {
   EXPECT_EQ(detail::parse_bytes("4096"), 4096u);
   EXPECT_EQ(detail::parse_bytes("1k"), 1000u);
   EXPECT_EQ(detail::parse_bytes("1KB"), 1024u);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <skerry/shards/configuration_error.hpp>
+#include <skerry/framework/startup_error.hpp>
 #include <skerry/shards/placement.hpp>
 
 #include <algorithm>
@@ -58,7 +58,7 @@ cpu_list used(const placement& chosen) {
 std::string refusal(const machine& m, const placement_request& request) {
   try {
     decide(m, request);
-  } catch (const configuration_error& error) {
+  } catch (const startup_error& error) {
     std::string text = error.what();
     EXPECT_LE(std::count(text.begin(), text.end(), '\n'), 2) << text;
     return text;
@@ -75,7 +75,7 @@ TEST(cpu_lists, read_numbers_ranges_and_strides) {
 TEST(cpu_lists, refuse_what_is_no_list) {
   for (const char* text : {"", ",", "1,", "a", "-1", "1-", "3-1", "1:2", "0-4:0", "0-4:", "8192",
                            "99999999999999999999", "1 2", "0x1", "1--2", "0-3-5", "1\n2"}) {
-    EXPECT_THROW(parse_cpu_list(text), configuration_error) << text;
+    EXPECT_THROW(parse_cpu_list(text), startup_error) << text;
   }
 }
 
@@ -266,8 +266,8 @@ TEST(needs_layout, is_true_wherever_the_decision_differs) {
   }
 }
 
-TEST(configuration_errors, never_have_more_than_three_lines) {
-  std::string text = configuration_error("a\nb", "c\nd\ne").what();
+TEST(startup_errors, never_have_more_than_three_lines) {
+  std::string text = startup_error("a\nb\nc\nd\ne").what();
   EXPECT_EQ(text, "a\nb\nc d e");
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <skerry/shards/configuration_error.hpp>
+#include <skerry/framework/startup_error.hpp>
 #include <skerry/shards/detail/cgroup.hpp>
 #include <skerry/shards/topology.hpp>
 
@@ -267,9 +267,9 @@ TEST(this_machine, keeps_a_thread_inside_a_set) {
 TEST(this_machine, refuses_to_pin_to_a_cpu_that_is_not_there) {
   std::thread([] {
     try {
-      pin_this_thread(cpu_id_max);
+      confine_this_thread({cpu_id_max});
       ADD_FAILURE() << "pinned";
-    } catch (const configuration_error& error) {
+    } catch (const startup_error& error) {
       EXPECT_NE(std::string(error.what()).find("CPU 8191 is not available"), std::string::npos) << error.what();
     }
   }).join();

@@ -304,7 +304,7 @@ TEST(log_channel, agrees_with_a_queue_of_strings_wherever_lines_wrap) {
       ASSERT_EQ(taken.record.message, model.front().message);
       ASSERT_EQ(taken.record.cut, model.front().cut);
       ASSERT_EQ(taken.record.shard, 5u);
-      ASSERT_EQ(taken.dropped, model.front().dropped);
+      ASSERT_EQ(taken.record.dropped, model.front().dropped);
       model.pop_front();
     }
     ASSERT_EQ(channel.empty(), model.empty());
