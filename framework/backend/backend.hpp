@@ -19,6 +19,7 @@
 /// Limits:     `entries()` submissions per kernel entry, any number in flight.
 
 #include <skerry/framework/assert.hpp>
+#include <skerry/framework/backend/buffer_ring.hpp>
 #include <skerry/framework/backend/operation.hpp>
 #include <skerry/framework/clock.hpp>
 
@@ -26,8 +27,6 @@
 #include <cstring>
 
 namespace skerry {
-
-class buffer_ring;
 
 /// What a backend has done, since its start.
 struct backend_stats {
@@ -66,7 +65,7 @@ class backend {
     if (op.in_flight_ && !op.linked()) cancels_.push_back(op);
   }
 
-  /// Called once on the shard's thread before anything else. Throws std::system_error.
+  /// Called on the shard's thread before anything else; nothing the second time. Throws std::system_error.
   virtual void start() = 0;
   /// Called on the shard's thread as the last thing, when no operation of others is in flight.
   virtual void stop() noexcept = 0;
@@ -79,10 +78,10 @@ class backend {
   virtual void wake(backend& target) noexcept = 0;
   /// Any thread, also a signal handler: makes this backend return from wait().
   virtual void wake_from_outside() noexcept = 0;
-  /// Lends receive buffers to the kernel as ring `group`. Throws std::system_error.
-  virtual void register_buffers(buffer_ring& buffers, std::uint16_t group) = 0;
   virtual backend_capabilities capabilities() const noexcept = 0;
 
+  /// The receive buffers that are lent to the kernel; empty until a pool fills it.
+  buffer_ring& receive_buffers() noexcept { return receive_buffers_; }
   /// Whether something waits to be submitted.
   bool has_submissions() const noexcept { return tail_ != submitted_ || !cancels_.empty(); }
   /// Whether the kernel wants to be entered: completions wait to be run.
@@ -92,7 +91,7 @@ class backend {
   const backend_stats& stats() const noexcept { return stats_; }
 
  protected:
-  backend() = default;
+  explicit backend(std::uint32_t receive_buffers) : receive_buffers_(receive_buffers) {}
 
   submission& next_slot() noexcept {
     if (tail_ == full_at_) [[unlikely]]
@@ -117,6 +116,7 @@ class backend {
   /// Submits what is queued so that at least one slot is free; must not reap.
   virtual void make_room() noexcept = 0;
 
+  buffer_ring receive_buffers_;
   submission* slots_ = nullptr;
   std::uint32_t mask_ = 0;
   std::uint32_t tail_ = 0;       // next slot to fill
