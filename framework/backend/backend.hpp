@@ -22,6 +22,7 @@
 #include <skerry/framework/backend/buffer_ring.hpp>
 #include <skerry/framework/backend/operation.hpp>
 #include <skerry/framework/clock.hpp>
+#include <skerry/framework/observe/trace.hpp>
 
 #include <cstdint>
 #include <cstring>
@@ -55,6 +56,7 @@ class backend {
     SKERRY_ASSERT(!op.in_flight_, "an operation is submitted once at a time");
     op.in_flight_ = true;
     ++in_flight_;
+    op.number_ = ++operations_;
     submission& s = next_slot();
     s.user_data = reinterpret_cast<std::uint64_t>(&op);
     return s;
@@ -105,6 +107,9 @@ class backend {
   void deliver(operation& op, std::int32_t result, std::uint32_t flags) noexcept {
     SKERRY_ASSERT(op.in_flight_, "a completion belongs to an operation in flight");
     ++stats_.completions;
+    if (on_shard()) {
+      observe::trace(observe::trace_kind::completion, op.number_, static_cast<std::uint64_t>(result), op.opcode_);
+    }
     if (!completion::more(flags)) {
       op.in_flight_ = false;
       --in_flight_;
@@ -125,6 +130,7 @@ class backend {
   const volatile std::uint32_t* kernel_flags_ = nullptr;
   std::uint32_t entry_flags_ = 0;
   std::uint64_t in_flight_ = 0;
+  std::uint32_t operations_ = 0;
   detail::intrusive_list<operation, cancel_tag> cancels_;
   backend_stats stats_;
 };
