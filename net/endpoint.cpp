@@ -43,8 +43,8 @@ void endpoint::recv_done(std::int32_t result, std::uint32_t flags) noexcept {
   if (result > 0) {
     buffer bytes = pool_.buffers_.take(completion::buffer_number(flags), static_cast<std::uint32_t>(result));
     // While closing, what still comes is read and dropped: unread bytes would make the kernel reset the connection and
-    // with it what we sent last.
-    if (closing_ == closing::no) store(std::move(bytes));
+    // with it what we sent last. So is what comes after a drain has begun, or a busy client would keep us from ending.
+    if (closing_ == closing::no && !input_ended_) store(std::move(bytes));
   } else if (result == 0) {
     input_ended_ = peer_ended_ = true;
   } else if (result == -ENOBUFS) {

@@ -19,6 +19,7 @@
 #include <skerry/net/socket.hpp>
 #include <skerry/net/stream.hpp>
 #include <skerry/shards/call_batch.hpp>
+#include <skerry/timers/sleep.hpp>
 
 #include <coroutine>
 #include <optional>
@@ -87,6 +88,8 @@ task<> accept_loop(listener from) {
 template <class Handler>
 task<address> listen_on_all_shards(address at, Handler) {
   skerry::detail::require_no_captures<Handler>();
+  // A process that was killed keeps its port until the kernel has taken its rings apart: 20 ms, 500 on a busy machine.
+  for (int tries = 0; port_in_use(at) && tries < 100; ++tries) co_await sleep_for(std::chrono::milliseconds(10));
   require_free_port(at);
   auto open = [](address where) -> address {
     listener made(where);

@@ -52,11 +52,21 @@ unique_fd make_listening_socket(const address& at, int backlog) {
   return fd;
 }
 
+bool port_in_use(const address& at) {
+  try {
+    bind_socket(at, false);
+    return false;
+  } catch (const std::system_error& error) {
+    return error.code().value() == EADDRINUSE;
+  }
+}
+
 void require_free_port(const address& at) {
   if (at.port() == 0) return;
   try {
-    unique_fd probe = bind_socket(at, false);
-    if (::listen(probe.get(), 1) != 0) fail("listen");
+    // Where another process listens, bind is refused already. To listen here, too, would accept an early client and
+    // reset it.
+    bind_socket(at, false);
   } catch (const std::system_error& error) {
     std::string text = "cannot listen on " + at.text() + ": " + error.code().message();
     if (error.code().value() == EADDRINUSE) {

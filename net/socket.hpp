@@ -34,6 +34,8 @@ unique_fd make_tcp_socket(int family);
 void set_no_delay(int fd) noexcept;
 /// A listening socket that shares its port with the other shards' ones.
 unique_fd make_listening_socket(const address& at, int backlog);
+/// Whether another process listens on `at`.
+bool port_in_use(const address& at);
 /// Throws startup_error when another process listens on `at`: sharing a port would hide that.
 void require_free_port(const address& at);
 address local_address(int fd);

@@ -7,8 +7,24 @@
 #include <skerry/shards/topology.hpp>
 
 #include <cstdio>
+#include <cstdlib>
+
+#include <fcntl.h>
+#include <unistd.h>
 
 namespace skerry {
+
+namespace {
+
+/// A process that was started without them would give their numbers to its sockets, and a log line on descriptor 2
+/// would go to a client.
+void occupy_standard_descriptors() {
+  int fd = 0;
+  while (fd >= 0 && fd <= 2) fd = ::open("/dev/null", O_RDWR);
+  if (fd > 2) ::close(fd);
+}
+
+}  // namespace
 
 app::app(std::string program, std::string description, std::string version, std::optional<std::uint16_t> default_port)
     : program_(program),
@@ -18,6 +34,10 @@ app::app(std::string program, std::string description, std::string version, std:
 app::~app() = default;
 
 int app::run(int argc, const char* const* argv, const std::function<task<>()>& main) {
+  occupy_standard_descriptors();
+  std::optional<host> running;
+  stop_signals guard;
+  std::string failure;
   try {
     command_line::outcome parsed = line_->parse(argc, argv, defaults_);
     if (auto* stop = std::get_if<exit_request>(&parsed)) {
@@ -27,19 +47,21 @@ int app::run(int argc, const char* const* argv, const std::function<task<>()>& m
     const auto& options = std::get<app_options>(parsed);
     placement_request wanted = to_placement_request(options);
     placement where = decide(discover(wanted), wanted);
-    host running(options, where);
-    stop_signals guard(running);
-    running.run(
-        [&]() -> task<> {
-          log::info("{}", this_shard().host->where().explain());
-          return main();
-        },
-        auto_shutdown_);
-    return 0;
+    running.emplace(options, std::move(where));
+    running->log().serve_other_threads();
+    log::info("{}", running->where().explain());
+    guard.serve(*running);
+    running->run(main, auto_shutdown_);
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "%s: %s\n", program_.c_str(), error.what());
-    return 1;
+    failure = error.what();
+  } catch (...) {
+    failure = "main ended with an exception that is no std::exception";
   }
+  // Nobody reads our standard error: the lines are lost, and the process ends all the same.
+  if (running && !running->log().flush(std::chrono::seconds(1))) std::exit(failure.empty() ? 0 : 1);
+  if (failure.empty()) return 0;
+  std::fprintf(stderr, "%s: %s\n", program_.c_str(), failure.c_str());
+  return 1;
 }
 
 void app::shutdown() noexcept { this_shard().host->request_stop(); }

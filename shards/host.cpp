@@ -8,11 +8,15 @@
 #include <skerry/shards/shard.hpp>
 #include <skerry/shards/topology.hpp>
 
+#include <cerrno>
 #include <cstdio>
 #include <string>
+#include <system_error>
 
 #include <fmt/format.h>
 #include <pthread.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 namespace skerry {
@@ -26,6 +30,30 @@ log_settings log_settings_from(const app_options& options) {
   return settings;
 }
 
+/// Refuses a limit under which a server would open its listeners and never accept: it would look healthy and serve no
+/// one. Per shard: a ring and an event, and where it listens, a listener and a connection.
+void require_descriptors(std::size_t shards, std::size_t per_shard) {
+  std::vector<int> taken;
+  for (int fd = 0; fd >= 0 && taken.size() < shards * per_shard;) {
+    fd = ::eventfd(0, EFD_CLOEXEC);
+    if (fd >= 0) taken.push_back(fd);
+  }
+  for (int fd : taken) ::close(fd);
+  if (taken.size() == shards * per_shard) return;
+  rlimit limit{};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  throw startup_error(
+      fmt::format("{} shard{} need {} file descriptors and {} are free: RLIMIT_NOFILE is {}\n"
+                  "raise it (ulimit -n 65536, or LimitNOFILE=65536 in a systemd unit), or run fewer shards (--shards)",
+                  shards, shards == 1 ? "" : "s", shards * per_shard, taken.size(), limit.rlim_cur));
+}
+
+/// Other shards run already and cannot do without this one.
+[[noreturn]] void cannot_start(shard_id id, const std::exception& refused) noexcept {
+  fmt::print(stderr, "{}: cannot start shard {}: {}\n", program_invocation_short_name, id, refused.what());
+  ::_exit(1);
+}
+
 /// The deadline of a stop, on each shard: lists what is left; on shard 0, a little later, ends the process.
 class drain_deadline final : public timers::timer {
  public:
@@ -36,9 +64,10 @@ class drain_deadline final : public timers::timer {
   void expired() noexcept override {
     if (!listed_) {
       listed_ = true;
+      log::error("drain deadline passed, {} tasks left", this_shard().root->size());
       this_shard().root->for_each([](const detail::chain& left) {
         const detail::leaf* wait = left.waits_for();
-        log::error("drain deadline passed: task \"{}\" waits for {}", left.name(), wait ? wait->describe() : "the CPU");
+        log::error("left: task \"{}\" waits for {}", left.name(), wait ? wait->describe() : "the CPU");
       });
       if (writer_to_flush_ == nullptr) return;
       timers::this_timers().arm(*this, clock::now() + std::chrono::milliseconds(100));
@@ -108,7 +137,7 @@ host::host(const app_options& options, placement where, clock_source& time)
       change_(std::make_unique<change>()) {
   auto count = static_cast<shard_id>(where_.shards.size());
   SKERRY_ASSERT(count > 0, "a host has at least one shard");
-  if (std::optional<std::string> refusal = io_uring_refusal()) throw startup_error(*refusal);
+  require_descriptors(count, options_.port ? 4 : 2);
   io_uring_options ring;
   ring.entries = options_.ring_entries;
   backends_ = make_io_uring_backends(count, ring);
@@ -128,11 +157,21 @@ host::host(const app_options& options, placement where, clock_source& time)
 host::~host() = default;
 
 void host::run(const std::function<task<>()>& main, bool auto_shutdown) {
-  std::vector<std::thread> threads;
-  for (shard_id id = 1; id < size(); ++id) threads.emplace_back([this, id] { run_thread(id); });
   place_this_thread(where_.shards[0]);
   shard& first = *shards_[0];
   first.start(log_.open(0));
+  std::vector<std::thread> threads;
+  threads.reserve(size());
+  for (shard_id id = 1; id < size(); ++id) {
+    try {
+      threads.emplace_back([this, id] { run_thread(id); });
+    } catch (const std::exception& refused) {
+      cannot_start(id, startup_error(fmt::format(
+                           "{}\nraise the limit of threads (ulimit -u, TasksMax= in a systemd unit, --pids-limit of a "
+                           "container), or run fewer shards (--shards)",
+                           refused.what())));
+    }
+  }
   {
     auto handle = detail::spawn_in(first.control(), control(main, auto_shutdown), "control", scheduling_group::main);
     first.run();
@@ -149,9 +188,7 @@ void host::run_thread(shard_id id) noexcept {
     place_this_thread(where_.shards[id]);
     shards_[id]->start(log_.open(id));
   } catch (const std::exception& refused) {
-    // The other shards cannot run without this one.
-    fmt::print(stderr, "cannot start shard {}: {}\n", id, refused.what());
-    ::_exit(1);
+    cannot_start(id, refused);
   }
   shards_[id]->run();
   shards_[id]->stop();
@@ -171,6 +208,10 @@ task<> host::control(const std::function<task<>()>& main, bool auto_shutdown) {
   auto wrapped = [this, &main, &main_ended]() -> task<> {
     try {
       co_await main();
+    } catch (const std::system_error& error) {
+      // What main waited for was cancelled by the stop, a moment before main itself.
+      bool stopped = stop_requested() && error.code() == std::errc::operation_canceled;
+      if (!stopped) main_error_ = std::current_exception();
     } catch (...) {
       main_error_ = std::current_exception();
     }
@@ -195,6 +236,11 @@ task<> host::control(const std::function<task<>()>& main, bool auto_shutdown) {
       }
     }
   }
+  co_await on_every_shard([] {
+    host& owner = *this_shard().host;
+    auto& deadline = resources().emplace<drain_deadline>(this_shard_id() == 0 ? &owner.log_ : nullptr);
+    timers::this_timers().arm(deadline, timers::saturating_add(clock::now(), owner.options_.drain_timeout));
+  });
   if (stop_requested()) co_await drain();
   co_await end_everything();
 }
@@ -222,10 +268,7 @@ task<> host::drain() {
   log::info("stopping: no new connections, up to {} s for what is in flight",
             std::chrono::duration_cast<std::chrono::seconds>(options_.drain_timeout).count());
   co_await on_every_shard([]() -> task<> {
-    host& owner = *this_shard().host;
     shard& here = this_assembled_shard();
-    auto& deadline = resources().emplace<drain_deadline>(here.core().id == 0 ? &owner.log_ : nullptr);
-    timers::this_timers().arm(deadline, timers::saturating_add(clock::now(), owner.options_.drain_timeout));
     here.begin_drain();
     co_await here.until_drained(shard::drain_stage::accepted);
   });

@@ -12,13 +12,15 @@
 ///     cancelling    what is left in the root scopes is cancelled, streams close, messages come home
 ///     stopped       nothing is in flight anywhere; all loops end
 ///
-/// One task in shard 0's control scope drives the stages and tells the shards by message. Past the deadline each shard
-/// lists the tasks it has left, and the process exits with status 2.
+/// One task in shard 0's control scope drives the stages and tells the shards by message. Past the drain deadline,
+/// which counts from the first of these stages, each shard lists the tasks it has left, and the process exits with
+/// status 2.
 ///
 /// Affinity:   made, run and destroyed on one thread, which is shard 0 meanwhile; `request_stop` on any, also in a
 ///             signal handler.
 /// Ownership:  owns shards, backends, queues and the log writer.
-/// Errors:     startup_error for what the machine refuses; run() rethrows what main throws.
+/// Errors:     startup_error for what the machine refuses; run() rethrows what main throws. Once other threads run, a
+///             shard that cannot start ends the process with status 1: the others cannot run without it.
 
 #include <skerry/framework/backend/backend.hpp>
 #include <skerry/framework/observe/log_writer.hpp>
@@ -59,6 +61,7 @@ class host {
   const app_options& options() const noexcept { return options_; }
   const placement& where() const noexcept { return where_; }
   std::uint64_t seed() const noexcept { return seed_; }
+  log_writer& log() noexcept { return log_; }
 
  private:
   friend class shard;

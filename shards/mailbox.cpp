@@ -254,6 +254,7 @@ void mailboxes::receive(pair_stats& stats, shard_id sender, std::uintptr_t entry
       ++stats.requests;
       // The two shards read their clocks at different moments; a message cannot have waited less than nothing.
       stats.queue_wait += std::max(core_.now - m.sent_at_, clock::duration::zero());
+      observe::trace(observe::trace_kind::message_begin, m.number_, 0, sender);
       m.run_here();
       break;
     case kind::cancel:

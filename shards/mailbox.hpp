@@ -24,6 +24,7 @@
 /// an inbox with entries has its doorbell bit set, or its owner is about to look. Limits:     `capacity` entries per
 /// queue (default 128); outboxes are bounded by the frames that wait.
 
+#include <skerry/framework/observe/trace.hpp>
 #include <skerry/framework/reactor/poller.hpp>
 #include <skerry/framework/task/chain.hpp>
 #include <skerry/framework/this_shard.hpp>
@@ -83,9 +84,10 @@ class message {
   clock::time_point sent_at_;
   std::uint16_t sender_ = 0;
   std::uint16_t target_;
-  std::uint8_t returns_due_ = 0;  // sender's: replies and acknowledgements to come
-  bool handed_over_ = false;      // sender's: pushed into the queue
-  bool cancel_sent_ = false;      // sender's
+  std::uint16_t number_ = 0;         // for the trace: of all the sender's messages, modulo 2^16
+  std::uint8_t returns_due_ : 2 {};  // sender's: replies and acknowledgements to come
+  bool handed_over_ : 1 {};          // sender's: pushed into the queue
+  bool cancel_sent_ : 1 {};          // sender's
 };
 
 /// The queues of all ordered pairs of shards of one host. Each slot is written once, by the pair's sender.
@@ -113,11 +115,15 @@ class mailboxes final : public poller {
     ++outstanding_;
     if (m.target_ == core_.id) return m.run_here();
     m.sent_at_ = core_.now;
+    m.number_ = static_cast<std::uint16_t>(++sent_total_);
+    observe::trace(observe::trace_kind::message_sent, m.number_, core_.current != nullptr ? core_.current->id() : 0,
+                   m.target_);
     put(m.target_, m);
   }
   /// Sends `m` back to where it came from.
   void reply(message& m) noexcept {
     if (m.sender_ == core_.id) return one_returned(m);
+    observe::trace(observe::trace_kind::message_end, m.number_, 0, m.sender_);
     outboxes_[m.sender_].urgent = true;
     put(m.sender_, m);
   }
@@ -126,6 +132,8 @@ class mailboxes final : public poller {
 
   /// Messages of this shard that are not home yet.
   std::size_t outstanding() const noexcept { return outstanding_; }
+  /// Messages that this shard has sent to others.
+  std::uint64_t sent_total() const noexcept { return sent_total_; }
   /// Everything handed to this shard's outboxes is in the queues.
   bool flushed() const noexcept { return dirty_.empty(); }
 
@@ -195,6 +203,7 @@ class mailboxes final : public poller {
     SKERRY_ASSERT(m.returns_due_ > 0, "a message comes home once");
     if (--m.returns_due_ != 0) return;
     --outstanding_;
+    if (m.target_ != core_.id) observe::trace(observe::trace_kind::message_reply, m.number_, 0, m.target_);
     m.come_home();
     if (home_waiter_ != nullptr && outstanding_ <= home_waiter_->left_) std::exchange(home_waiter_, nullptr)->wake();
   }
@@ -214,6 +223,7 @@ class mailboxes final : public poller {
   std::vector<pair_stats> received_;
   std::vector<std::uint64_t> popped_;  // entries from each shard, ever
   std::size_t outstanding_ = 0;
+  std::uint64_t sent_total_ = 0;
   home_awaiter* home_waiter_ = nullptr;
 };
 

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <skerry/framework/io/buffer_pool.hpp>
 #include <skerry/framework/io/byte_pool.hpp>
 #include <skerry/framework/observe/log.hpp>
 #include <skerry/shards/host.hpp>
@@ -28,6 +27,7 @@ shard::shard(host& owner, shard_id id, shard_id count, backend& kernel, clock_so
   core_.random = &random_;
   core_.timers = &timers_;
   core_.assembled = this;
+  core_.metrics = &metrics_;
 }
 
 shard::~shard() = default;
@@ -40,12 +40,18 @@ void shard::start(log_channel& log) {
   SKERRY_ASSERT(detail::current_shard == nullptr, "a thread runs one shard");
   detail::current_shard = &core_;
   core_.log = &log;
+  try {
+    reactor_.kernel().start();
+    resources().emplace<byte_pool>();
+    resources().emplace<buffer_pool>(reactor_.kernel(), buffer_pool_options{});
+    publish();
+  } catch (...) {
+    stop();
+    throw;
+  }
   reactor_.add(*boxes_);
   reactor_.add(*this);
   reactor_.add(timers_);
-  reactor_.kernel().start();
-  resources().emplace<byte_pool>();
-  resources().emplace<buffer_pool>(reactor_.kernel(), buffer_pool_options{});
 }
 
 void shard::run() noexcept {
@@ -59,6 +65,7 @@ void shard::run() noexcept {
 void shard::stop() noexcept {
   SKERRY_ASSERT(reactor_.root().empty(), "a shard ends after its last task");
   reactor_.kernel().stop();
+  published_.clear();
   resources().clear();
   core_.log = nullptr;
   detail::current_shard = nullptr;
@@ -110,9 +117,19 @@ shard_stats shard::stats() const {
   s.timers_expired = timers_.expired_total();
   s.frames_in_use = reactor_.frames().in_use();
   s.frame_bytes_reserved = reactor_.frames().bytes_reserved();
+  if (auto* buffers = core_.resources->find<buffer_pool>()) s.buffers = buffers->stats();
   s.messages_outstanding = boxes_->outstanding();
+  s.messages_sent = boxes_->sent_total();
   for (shard_id from = 0; from < core_.count; ++from) s.received_from.push_back(boxes_->received_from(from));
+  if (core_.log != nullptr) s.log_lines_dropped = core_.log->dropped();
   return s;
+}
+
+observe::trace_buffer& shard::start_trace(std::size_t events) {
+  core_.trace = nullptr;
+  trace_ = std::make_unique<observe::trace_buffer>(events);
+  core_.trace = trace_.get();
+  return *trace_;
 }
 
 shard& this_assembled_shard() noexcept {

@@ -8,6 +8,9 @@
 /// Invariants: (1) the parts are made before any shard runs, so a neighbour may ring at any time; (2) between start and
 ///             stop the thread's `this_shard()` is this one.
 
+#include <skerry/framework/io/buffer_pool.hpp>
+#include <skerry/framework/observe/metrics.hpp>
+#include <skerry/framework/observe/trace.hpp>
 #include <skerry/framework/random.hpp>
 #include <skerry/framework/reactor/poller.hpp>
 #include <skerry/framework/reactor/reactor.hpp>
@@ -57,8 +60,11 @@ struct shard_stats {
   std::uint64_t timers_expired = 0;
   std::size_t frames_in_use = 0;
   std::size_t frame_bytes_reserved = 0;
+  buffer_pool_stats buffers;
   std::size_t messages_outstanding = 0;
+  std::uint64_t messages_sent = 0;        ///< to other shards
   std::vector<pair_stats> received_from;  ///< by sender
+  std::uint64_t log_lines_dropped = 0;
 };
 
 class shard final : private poller {
@@ -81,6 +87,10 @@ class shard final : private poller {
   scope& control() noexcept { return control_; }
   timers::timer_service& timer_wheel() noexcept { return timers_; }
   shard_stats stats() const;
+  /// Records what happens here from now on and keeps the latest `events`, a power of two.
+  observe::trace_buffer& start_trace(std::size_t events = observe::trace_buffer::default_capacity);
+  /// What was recorded stays readable until the next start.
+  void stop_trace() noexcept { core_.trace = nullptr; }
 
   /// The loop ends after this turn's messages are out.
   void exit_when_flushed() noexcept { exiting_ = true; }
@@ -123,6 +133,8 @@ class shard final : private poller {
 
  private:
   void poll() noexcept override;
+  /// Registers everything that stats() gives.
+  void publish();
   bool reached(drain_stage stage) const noexcept;
 
   host& host_;
@@ -137,6 +149,9 @@ class shard final : private poller {
   drain_awaiter* drain_waiter_ = nullptr;
   bool draining_ = false;
   bool exiting_ = false;
+  observe::registry metrics_;
+  std::vector<observe::registration> published_;
+  std::unique_ptr<observe::trace_buffer> trace_;
 };
 
 /// The shard of this thread, as its assembler sees it.

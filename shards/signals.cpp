@@ -5,7 +5,10 @@
 
 #include <atomic>
 #include <cerrno>
+#include <chrono>
+#include <string_view>
 
+#include <poll.h>
 #include <unistd.h>
 
 namespace skerry {
@@ -20,30 +23,67 @@ constinit std::atomic<bool> signalled{false};
 void on_signal(int number) {
   int saved = errno;
   if (signalled.exchange(true)) ::_exit(128 + number);
-  if (host* served = served_host.load(); served != nullptr) served->request_stop();
+  if (host* served = served_host.load(); served != nullptr) {
+    // What the deadline itself does takes up to a second: tasks are listed, the log is written.
+    auto seconds = std::chrono::ceil<std::chrono::seconds>(served->options().drain_timeout).count();
+    ::alarm(static_cast<unsigned>(seconds + 2));
+    served->request_stop();
+  }
   errno = saved;
+}
+
+void on_alarm(int) {
+  constexpr std::string_view text = "the stop is overdue: a task keeps its CPU, or nobody reads this\n";
+  pollfd error_output{2, POLLOUT, 0};
+  if (::poll(&error_output, 1, 0) == 1) [[maybe_unused]]
+    auto written = ::write(2, text.data(), text.size());
+  ::_exit(2);
+}
+
+sigset_t held_back() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTERM);
+  sigaddset(&set, SIGINT);
+  return set;
 }
 
 }  // namespace
 
-stop_signals::stop_signals(host& served) {
-  host* none = nullptr;
-  bool first = served_host.compare_exchange_strong(none, &served);
-  SKERRY_ASSERT(first, "one host of a process at a time is stopped by signals");
-  signalled.store(false);
-  struct sigaction action{};
-  action.sa_handler = &on_signal;
-  action.sa_flags = SA_RESTART;
-  sigemptyset(&action.sa_mask);
-  sigaction(SIGTERM, &action, &old_term_);
-  sigaction(SIGINT, &action, &old_int_);
+stop_signals::stop_signals() {
+  sigset_t set = held_back();
+  pthread_sigmask(SIG_BLOCK, &set, &old_mask_);
   signal(SIGPIPE, SIG_IGN);
 }
 
+void stop_signals::serve(host& served) {
+  host* none = nullptr;
+  bool first = served_host.compare_exchange_strong(none, &served);
+  SKERRY_ASSERT(first, "one host of a process at a time is stopped by signals");
+  serving_ = true;
+  signalled.store(false);
+  struct sigaction action{};
+  action.sa_flags = SA_RESTART;
+  sigemptyset(&action.sa_mask);
+  action.sa_handler = &on_alarm;
+  sigaction(SIGALRM, &action, &old_alarm_);
+  action.sa_handler = &on_signal;
+  sigaction(SIGTERM, &action, &old_term_);
+  sigaction(SIGINT, &action, &old_int_);
+  // Whoever started us may have blocked them, too.
+  sigset_t set = held_back();
+  pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+}
+
 stop_signals::~stop_signals() {
-  sigaction(SIGTERM, &old_term_, nullptr);
-  sigaction(SIGINT, &old_int_, nullptr);
-  served_host.store(nullptr);
+  if (serving_) {
+    if (signalled.load()) ::alarm(0);
+    sigaction(SIGTERM, &old_term_, nullptr);
+    sigaction(SIGINT, &old_int_, nullptr);
+    sigaction(SIGALRM, &old_alarm_, nullptr);
+    served_host.store(nullptr);
+  }
+  pthread_sigmask(SIG_SETMASK, &old_mask_, nullptr);
 }
 
 }  // namespace skerry

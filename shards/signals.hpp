@@ -3,12 +3,17 @@
 
 /// signals: SIGTERM and SIGINT as a request to stop; a second one ends the process at once with status 128 + n.
 ///
-/// Signal handlers are the process's, so at most one host at a time is served; SIGPIPE is ignored from the first guard
-/// on, because a write to a closed connection is an error result here. As process 1 of a container, where signals
-/// without a handler do nothing, this is what makes it stop.
+///     stop_signals guard;      // from here on both are held back, also where nobody would handle them (process 1)
+///     guard.serve(host);       // those that came meanwhile, and all that come, stop this host
 ///
-/// Affinity: made and destroyed on the thread that runs the host. The handler runs on any thread and does what
-///           async-signal-safe code may: an atomic exchange, host::request_stop, _exit.
+/// A stop must end even where no loop turns any more (a task keeps its CPU) or where nobody reads the log: the first
+/// signal sets an alarm a little past the drain deadline, and the alarm ends the process with status 2. So SIGALRM is
+/// taken. SIGPIPE is ignored from the first guard on: a write to a closed connection is an error result here.
+///
+/// Signal handlers are the process's, so at most one host at a time is served (asserted).
+///
+/// Affinity: made and destroyed on the thread that runs the host, destroyed before it. The handler runs on any thread
+///           and does what async-signal-safe code may: an atomic exchange, host::request_stop, alarm, _exit.
 
 #include <signal.h>
 
@@ -18,16 +23,20 @@ class host;
 
 class stop_signals {
  public:
-  /// Installs the handlers for `served`. Asserts that no other guard is alive.
-  explicit stop_signals(host& served);
-  /// Puts the old handlers back.
+  stop_signals();
+  /// Puts handlers and mask back.
   ~stop_signals();
   stop_signals(const stop_signals&) = delete;
   stop_signals& operator=(const stop_signals&) = delete;
 
+  void serve(host& served);
+
  private:
+  sigset_t old_mask_{};
   struct sigaction old_term_{};
   struct sigaction old_int_{};
+  struct sigaction old_alarm_{};
+  bool serving_ = false;
 };
 
 }  // namespace skerry

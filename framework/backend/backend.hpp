@@ -19,15 +19,15 @@
 /// Limits:     `entries()` submissions per kernel entry, any number in flight.
 
 #include <skerry/framework/assert.hpp>
+#include <skerry/framework/backend/buffer_ring.hpp>
 #include <skerry/framework/backend/operation.hpp>
 #include <skerry/framework/clock.hpp>
+#include <skerry/framework/observe/trace.hpp>
 
 #include <cstdint>
 #include <cstring>
 
 namespace skerry {
-
-class buffer_ring;
 
 /// What a backend has done, since its start.
 struct backend_stats {
@@ -56,6 +56,7 @@ class backend {
     SKERRY_ASSERT(!op.in_flight_, "an operation is submitted once at a time");
     op.in_flight_ = true;
     ++in_flight_;
+    op.number_ = ++operations_;
     submission& s = next_slot();
     s.user_data = reinterpret_cast<std::uint64_t>(&op);
     return s;
@@ -66,7 +67,7 @@ class backend {
     if (op.in_flight_ && !op.linked()) cancels_.push_back(op);
   }
 
-  /// Called once on the shard's thread before anything else. Throws std::system_error.
+  /// Called on the shard's thread before anything else; nothing the second time. Throws std::system_error.
   virtual void start() = 0;
   /// Called on the shard's thread as the last thing, when no operation of others is in flight.
   virtual void stop() noexcept = 0;
@@ -79,10 +80,10 @@ class backend {
   virtual void wake(backend& target) noexcept = 0;
   /// Any thread, also a signal handler: makes this backend return from wait().
   virtual void wake_from_outside() noexcept = 0;
-  /// Lends receive buffers to the kernel as ring `group`. Throws std::system_error.
-  virtual void register_buffers(buffer_ring& buffers, std::uint16_t group) = 0;
   virtual backend_capabilities capabilities() const noexcept = 0;
 
+  /// The receive buffers that are lent to the kernel; empty until a pool fills it.
+  buffer_ring& receive_buffers() noexcept { return receive_buffers_; }
   /// Whether something waits to be submitted.
   bool has_submissions() const noexcept { return tail_ != submitted_ || !cancels_.empty(); }
   /// Whether the kernel wants to be entered: completions wait to be run.
@@ -92,7 +93,7 @@ class backend {
   const backend_stats& stats() const noexcept { return stats_; }
 
  protected:
-  backend() = default;
+  explicit backend(std::uint32_t receive_buffers) : receive_buffers_(receive_buffers) {}
 
   submission& next_slot() noexcept {
     if (tail_ == full_at_) [[unlikely]]
@@ -106,6 +107,9 @@ class backend {
   void deliver(operation& op, std::int32_t result, std::uint32_t flags) noexcept {
     SKERRY_ASSERT(op.in_flight_, "a completion belongs to an operation in flight");
     ++stats_.completions;
+    if (on_shard()) {
+      observe::trace(observe::trace_kind::completion, op.number_, static_cast<std::uint64_t>(result), op.opcode_);
+    }
     if (!completion::more(flags)) {
       op.in_flight_ = false;
       --in_flight_;
@@ -117,6 +121,7 @@ class backend {
   /// Submits what is queued so that at least one slot is free; must not reap.
   virtual void make_room() noexcept = 0;
 
+  buffer_ring receive_buffers_;
   submission* slots_ = nullptr;
   std::uint32_t mask_ = 0;
   std::uint32_t tail_ = 0;       // next slot to fill
@@ -125,6 +130,7 @@ class backend {
   const volatile std::uint32_t* kernel_flags_ = nullptr;
   std::uint32_t entry_flags_ = 0;
   std::uint64_t in_flight_ = 0;
+  std::uint32_t operations_ = 0;
   detail::intrusive_list<operation, cancel_tag> cancels_;
   backend_stats stats_;
 };

@@ -22,6 +22,9 @@ namespace skerry {
 
 class buffer_ring {
  public:
+  /// Its number in receive operations; a backend has one.
+  static constexpr std::uint16_t group = 0;
+
   explicit buffer_ring(std::uint32_t capacity);
   ~buffer_ring();
   buffer_ring(const buffer_ring&) = delete;

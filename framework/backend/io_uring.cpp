@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <skerry/framework/backend/buffer_ring.hpp>
 #include <skerry/framework/backend/io_uring.hpp>
 #include <skerry/framework/startup_error.hpp>
 #include <skerry/framework/this_shard.hpp>
@@ -11,12 +10,15 @@
 #include <cstdio>
 #include <fstream>
 #include <system_error>
+#include <utility>
 
 #include <fmt/format.h>
 #include <liburing.h>
+#include <linux/capability.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 namespace skerry {
@@ -38,51 +40,51 @@ constexpr unsigned flag_ladder[] = {
     0,
 };
 
-/// Sets a ring up, going down the ladder while the kernel does not know a flag. 0 or -errno.
-int set_up(io_uring& ring, unsigned entries, unsigned completions, bool disabled) {
+/// Completions per submission: 16, so that thousands of connections can answer at once; 4 in the smaller rings.
+constexpr unsigned completions_for(unsigned entries) { return entries * (entries > 256 ? 16 : 4); }
+
+/// Receive buffers that can be lent at a time.
+constexpr unsigned buffers_for(unsigned entries) { return std::min(4 * entries, 2048u); }
+
+/// What a ring and its ring of buffers are charged against RLIMIT_MEMLOCK.
+constexpr std::size_t locked_bytes(unsigned entries) {
+  constexpr std::size_t page = 4096, header = 320;
+  auto pages = [](std::size_t bytes) { return (bytes + page - 1) / page * page; };
+  return pages(entries * sizeof(io_uring_sqe)) +
+         pages(header + entries * sizeof(unsigned) + completions_for(entries) * sizeof(io_uring_cqe)) +
+         pages(buffers_for(entries) * sizeof(io_uring_buf));
+}
+static_assert(locked_bytes(entries_min) == 16 * 1024, "four shards start with the 64 KiB that many systems allow");
+
+/// Sets a disabled ring up, going down the ladder while the kernel does not know a flag. 0 or -errno.
+int set_up(io_uring& ring, unsigned entries) {
   int result = -EINVAL;
   for (unsigned flags : flag_ladder) {
     io_uring_params params{};
-    params.flags = flags | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP;
-    if (disabled) params.flags |= IORING_SETUP_R_DISABLED;
-    params.cq_entries = completions;
+    params.flags = flags | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_R_DISABLED;
+    params.cq_entries = completions_for(entries);
     result = io_uring_queue_init_params(entries, &ring, &params);
     if (result != -EINVAL) break;
   }
   return result;
 }
 
-std::string memlock_text() {
-  rlimit limit{};
-  getrlimit(RLIMIT_MEMLOCK, &limit);
-  return limit.rlim_cur == RLIM_INFINITY ? std::string("unlimited") : fmt::format("{} KiB", limit.rlim_cur / 1024);
-}
-
 std::string refusal_text(int error, std::size_t shards) {
-  switch (error) {
-    case ENOMEM:
-      return fmt::format(
-          "cannot set up {} io_uring rings: RLIMIT_MEMLOCK is {} and the smallest ring needs about 16 KiB of it per "
-          "shard\n"
-          "raise it (ulimit -l 8192, or LimitMEMLOCK=8M in a systemd unit), or run fewer shards (--shards)",
-          shards, memlock_text());
-    case EMFILE:
-    case ENFILE: {
-      rlimit limit{};
-      getrlimit(RLIMIT_NOFILE, &limit);
-      return fmt::format(
-          "cannot set up {} io_uring rings: out of file descriptors, RLIMIT_NOFILE is {}\n"
-          "raise it (ulimit -n 65536, or LimitNOFILE=65536 in a systemd unit)",
-          shards, limit.rlim_cur);
-    }
-    default: break;
+  if (error == ENOMEM) {
+    rlimit limit{};
+    getrlimit(RLIMIT_MEMLOCK, &limit);
+    return fmt::format(
+        "cannot set up {} io_uring ring{}: RLIMIT_MEMLOCK is {} KiB for all processes of this user, and the smallest "
+        "ring takes {} KiB\n"
+        "raise it (ulimit -l 8192, or LimitMEMLOCK=8M in a systemd unit), or run fewer shards (--shards)",
+        shards, shards == 1 ? "" : "s", limit.rlim_cur / 1024, locked_bytes(entries_min) / 1024);
   }
   std::string cause = std::generic_category().message(error);
   std::ifstream setting("/proc/sys/kernel/io_uring_disabled");
   int disabled = 0;
   if (setting >> disabled && disabled != 0) {
     return fmt::format(
-        "io_uring is not usable here: {} (/proc/sys/kernel/io_uring_disabled is {})\n"
+        "io_uring is not usable here: {}; /proc/sys/kernel/io_uring_disabled is {}\n"
         "allow it with: sysctl -w kernel.io_uring_disabled=0",
         cause, disabled);
   }
@@ -95,14 +97,19 @@ std::string refusal_text(int error, std::size_t shards) {
 
 class io_uring_backend final : public backend {
  public:
-  io_uring_backend(const io_uring_options& options, unsigned entries, unsigned completions) : options_(options) {
-    int result = set_up(ring_, entries, completions, true);
-    if (result < 0) throw std::system_error(-result, std::generic_category(), "io_uring_setup");
+  io_uring_backend(const io_uring_options& options, unsigned entries)
+      : backend(buffers_for(entries)), options_(options) {
+    check(set_up(ring_, entries), "io_uring_setup");
+    io_uring_buf_reg lent{};
+    lent.ring_addr = reinterpret_cast<std::uint64_t>(receive_buffers().memory());
+    lent.ring_entries = receive_buffers().capacity();
+    lent.bgid = buffer_ring::group;
+    int result = io_uring_register_buf_ring(&ring_, &lent, 0);
     event_fd_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (event_fd_ < 0) {
-      int error = errno;
-      io_uring_queue_exit(&ring_);
-      throw std::system_error(error, std::generic_category(), "eventfd");
+    if (event_fd_ < 0 && result == 0) result = -errno;
+    if (result < 0) {
+      tear_down();
+      check(result, "io_uring_register_buf_ring");
     }
     slots_ = ring_.sq.sqes;
     mask_ = *ring_.sq.kring_mask;
@@ -113,8 +120,8 @@ class io_uring_backend final : public backend {
   }
 
   ~io_uring_backend() override {
-    if (event_fd_ >= 0) ::close(event_fd_);
-    io_uring_queue_exit(&ring_);
+    stop();
+    tear_down();
   }
 
   void cancel_fd(int fd) noexcept override {
@@ -160,27 +167,19 @@ class io_uring_backend final : public backend {
     [[maybe_unused]] auto written = ::write(event_fd_, &one, sizeof one);
   }
 
-  void register_buffers(buffer_ring& buffers, std::uint16_t group) override {
-    io_uring_buf_reg request{};
-    request.ring_addr = reinterpret_cast<std::uint64_t>(buffers.memory());
-    request.ring_entries = buffers.capacity();
-    request.bgid = group;
-    int result = io_uring_register_buf_ring(&ring_, &request, 0);
-    if (result < 0) throw std::system_error(-result, std::generic_category(), "io_uring_register_buf_ring");
-  }
-
   backend_capabilities capabilities() const noexcept override { return {"io_uring", ring_.features}; }
 
   void start() override {
+    if (std::exchange(started_, true)) return;
     // liburing 2.3 declares io_uring_enable_rings but does not export it.
-    if (int result = io_uring_register(static_cast<unsigned>(ring_.ring_fd), IORING_REGISTER_ENABLE_RINGS, nullptr, 0);
-        result < 0) {
-      throw std::system_error(-result, std::generic_category(), "io_uring_enable_rings");
-    }
+    check(io_uring_register(static_cast<unsigned>(ring_.ring_fd), IORING_REGISTER_ENABLE_RINGS, nullptr, 0),
+          "io_uring_enable_rings");
     // Saves the descriptor lookup in each entry; a kernel that cannot loses a few nanoseconds and nothing else.
     registered_ = io_uring_register_ring_fd(&ring_) == 1;
     base_flags_ = registered_ ? static_cast<unsigned>(IORING_ENTER_REGISTERED_RING) : 0u;
     if ((ring_.features & feature_no_iowait) != 0) base_flags_ |= enter_no_iowait;
+    // A sandbox may allow rings and forbid entering them.
+    check(enter(0, clock::time_point::max(), IORING_ENTER_GETEVENTS), "io_uring_enter");
     prepare::poll_multishot(submit(outside_), event_fd_, POLLIN);
   }
 
@@ -191,6 +190,15 @@ class io_uring_backend final : public backend {
   }
 
  private:
+  static void check(int result, const char* what) {
+    if (result < 0) throw std::system_error(-result, std::generic_category(), what);
+  }
+
+  void tear_down() noexcept {
+    if (event_fd_ >= 0) ::close(event_fd_);
+    io_uring_queue_exit(&ring_);
+  }
+
   /// The multishot poll on the eventfd: its completions do nothing but end a wait.
   class outside_event final : public operation {
    public:
@@ -225,7 +233,7 @@ class io_uring_backend final : public backend {
     return *ring_.cq.khead != __atomic_load_n(ring_.cq.ktail, __ATOMIC_ACQUIRE);
   }
 
-  void enter(unsigned wait_for, clock::time_point deadline, unsigned flags) noexcept {
+  int enter(unsigned wait_for, clock::time_point deadline, unsigned flags) noexcept {
     __atomic_store_n(ring_.sq.ktail, tail_, __ATOMIC_RELEASE);
     flags |= base_flags_;
     io_uring_getevents_arg argument{};
@@ -244,13 +252,14 @@ class io_uring_backend final : public backend {
     }
     ++stats_.kernel_entries;
     int fd = registered_ ? ring_.enter_ring_fd : ring_.ring_fd;
-    io_uring_enter2(static_cast<unsigned>(fd), tail_ - submitted_, wait_for, flags,
-                    static_cast<sigset_t*>(argument_pointer), argument_bytes);
+    int result = io_uring_enter2(static_cast<unsigned>(fd), tail_ - submitted_, wait_for, flags,
+                                 static_cast<sigset_t*>(argument_pointer), argument_bytes);
     // The kernel's head is the truth, whatever the call returned (it says EINTR and ETIME after submitting, too).
     std::uint32_t head = __atomic_load_n(ring_.sq.khead, __ATOMIC_ACQUIRE);
     stats_.submissions += head - submitted_;
     submitted_ = head;
     full_at_ = head + mask_ + 1;
+    return result;
   }
 
   void reap() noexcept {
@@ -274,62 +283,55 @@ class io_uring_backend final : public backend {
   io_uring ring_{};
   int event_fd_ = -1;
   unsigned base_flags_ = 0;
+  bool started_ = false;
   bool registered_ = false;
   bool stopping_ = false;
   outside_event outside_{*this};
 };
 
-/// The largest size that RLIMIT_MEMLOCK holds for all rings, a power of two. Root and CAP_IPC_LOCK are not charged, but
-/// need no more than the wanted size either.
+/// Whether this process is charged for what it locks: all but those with CAP_IPC_LOCK are, also root of a container.
+bool memlock_charged() {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct data[2]{};
+  return ::syscall(SYS_capget, &header, data) != 0 || (data[0].effective & 1u << CAP_IPC_LOCK) == 0;
+}
+
+/// The largest size of which all rings fit into half of RLIMIT_MEMLOCK; the other half is for other processes of this
+/// user. 0 where no size fits at all.
 unsigned entries_within_memlock(std::size_t shards, unsigned wanted) {
   rlimit limit{};
-  if (::geteuid() == 0 || getrlimit(RLIMIT_MEMLOCK, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return wanted;
-  // Per submission: 64 bytes, 4 for its index, and 16 completions of 16 bytes. Half the limit is left to other
-  // processes of this user.
-  constexpr std::size_t bytes_per_entry = 64 + 4 + 16 * 16;
-  std::size_t fitting = limit.rlim_cur / 2 / std::max<std::size_t>(shards, 1) / bytes_per_entry;
-  return std::clamp(static_cast<unsigned>(std::bit_floor(std::max<std::size_t>(fitting, 1))), entries_min, wanted);
+  if (!memlock_charged() || getrlimit(RLIMIT_MEMLOCK, &limit) != 0) return wanted;
+  if (shards * locked_bytes(entries_min) > limit.rlim_cur) return 0;
+  while (wanted > entries_min && shards * locked_bytes(wanted) > limit.rlim_cur / 2) wanted /= 2;
+  return wanted;
 }
-
-/// Completions per submission: 16, so that thousands of connections can answer at once; 4 in the smallest rings.
-unsigned completions_for(unsigned entries) { return entries * (entries > 256 ? 16 : 4); }
 
 }  // namespace
-
-std::optional<std::string> io_uring_refusal() {
-  io_uring ring{};
-  int result = set_up(ring, 4, 16, false);
-  if (result < 0) return refusal_text(-result, 1);
-  std::optional<std::string> refusal;
-  buffer_ring buffers(4);
-  io_uring_buf_reg request{};
-  request.ring_addr = reinterpret_cast<std::uint64_t>(buffers.memory());
-  request.ring_entries = buffers.capacity();
-  result = io_uring_register_buf_ring(&ring, &request, 0);
-  if (result == 0) {
-    io_uring_prep_nop(io_uring_get_sqe(&ring));
-    result = io_uring_submit_and_wait(&ring, 1);
-  }
-  if (result < 0) refusal = refusal_text(-result, 1);
-  io_uring_queue_exit(&ring);
-  return refusal;
-}
 
 std::vector<std::unique_ptr<backend>> make_io_uring_backends(std::size_t shards, const io_uring_options& options) {
   SKERRY_ASSERT(std::has_single_bit(options.entries), "ring entries are a power of two");
   std::vector<std::unique_ptr<backend>> made;
-  for (unsigned entries = entries_within_memlock(shards, std::max(options.entries, entries_min));;) {
+  unsigned entries = entries_within_memlock(shards, std::max(options.entries, entries_min));
+  if (entries == 0) throw startup_error(refusal_text(ENOMEM, shards));
+  // The kernel takes the charge for a closed ring back some 20 ms later, on a busy machine some 500, also for a process
+  // that has just ended. So each size gets time before a smaller one is tried, the last one most.
+  constexpr int wait_ms = 5;
+  for (int tries = 0;; ++tries) {
     try {
-      while (made.size() < shards) {
-        made.push_back(std::make_unique<io_uring_backend>(options, entries, completions_for(entries)));
-      }
+      while (made.size() < shards) made.push_back(std::make_unique<io_uring_backend>(options, entries));
+      made.front()->start();
       return made;
     } catch (const std::system_error& refused) {
       made.clear();
-      if (refused.code().value() != ENOMEM || entries == entries_min) {
+      bool last = tries >= (entries > entries_min ? 10 : 400);
+      if (refused.code().value() != ENOMEM || (last && entries == entries_min)) {
         throw startup_error(refusal_text(refused.code().value(), shards));
       }
-      entries /= 2;
+      if (last) {
+        entries /= 2;
+        tries = 0;
+      }
+      ::poll(nullptr, 0, wait_ms);
     }
   }
 }

@@ -25,8 +25,6 @@
 
 #include <cstddef>
 #include <memory>
-#include <optional>
-#include <string>
 #include <vector>
 
 namespace skerry {
@@ -38,11 +36,8 @@ struct io_uring_options {
   wake_method wake = wake_method::msg_ring;
 };
 
-/// Why this process cannot use io_uring, in at most three lines; nothing when it can. Makes a small ring, runs a NOP
-/// and registers a buffer ring, under whatever sandbox is in force.
-std::optional<std::string> io_uring_refusal();
-
-/// One backend for each of `shards`. Throws startup_error.
+/// One backend for each of `shards`, all of one size: halved until RLIMIT_MEMLOCK allows it. The first is started,
+/// under whatever sandbox is in force, so the caller's thread must be its shard's. Throws startup_error.
 std::vector<std::unique_ptr<backend>> make_io_uring_backends(std::size_t shards, const io_uring_options& options);
 
 }  // namespace skerry

@@ -37,6 +37,11 @@ namespace skerry {
 using submission = ::io_uring_sqe;
 
 struct cancel_tag;
+class operation;
+namespace prepare {
+inline void set(submission& s, io_uring_op opcode, int fd, const void* address, std::uint32_t length,
+                std::uint64_t offset) noexcept;
+}
 
 class operation : public detail::list_hook<cancel_tag> {
  public:
@@ -55,6 +60,10 @@ class operation : public detail::list_hook<cancel_tag> {
 
  private:
   friend class backend;
+  friend void prepare::set(submission&, io_uring_op, int, const void*, std::uint32_t, std::uint64_t) noexcept;
+  // Both for the trace: which submission of the shard's backend this is (modulo 2^32), and what was asked for.
+  std::uint32_t number_ = 0;
+  std::uint8_t opcode_ = 0;
   bool in_flight_ = false;
 };
 
@@ -74,6 +83,7 @@ namespace prepare {
 inline void set(submission& s, io_uring_op opcode, int fd, const void* address, std::uint32_t length,
                 std::uint64_t offset) noexcept {
   s.opcode = static_cast<std::uint8_t>(opcode);
+  if (s.user_data != 0) reinterpret_cast<operation*>(s.user_data)->opcode_ = s.opcode;
   s.fd = fd;
   s.addr = reinterpret_cast<std::uint64_t>(address);
   s.len = length;

@@ -3,7 +3,7 @@
 #include <skerry/framework/detail/poison.hpp>
 #include <skerry/framework/io/buffer_pool.hpp>
 
-#include <bit>
+#include <algorithm>
 #include <cstdlib>
 
 namespace skerry {
@@ -11,10 +11,11 @@ namespace skerry {
 void buffer_pool::free_memory::operator()(std::byte* memory) const noexcept { std::free(memory); }
 
 buffer_pool::buffer_pool(backend& kernel, const buffer_pool_options& options)
-    : options_(options), ring_(std::bit_ceil(options.buffers_max)), references_(options.buffers_max) {
+    : options_(options), ring_(kernel.receive_buffers()) {
   SKERRY_ASSERT(options.buffers_max % buffers_per_block == 0, "buffers are made 16 at a time");
-  blocks_.reserve(options.buffers_max / buffers_per_block);
-  kernel.register_buffers(ring_, group);
+  options_.buffers_max = std::min(options.buffers_max, ring_.capacity());
+  references_.resize(options_.buffers_max);
+  blocks_.reserve(options_.buffers_max / buffers_per_block);
   while (made_ < options.buffers_initial) {
     if (!grow()) throw std::bad_alloc();
   }

@@ -16,8 +16,8 @@
 /// Affinity:   home shard.
 /// Ownership:  the pool owns the memory; a `buffer` holds a reference to one slot.
 /// Invariants: (1) a slot is either provided or referenced; (2) a provided slot is poisoned under ASan until it is
-/// taken. Limits:     `buffers_max` buffers of `buffer_bytes` (default 2048 of 8 KiB: 16 MiB); `waiting` endpoints park
-/// in arrival order.
+/// taken. Limits:     `buffers_max` buffers of `buffer_bytes` (default 2048 of 8 KiB: 16 MiB; fewer where
+/// RLIMIT_MEMLOCK is low); `waiting` endpoints park in arrival order.
 
 #include <skerry/framework/assert.hpp>
 #include <skerry/framework/backend/buffer_ring.hpp>
@@ -112,10 +112,9 @@ class buffer_waiter : public detail::list_hook<buffer_waiter_tag> {
 
 class buffer_pool {
  public:
-  /// The ring's number in receive operations.
-  static constexpr std::uint16_t group = 0;
+  static constexpr std::uint16_t group = buffer_ring::group;
 
-  /// Registers the ring. Throws std::system_error where the kernel refuses.
+  /// Fills the backend's ring, whose capacity bounds `buffers_max`.
   buffer_pool(backend& kernel, const buffer_pool_options& options);
   ~buffer_pool();
   buffer_pool(const buffer_pool&) = delete;
@@ -150,7 +149,7 @@ class buffer_pool {
   bool grow() noexcept;
 
   buffer_pool_options options_;
-  buffer_ring ring_;
+  buffer_ring& ring_;
   std::vector<std::unique_ptr<std::byte, free_memory>> blocks_;
   std::vector<std::uint32_t> references_;
   std::uint32_t made_ = 0;

@@ -72,6 +72,16 @@ registration registry::add(const histogram& value, metric_info info) {
   return insert({std::move(info), &value});
 }
 
+registration registry::add_counter(counter_reader read, metric_info info) {
+  check_name(info, true);
+  return insert({std::move(info), std::move(read)});
+}
+
+registration registry::add_gauge(gauge_reader read, metric_info info) {
+  check_name(info, false);
+  return insert({std::move(info), std::move(read)});
+}
+
 registration registry::insert(metric added) {
   SKERRY_ASSERT(!visiting_, "a visitor of the registry must not register");
   SKERRY_ASSERT(metrics_.size() < metrics_max, "a registry is full: register kinds of things, not each thing");
@@ -101,6 +111,8 @@ snapshot registry::take_snapshot() const {
     if (const auto* c = std::get_if<const counter*>(&each.value)) taken.value = (*c)->value();
     if (const auto* g = std::get_if<const gauge*>(&each.value)) taken.value = (*g)->value();
     if (const auto* h = std::get_if<const histogram*>(&each.value)) taken.value = data_of(**h);
+    if (const auto* read = std::get_if<counter_reader>(&each.value)) taken.value = (*read)();
+    if (const auto* read = std::get_if<gauge_reader>(&each.value)) taken.value = (*read)();
   });
   SKERRY_ASSERT(result.samples.size() == metrics_.size(), "a snapshot holds every metric");
   return result;

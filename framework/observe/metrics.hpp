@@ -27,6 +27,7 @@
 #include <skerry/framework/observe/histogram.hpp>
 
 #include <cstdint>
+#include <functional>
 #include <list>
 #include <string>
 #include <utility>
@@ -81,10 +82,14 @@ struct metric_info {
   std::vector<label> labels{};
 };
 
+/// A number that somebody keeps already and that is fetched when a reader asks.
+using counter_reader = std::function<std::uint64_t()>;
+using gauge_reader = std::function<std::int64_t()>;
+
 /// A registered metric, as `registry::visit` shows it.
 struct metric {
   metric_info info;
-  std::variant<const counter*, const gauge*, const histogram*> value;
+  std::variant<const counter*, const gauge*, const histogram*, counter_reader, gauge_reader> value;
 };
 
 /// A histogram's numbers as plain data: only the buckets that counted something, in rising order.
@@ -148,6 +153,8 @@ class registry {
   registration add(const counter& value, metric_info info);
   registration add(const gauge& value, metric_info info);
   registration add(const histogram& value, metric_info info);
+  registration add_counter(counter_reader read, metric_info info);
+  registration add_gauge(gauge_reader read, metric_info info);
   /// Pointers only: a metric that dies at once is a mistake.
   template <typename T>
   registration add(const T&& value, metric_info info) = delete;

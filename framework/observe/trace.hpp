@@ -37,9 +37,9 @@ enum class trace_kind : std::uint32_t {
   message_sent = 3,    ///< to another shard:                a = message, b = task, arg = to shard
   message_begin = 4,   ///< another shard's runs here:       a = message, arg = from shard
   message_end = 5,     ///< its reply is queued:             a = message, arg = from shard
-  message_reply = 6,   ///< the reply to one of ours:        a = message, b = task, arg = from shard
-  completion = 7,      ///< an operation ended:              a = operation, b = result, arg = opcode
-  timer = 8,           ///< a timer expired:                 a = timer, b = its deadline
+  message_reply = 6,   ///< one of ours is home:             a = message, arg = from shard
+  completion = 7,      ///< an operation had one:            a = operation, b = result, arg = opcode
+  timer = 8,           ///< a timer expired:                 b = its deadline, in ticks of the wheel
   first_custom = 256,  ///< from here on: programs' own
 };
 

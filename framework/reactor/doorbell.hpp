@@ -54,7 +54,8 @@ class alignas(64) doorbell {
   }
   /// False when somebody has rung: do not sleep.
   [[nodiscard]] bool announce_sleep() noexcept { return word_.fetch_or(asleep, std::memory_order_seq_cst) == 0; }
-  void woken() noexcept { word_.fetch_and(~asleep, std::memory_order_seq_cst); }
+  /// True when somebody has rung meanwhile.
+  bool woken() noexcept { return word_.fetch_and(~asleep, std::memory_order_seq_cst) != asleep; }
 
  private:
   std::atomic<std::uint64_t> word_{0};

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <skerry/framework/observe/log.hpp>
+#include <skerry/framework/observe/trace.hpp>
 #include <skerry/framework/reactor/preempt.hpp>
 #include <skerry/framework/reactor/reactor.hpp>
 
@@ -18,7 +19,7 @@ constexpr unsigned spins_per_clock = 64;
 reactor::reactor(shard_core& core, backend& kernel, const reactor_options& options)
     : core_(core), kernel_(kernel), options_(options) {
   SKERRY_ASSERT(core.time != nullptr, "a shard needs a clock");
-  detail::describe_tasks_in_assertions();
+  detail::describe_tasks_elsewhere();
   core_.frames = &frames_;
   core_.ready = &ready_;
   core_.root = &root_;
@@ -91,7 +92,15 @@ void reactor::run_ready() noexcept {
 void reactor::run_slice(run_queue::turn t) noexcept {
   slice_end_ = core_.now + slice;
   while (run_queue::hook* next = ready_.pop(t)) {
-    static_cast<detail::chain*>(next)->step(core_);
+    auto& task = *static_cast<detail::chain*>(next);
+    if (core_.trace != nullptr) [[unlikely]] {
+      std::uint64_t id = task.id();  // the step may be its last
+      observe::trace(observe::trace_kind::task_begin, id);
+      task.step(core_);
+      observe::trace(observe::trace_kind::task_end, id);
+    } else {
+      task.step(core_);
+    }
     if (--steps_until_clock_ == 0) {
       tick(t);
       if (phase_over_ || core_.now >= slice_end_) break;
@@ -131,14 +140,14 @@ void reactor::read_clock() noexcept {
 /// idle_spin is over. Nothing else happens in this loop: between a neighbour's ring and the look at its message is one
 /// cache miss.
 bool reactor::spin() noexcept {
-  if (options_.idle_spin.count() == 0) return false;
+  if (options_.idle_spin.count() == 0 && options_.park) return false;
   auto next = clock::time_point::max();
   auto end = clock::time_point::max();
   do {
     for (unsigned i = 0; i < spins_per_clock; ++i) {
       if (bell_.rung() || kernel_.wants_entry()) return true;
     }
-    read_clock();
+    read_clock();  // also for a shard that never sleeps: its timers
     if (end == clock::time_point::max()) {
       next = next_deadline();
       end = core_.now + options_.idle_spin;
@@ -171,7 +180,7 @@ void reactor::wait() noexcept {
     ++stats_.sleeps;
     kernel_.wait(next);
   }
-  bell_.woken();
+  if (bell_.woken()) ++stats_.wakes_received;
   read_clock();
   stats_.idle += core_.now - before;
 }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <skerry/framework/observe/log.hpp>
 #include <skerry/framework/task/chain.hpp>
 
 #include <cstdio>
@@ -46,6 +47,15 @@ int describe_context(char* out, int size) noexcept {
 }
 }  // namespace
 
-void describe_tasks_in_assertions() noexcept { describe_assert_context = &describe_context; }
+void describe_tasks_elsewhere() noexcept {
+  // The guard of a static makes this safe where two threads make their first reactors.
+  [[maybe_unused]] static const bool done = [] {
+    describe_assert_context = &describe_context;
+    current_task_name = []() noexcept -> std::string_view {
+      return current_shard->current != nullptr ? current_shard->current->name() : "";
+    };
+    return true;
+  }();
+}
 
 }  // namespace skerry::detail

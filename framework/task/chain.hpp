@@ -145,8 +145,8 @@ class chain : public list_hook<scope_tag>, public run_queue::hook {
   bool was_cancelled_ = false;
 };
 
-/// Makes failed assertions name the shard and the task; called once by the first reactor.
-void describe_tasks_in_assertions() noexcept;
+/// Makes failed assertions and log lines name the running task; called by every reactor.
+void describe_tasks_elsewhere() noexcept;
 
 inline void leaf::suspend(std::coroutine_handle<> resume_point) noexcept {
   chain* current = current_shard->current;

@@ -149,37 +149,38 @@ def kv_allocations(machine):
 
 # ---- idle ----
 
-def echo_once(port):
+def answered(client):
+    """Whether one request, which an echo server sends back and a key-value server answers, brought something."""
+    client.sendall(b"PING\r\n")
+    return client.recv(16) in (b"PING\r\n", b"+PONG\r\n")
+
+
+def answer_once(port):
     with connect(port) as client:
-        client.sendall(b"x")
-        if client.recv(1) != b"x":
-            raise Failure("a byte did not come back")
+        if not answered(client):
+            raise Failure("the server did not answer")
 
 
-def resident_mb(kind, machine):
-    with Server(*kind(machine)) as server:
-        echo_once(server.port)
-        settle(server.pid)
-        return memory_bytes(server.pid, ["Rss"]) / 1e6
+def idle_memory(kind):
+    def scenario(machine):
+        with Server(*kind(machine)) as server:
+            answer_once(server.port)
+            settle(server.pid)
+            return memory_bytes(server.pid, ["Rss"]) / 1e6
+    return scenario
 
 
-def idle_memory(machine):
-    return resident_mb(skerry_echo, machine)
-
-
-def raw_idle_memory(machine):
-    return resident_mb(raw_echo, machine)
-
-
-def idle_wakeups(machine):
-    with Server(*skerry_echo(machine)) as server:
-        echo_once(server.port)
-        settle(server.pid)
-        before, used = sleeps(server.pid), cpu_ns(server.pid)
-        time.sleep(IDLE_SECONDS)
-        if cpu_ns(server.pid) - used > IDLE_SECONDS * 1e9 / 2:
-            raise Failure("the idle server spins")  # it never sleeps, so it is never woken either
-        return (sleeps(server.pid) - before) / IDLE_SECONDS
+def idle_wakeups(kind):
+    def scenario(machine):
+        with Server(*kind(machine)) as server:
+            answer_once(server.port)
+            settle(server.pid)
+            before, used = sleeps(server.pid), cpu_ns(server.pid)
+            time.sleep(IDLE_SECONDS)
+            if cpu_ns(server.pid) - used > IDLE_SECONDS * 1e9 / 2:
+                raise Failure("the idle server spins")  # it never sleeps, so it is never woken either
+            return (sleeps(server.pid) - before) / IDLE_SECONDS
+    return scenario
 
 
 def connection_bytes(kind):
@@ -188,7 +189,7 @@ def connection_bytes(kind):
         count = min(IDLE_CONNECTIONS, machine.descriptors - 500)
         with Server(*kind(machine)) as server:
             for _ in range(100):
-                echo_once(server.port)
+                answer_once(server.port)
             settle(server.pid)
             before = memory_bytes(server.pid, ["Private_Dirty", "Private_Clean"])
             clients = []
@@ -208,17 +209,16 @@ def connection_bytes(kind):
 
 # ---- start ----
 
-def first_echo(port, deadline):
-    """Connects in a tight loop until a byte has come back."""
+def first_answer(port, deadline):
+    """Connects in a tight loop until a request was answered."""
     while time.monotonic() < deadline:
         with socket.socket() as client:
             client.settimeout(START_SECONDS)
             if client.connect_ex(("127.0.0.1", port)) != 0:
                 continue
-            client.sendall(b"x")
-            if client.recv(1) == b"x":
+            if answered(client):
                 return
-    raise Failure(f"no echo within {START_SECONDS} s of the start")
+    raise Failure(f"no answer within {START_SECONDS} s of the start")
 
 
 def start_ms(kind):
@@ -233,7 +233,7 @@ def start_ms(kind):
         pid = os.posix_spawn(words[0], words, os.environ, file_actions=quiet)
         os.sched_setaffinity(0, {machine.load_cpu})
         try:
-            first_echo(port, start + START_SECONDS)
+            first_answer(port, start + START_SECONDS)
             return (time.monotonic() - start) * 1000
         finally:
             os.sched_setaffinity(0, mine)

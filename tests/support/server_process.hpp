@@ -7,6 +7,7 @@
 /// still running.
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,10 +16,24 @@
 
 namespace skerry::test {
 
+/// How a child is started; by default like any child of this process.
+struct launch {
+  launch() {}
+
+  std::vector<std::string> environment;  ///< "NAME=value", on top of ours
+  bool any_port = true;                  ///< a server is given --port 0
+  bool own_pid_namespace = false;        ///< it is process 1 there; see pid_namespace_refusal()
+  std::function<void()> before_exec;     ///< runs in the child while it is still root
+  uid_t user = 0;                        ///< run as this one, without any capability; only where we are root
+};
+
+/// Why this system makes no PID namespaces for us; empty if it does.
+std::string pid_namespace_refusal();
+
 class server_process {
  public:
-  /// Starts `program` with `--port 0` and `arguments`.
-  server_process(const std::string& program, std::vector<std::string> arguments);
+  /// Starts `program` with `--port 0` and `arguments`. Throws if it ends before it listens, with what it wrote.
+  server_process(const std::string& program, std::vector<std::string> arguments, const launch& how = {});
   ~server_process();
   server_process(const server_process&) = delete;
   server_process& operator=(const server_process&) = delete;
@@ -28,6 +43,12 @@ class server_process {
   void signal(int number) const;
   /// Waits for the end; the exit status, or -n for death by signal n.
   int wait();
+  /// The same, and nobody reads its standard error meanwhile.
+  int wait_unread();
+  /// Reads its standard error until `text` has come; false if it ended before.
+  bool wait_for_log(std::string_view text);
+  /// From here on its writes to standard error fail.
+  void close_log();
   /// What it has written to standard error so far and until its end.
   const std::string& log() const noexcept { return log_; }
 
@@ -43,7 +64,7 @@ struct finished_program {
   int status;
   std::string output;
 };
-finished_program run_program(const std::string& program, std::vector<std::string> arguments);
+finished_program run_program(const std::string& program, std::vector<std::string> arguments, const launch& how = {});
 
 /// A blocking connection to 127.0.0.1.
 class blocking_client {
@@ -59,6 +80,8 @@ class blocking_client {
   /// Exactly `size` bytes, or fewer at the end of the stream.
   std::string receive_exactly(std::size_t size);
   void shutdown_output();
+  /// Sends, reads one byte back, and resets the connection.
+  void reset_after(std::string_view bytes);
   int fd() const noexcept { return fd_; }
 
  private:

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+/// What the programs say when they cannot start, and what they start with nevertheless. Every fault is made for real,
+/// in the child between fork and exec.
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstddef>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <arpa/inet.h>
+#include <gtest/gtest.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <netinet/in.h>
+#include <support/server_process.hpp>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace {
+
+using skerry::test::blocking_client;
+using skerry::test::finished_program;
+using skerry::test::launch;
+using skerry::test::run_program;
+using skerry::test::server_process;
+using strings = std::vector<std::string>;
+
+// Users of nobody else, so that nobody else's rings or threads count against their limits.
+constexpr uid_t ring_user = 64001;
+constexpr uid_t thread_user = 64002;
+
+/// Status 1 and at most three lines altogether, log lines included, which name the cause, the value and the fix.
+void expect_refusal(const strings& arguments, const launch& how, const strings& words) {
+  strings all{"--port", "0"};
+  all.insert(all.end(), arguments.begin(), arguments.end());
+  for (const char* program : {KV_SERVER, ECHO_SERVER}) {
+    finished_program run = run_program(program, all, how);
+    EXPECT_EQ(run.status, 1) << run.output;
+    EXPECT_LE(std::count(run.output.begin(), run.output.end(), '\n'), 3) << run.output;
+    for (const std::string& word : words) {
+      EXPECT_NE(run.output.find(word), std::string::npos) << word << " is not in:\n" << run.output;
+    }
+  }
+}
+
+void limit(int resource, rlim_t value) {
+  rlimit both{value, value};
+  if (::setrlimit(static_cast<__rlimit_resource>(resource), &both) != 0) ::_exit(125);
+}
+
+/// From here on the system call fails with `error`, as under a container's seccomp profile.
+void forbid(long call, int error) {
+  sock_filter filter[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<unsigned>(call), 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<unsigned>(error)),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  sock_fprog program{std::size(filter), filter};
+  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) ::_exit(125);
+  if (::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) ::_exit(125);
+}
+
+bool seccomp_works() {
+  pid_t pid = ::fork();
+  if (pid == 0) {
+    forbid(SYS_io_uring_setup, EPERM);
+    ::_exit(::syscall(SYS_io_uring_setup, 1, nullptr) < 0 && errno == EPERM ? 0 : 1);
+  }
+  int status = 0;
+  ::waitpid(pid, &status, 0);
+  return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+/// SQ sizes of all rings of a process, as the kernel tells them.
+std::multiset<unsigned> ring_sizes(pid_t pid) {
+  std::multiset<unsigned> sizes;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/fdinfo")) {
+    std::ifstream info(entry.path());
+    for (std::string line; std::getline(info, line);) {
+      if (line.starts_with("SqMask:")) sizes.insert(1 + static_cast<unsigned>(std::stoul(line.substr(7), nullptr, 16)));
+    }
+  }
+  return sizes;
+}
+
+TEST(start, is_refused_where_another_process_has_the_port) {
+  server_process first(KV_SERVER, {"--shards", "2", "--overprovision"});
+  expect_refusal({"--port", std::to_string(first.port())}, {}, {std::to_string(first.port()), "in use", "--port"});
+  // Not one of ours: it shares the port with nobody.
+  int other = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in at{};
+  at.sin_family = AF_INET;
+  at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof at;
+  ASSERT_EQ(::bind(other, reinterpret_cast<sockaddr*>(&at), size), 0);
+  ASSERT_EQ(::listen(other, 1), 0);
+  ::getsockname(other, reinterpret_cast<sockaddr*>(&at), &size);
+  expect_refusal({"--port", std::to_string(ntohs(at.sin_port))}, {}, {"in use", "--port"});
+  ::close(other);
+}
+
+TEST(start, is_refused_on_an_address_of_another_machine) {
+  expect_refusal({"--bind", "192.0.2.1", "--port", "7999"}, {}, {"192.0.2.1", "--bind"});
+}
+
+TEST(start, is_refused_on_a_cpu_that_is_not_there) {
+  expect_refusal({"--cpuset", "1000"}, {}, {"CPU 1000", "allowed are", "--cpuset"});
+}
+
+TEST(start, is_refused_without_shards) { expect_refusal({"--shards", "0"}, {}, {"--shards 0", "use --shards auto"}); }
+
+TEST(start, is_refused_with_more_shards_than_cpus) {
+  expect_refusal({"--shards", "1000"}, {}, {"1000 shards", "--overprovision"});
+}
+
+TEST(start, is_refused_where_descriptors_do_not_suffice_to_serve_anyone) {
+  // Three are taken; two shards need a ring, an event, a listener and a connection each. UBSan looks at memory through
+  // pipes, and reports objects as broken when it gets none.
+#ifdef __SANITIZE_ADDRESS__
+  constexpr rlim_t lowest = 8;
+#else
+  constexpr rlim_t lowest = 5;
+#endif
+  for (rlim_t descriptors = lowest; descriptors < 11; ++descriptors) {
+    launch how;
+    how.before_exec = [descriptors] { limit(RLIMIT_NOFILE, descriptors); };
+    expect_refusal({"--shards", "2", "--overprovision"}, how,
+                   {"RLIMIT_NOFILE is " + std::to_string(descriptors), "ulimit -n"});
+  }
+}
+
+TEST(start, is_refused_where_io_uring_is_forbidden) {
+  if (!seccomp_works()) GTEST_SKIP() << "this system has no seccomp filters";
+  struct forbidden {
+    long call;
+    int error;
+    std::string text;
+  };
+  for (const forbidden& what : {forbidden{SYS_io_uring_setup, EPERM, "Operation not permitted"},
+                                {SYS_io_uring_setup, ENOSYS, "Function not implemented"},
+                                {SYS_io_uring_setup, EACCES, "Permission denied"},
+                                {SYS_io_uring_register, EPERM, "Operation not permitted"},
+                                {SYS_io_uring_enter, EPERM, "Operation not permitted"}}) {
+    launch how;
+    how.before_exec = [&what] { forbid(what.call, what.error); };
+    for (const char* backend : {"auto", "io_uring"}) {
+      expect_refusal({"--shards", "2", "--overprovision", "--backend", backend}, how,
+                     {"io_uring is not usable here: " + what.text, "seccomp"});
+    }
+  }
+}
+
+TEST(start, is_refused_where_not_even_the_smallest_ring_may_be_locked) {
+  launch how;
+  how.user = ring_user;
+  how.before_exec = [] { limit(RLIMIT_MEMLOCK, 8 * 1024); };
+  expect_refusal({"--shards", "1"}, how, {"RLIMIT_MEMLOCK is 8 KiB", "16 KiB", "ulimit -l"});
+  how.before_exec = [] { limit(RLIMIT_MEMLOCK, 64 * 1024); };
+  expect_refusal({"--shards", "5", "--overprovision"}, how,
+                 {"5 io_uring rings", "RLIMIT_MEMLOCK is 64 KiB", "--shards"});
+}
+
+TEST(start, is_refused_where_threads_are_limited) {
+  launch how;
+  how.user = thread_user;
+  // A sanitizer may have a thread of its own, so one more is allowed and two more are asked for.
+  how.before_exec = [] { limit(RLIMIT_NPROC, 2); };
+  expect_refusal({"--shards", "4", "--overprovision"}, how, {"cannot start shard", "ulimit -u", "--shards"});
+}
+
+TEST(an_ordinary_user, starts_with_64_kib_of_locked_memory_and_rings_of_one_size) {
+  launch how;
+  how.user = ring_user;
+  how.before_exec = [] { limit(RLIMIT_MEMLOCK, 64 * 1024); };
+  for (std::size_t shards : {1u, 2u, 4u}) {
+    for (const char* program : {KV_SERVER, ECHO_SERVER}) {
+      server_process server(program, {"--shards", std::to_string(shards), "--overprovision"}, how);
+      std::multiset<unsigned> sizes = ring_sizes(server.pid());
+      ASSERT_EQ(sizes.size(), shards);
+      EXPECT_EQ(sizes.count(*sizes.begin()), shards);
+      EXPECT_EQ(*sizes.begin(), shards == 1 ? 128u : 64u);
+      // More connections than there are submissions in a ring.
+      std::vector<std::unique_ptr<blocking_client>> clients;
+      for (int i = 0; i < 200; ++i) {
+        clients.push_back(std::make_unique<blocking_client>(server.port()));
+        clients.back()->send("PING\r\n");
+      }
+      for (auto& client : clients) EXPECT_EQ(client->receive(1).size(), 1u);
+      clients.clear();
+      server.signal(SIGTERM);
+      EXPECT_EQ(server.wait(), 0) << server.log();
+    }
+  }
+}
+
+TEST(a_user_that_may_lock_what_it_wants, gets_the_rings_that_were_asked_for) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root is not charged for locked memory";
+  server_process server(ECHO_SERVER, {"--shards", "2", "--overprovision", "--ring-entries", "1024"});
+  EXPECT_EQ(ring_sizes(server.pid()), (std::multiset<unsigned>{1024, 1024}));
+}
+
+}  // namespace
