@@ -3,13 +3,17 @@
 #include <skerry/framework/reactor/reactor.hpp>
 #include <skerry/net/acceptor.hpp>
 
-#include <algorithm>
 #include <cerrno>
 #include <system_error>
+#include <utility>
 
 #include <unistd.h>
 
 namespace skerry::net {
+
+namespace {
+bool is_fatal(int error) noexcept { return error == EBADF || error == EINVAL || error == ENOTSOCK; }
+}  // namespace
 
 acceptor::acceptor(endpoint_pool& pool, int fd) : pool_(pool), fd_(fd) {
   queue_.reserve(queue_max);
@@ -19,7 +23,7 @@ acceptor::acceptor(endpoint_pool& pool, int fd) : pool_(pool), fd_(fd) {
 
 acceptor::~acceptor() {
   if (armed()) timers::this_timers().cancel(*this);
-  for (int fd : queue_) ::close(fd);
+  for (std::size_t i = taken_; i < queue_.size(); ++i) ::close(queue_[i]);
   ::close(fd_);
   static_cast<list_hook<pool_tag>&>(*this).unlink();
   pool_.home_.drain_progressed();
@@ -29,24 +33,22 @@ void acceptor::arm() noexcept { prepare::accept_multishot(pool_.kernel_.submit(*
 
 void acceptor::complete(std::int32_t result, std::uint32_t flags) noexcept {
   if (result >= 0) {
-    // The queue holds what arrived before the cancel at queue_max took effect, too.
     queue_.push_back(result);
-    if (queue_.size() == queue_max) pool_.kernel_.cancel(*this);
-  } else if (result == -EMFILE || result == -ENFILE || result == -ENOBUFS || result == -ENOMEM) {
-    if (++pool_.accept_failures_ == 1)
-      log::warning("accept: {}; waiting for one", std::generic_category().message(-result));
-    parked_ = true;
-    timers::this_timers().arm(*this, clock::now() + out_of_descriptors_pause);
-  } else if (result != -ECANCELED && result != -ECONNABORTED && result != -EINTR) {
+    if (waiting() == queue_max) pool_.kernel_.cancel(*this);
+  } else if (is_fatal(-result)) {
     error_ = -result;
+  } else if (result != -ECANCELED && result != -ECONNABORTED && result != -EINTR) {
+    if (++pool_.stats_.accept_failures == 1) {
+      log::warning("accept: {}; trying again when a descriptor is freed, and every {} ms",
+                   std::generic_category().message(-result), failure_pause.count());
+    }
+    parked_ = true;
+    timers::this_timers().arm(*this, clock::now() + failure_pause);
   }
   if (completion::more(flags)) return wake_waiter();
-  if (ended_ || released_) {
-    wake_waiter();
-    return free_when_done();
-  }
-  if (!parked_ && error_ == 0 && queue_.size() < queue_max) arm();
+  if (wants_more()) arm();
   wake_waiter();
+  if (released_) delete this;
 }
 
 void acceptor::wake_waiter() noexcept {
@@ -58,15 +60,17 @@ void acceptor::expired() noexcept { descriptor_freed(); }
 void acceptor::descriptor_freed() noexcept {
   if (!std::exchange(parked_, false)) return;
   if (armed()) timers::this_timers().cancel(*this);
-  if (!ended_ && !in_flight()) arm();
+  if (wants_more()) arm();
 }
 
 int acceptor::take() {
   SKERRY_ASSERT(ready(), "a connection is taken when there is one");
-  if (!queue_.empty()) {
-    int fd = queue_.front();
-    queue_.erase(queue_.begin());
-    if (queue_.size() == queue_max / 2 && !in_flight() && !ended_ && !parked_) arm();
+  if (waiting() != 0) {
+    int fd = queue_[taken_++];
+    if (waiting() == 0 || taken_ == queue_max) {
+      queue_.erase(queue_.begin(), queue_.begin() + static_cast<std::ptrdiff_t>(std::exchange(taken_, 0)));
+    }
+    if (waiting() == queue_max / 2 && wants_more() && !in_flight()) arm();
     return fd;
   }
   if (error_ != 0) throw std::system_error(error_, std::generic_category(), "accept");
@@ -80,22 +84,15 @@ void acceptor::wait(endpoint_leaf* waiter) noexcept {
 
 void acceptor::end() noexcept {
   ended_ = true;
-  if (in_flight()) pool_.kernel_.cancel(*this);
+  pool_.kernel_.cancel(*this);
   wake_waiter();
 }
 
 void acceptor::release() noexcept {
   released_ = true;
   ended_ = true;
-  if (in_flight()) {
-    pool_.kernel_.cancel(*this);
-  } else {
-    free_when_done();
-  }
-}
-
-void acceptor::free_when_done() noexcept {
-  if (released_) delete this;
+  pool_.kernel_.cancel(*this);
+  if (!in_flight()) delete this;
 }
 
 }  // namespace skerry::net

@@ -5,12 +5,15 @@
 /// yet.
 ///
 ///     accepting --connection--> queued --accept()--> stream
-///        |  out of descriptors: parked until one is freed or the pause is over; counted, never a spin
+///        |  out of descriptors or memory, or the network failed: parked until a descriptor is freed or the pause is
+///        |  over; counted, never a spin, never the end of listening
 ///        |  `queue_max` untaken: accept is cancelled until half are taken
 ///
 /// Affinity:   home shard.
 /// Ownership:  pooled; a listener is a handle. After the handle has gone it frees itself with its last completion.
-/// Limits:     `queue_max` accepted connections wait here; more wait in the kernel's backlog.
+/// Limits:     `queue_max` accepted connections wait here, beside what the kernel handed over in the same entry (at
+///             most the backlog); more wait in the kernel.
+/// Errors:     only what says that this is no listening socket ends accepting; accept(2) asks to retry after all else.
 
 #include <skerry/framework/backend/operation.hpp>
 #include <skerry/framework/task/frame_pool.hpp>
@@ -27,11 +30,11 @@ class acceptor final : public operation,
                        private timers::timer {
  public:
   static constexpr std::size_t queue_max = 64;
-  static constexpr std::chrono::milliseconds out_of_descriptors_pause{100};
+  static constexpr std::chrono::milliseconds failure_pause{100};
 
   acceptor(endpoint_pool& pool, int fd);
 
-  bool ready() const noexcept { return !queue_.empty() || ended_ || error_ != 0; }
+  bool ready() const noexcept { return waiting() != 0 || ended_ || error_ != 0; }
   /// A connection's descriptor; -1 at the end. Throws std::system_error.
   int take();
   void wait(endpoint_leaf* waiter) noexcept;
@@ -45,9 +48,10 @@ class acceptor final : public operation,
 
  private:
   ~acceptor();
+  std::size_t waiting() const noexcept { return queue_.size() - taken_; }
+  bool wants_more() const noexcept { return !ended_ && !parked_ && error_ == 0 && waiting() < queue_max; }
   void arm() noexcept;
   void expired() noexcept override;
-  void free_when_done() noexcept;
   void wake_waiter() noexcept;
 
   endpoint_pool& pool_;
@@ -57,6 +61,7 @@ class acceptor final : public operation,
   bool released_ = false;
   bool parked_ = false;
   std::vector<int> queue_;
+  std::size_t taken_ = 0;  // of the queue, from its front
   endpoint_leaf* waiter_ = nullptr;
 };
 

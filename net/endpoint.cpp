@@ -2,6 +2,7 @@
 #include <skerry/framework/reactor/reactor.hpp>
 #include <skerry/net/acceptor.hpp>
 #include <skerry/net/endpoint.hpp>
+#include <skerry/net/socket.hpp>
 
 #include <cerrno>
 #include <system_error>
@@ -11,6 +12,15 @@
 
 namespace skerry::net {
 
+static_assert(sizeof(endpoint) <= 224, "an idle connection is an endpoint, a task's node and its frame: 512 bytes");
+
+void in_operation::complete(std::int32_t result, std::uint32_t flags) noexcept {
+  static_cast<endpoint&>(*this).in_done(result, flags);
+}
+void out_operation::complete(std::int32_t result, std::uint32_t) noexcept {
+  static_cast<endpoint&>(*this).out_done(result);
+}
+
 endpoint::endpoint(endpoint_pool& pool, int fd, bool accepted) noexcept : pool_(pool), fd_(fd), accepted_(accepted) {
   arm_recv();
 }
@@ -18,12 +28,23 @@ endpoint::endpoint(endpoint_pool& pool, int fd, bool accepted) noexcept : pool_(
 endpoint::~endpoint() {
   SKERRY_ASSERT(reader_ == nullptr, "nobody reads from a connection that is gone");
   SKERRY_ASSERT(writer_ == nullptr, "nobody writes to a connection that is gone");
-  while (received_ != nullptr) delete std::exchange(received_, received_->next);
+  SKERRY_ASSERT(!to_flush_, "nothing was written to a connection that is gone");
+  drop_received();
 }
 
 // --- in ---
 
-void endpoint::arm_recv() noexcept { prepare::recv_multishot(pool_.kernel_.submit(recv_), fd_, buffer_pool::group); }
+void endpoint::arm_recv() noexcept { prepare::recv_multishot(pool_.kernel_.submit(in()), fd_, buffer_pool::group); }
+
+/// While closing, what still comes is read and dropped: unread bytes would make the kernel reset the connection.
+bool endpoint::wants_input() const noexcept {
+  return !peer_ended_ && (closing_ == closing::no ? !paused_ : closing_ < closing::cancelling);
+}
+
+void endpoint::resume_recv() noexcept {
+  paused_ = false;
+  if (wants_input() && !in().in_flight() && !starved().linked()) arm_recv();
+}
 
 void endpoint::store(buffer bytes) noexcept {
   auto* node = new received{std::move(bytes), nullptr};
@@ -35,35 +56,45 @@ void endpoint::store(buffer bytes) noexcept {
   received_last_ = node;
   if (++received_count_ >= buffers_max && !paused_) {
     paused_ = true;
-    pool_.kernel_.cancel(recv_);
+    pool_.kernel_.cancel(in());
   }
 }
 
-void endpoint::recv_done(std::int32_t result, std::uint32_t flags) noexcept {
+void endpoint::drop_received() noexcept {
+  while (received_ != nullptr) delete std::exchange(received_, received_->next);
+  received_count_ = 0;
+}
+
+void endpoint::in_done(std::int32_t result, std::uint32_t flags) noexcept {
   if (result > 0) {
     buffer bytes = pool_.buffers_.take(completion::buffer_number(flags), static_cast<std::uint32_t>(result));
     // While closing, what still comes is read and dropped: unread bytes would make the kernel reset the connection and
     // with it what we sent last. So is what comes after a drain has begun, or a busy client would keep us from ending.
-    if (closing_ == closing::no && !input_ended_) store(std::move(bytes));
+    if (closing_ == closing::no && !input_ended_) {
+      store(std::move(bytes));
+    } else {
+      looks_until_quiet_ = quiet_looks;
+    }
   } else if (result == 0) {
-    input_ended_ = peer_ended_ = true;
-  } else if (result == -ENOBUFS) {
-    if (!pool_.buffers_.wait_for_buffer(*this)) return;
-  } else if (result != -ECANCELED) {
-    if (input_error_ == 0 && !input_ended_) input_error_ = -result;
     peer_ended_ = true;
+    // The kernel tells a reset once; if a send heard it, this is the place where the rest of the input is missing.
+    if (output_error_ == ECONNRESET && !input_ended_) input_error_ = ECONNRESET;
+    input_ended_ = input_error_ == 0;
+  } else if (result != -ECANCELED && result != -ENOBUFS) {
+    peer_ended_ = true;
+    if (!input_ended_) input_error_ = static_cast<std::int16_t>(-result);
+    break_output(-result);
   }
-  if (!completion::more(flags) && !peer_ended_ && closing_ < closing::cancelling &&
-      (!paused_ || closing_ != closing::no)) {
-    arm_recv();
+  if (!completion::more(flags)) {
+    bool starving = result == -ENOBUFS && wants_input() && !pool_.buffers_.wait_for_buffer(*this);
+    if (wants_input() && !starving) arm_recv();
+    if (result <= 0 && result != -ENOBUFS) pool_.buffers_.pass_on();
   }
   if (input_ready()) wake_reader();
   if (closing_ != closing::no) advance_close();
 }
 
-void endpoint::buffer_available() noexcept {
-  if (!recv_.in_flight() && closing_ < closing::cancelling) arm_recv();
-}
+void endpoint::buffer_available() noexcept { arm_recv(); }
 
 void endpoint::wake_reader() noexcept {
   if (reader_ != nullptr) std::exchange(reader_, nullptr)->progressed();
@@ -80,10 +111,7 @@ buffer endpoint::take_input() {
     received* node = std::exchange(received_, received_->next);
     buffer bytes = std::move(node->bytes);
     delete node;
-    if (--received_count_ <= buffers_max / 2 && paused_) {
-      paused_ = false;
-      if (!recv_.in_flight() && !peer_ended_ && !static_cast<skerry::buffer_waiter&>(*this).linked()) arm_recv();
-    }
+    if (--received_count_ <= buffers_max / 2 && paused_) resume_recv();
     return bytes;
   }
   if (input_error_ != 0) throw std::system_error(input_error_, std::generic_category(), "recv");
@@ -91,7 +119,7 @@ buffer endpoint::take_input() {
 }
 
 void endpoint::end_input() noexcept {
-  input_ended_ = true;
+  input_ended_ = input_error_ == 0;
   wake_reader();
 }
 
@@ -103,8 +131,8 @@ std::size_t endpoint::give_output(std::span<const std::byte> bytes) {
   std::size_t room = high_water - std::min(high_water, pending_.size());
   std::size_t taken = std::min(room, bytes.size());
   if (taken == 0) return 0;
-  pending_.append(pool_.bytes_, bytes.first(taken));
   pool_.want_flush(*this);
+  pending_.append(pool_.bytes_, bytes.first(taken));
   return taken;
 }
 
@@ -118,35 +146,43 @@ void endpoint::wake_writer() noexcept {
 }
 
 void endpoint::send_pending() noexcept {
-  if (send_.in_flight() || output_error_ != 0) return;
-  if (sending_.empty()) sending_.swap(pending_);
+  if (out().in_flight() || output_error_ != 0) return;
+  if (sending_.empty()) {
+    sending_.swap(pending_);
+    wake_writer();  // there is room again while this is on its way
+  }
   if (sending_.empty()) return;
   std::span<const std::byte> bytes = sending_.bytes();
-  prepare::send(pool_.kernel_.submit(send_), fd_, bytes.data(), static_cast<std::uint32_t>(bytes.size()));
+  prepare::send(pool_.kernel_.submit(out()), fd_, bytes.data(), static_cast<std::uint32_t>(bytes.size()));
 }
 
-void endpoint::send_done(std::int32_t result, std::uint32_t) noexcept {
-  if (result > 0) {
-    sending_.consume(pool_.bytes_, static_cast<std::size_t>(result));
-  } else {
-    output_error_ = result == 0 ? EPIPE : -result;
-    sending_.clear(pool_.bytes_);
-    pending_.clear(pool_.bytes_);
-  }
+void endpoint::sent(std::int32_t result) noexcept {
+  if (result > 0) sending_.consume(pool_.bytes_, static_cast<std::size_t>(result));
+  if (result <= 0) break_output(result == 0 ? EPIPE : -result);
+  if (output_error_ != 0) sending_.clear(pool_.bytes_);
   send_pending();
+  if (output_empty()) wake_writer();
+  if (output_empty() && shutdown_wanted_) net::shut_down_output(fd_);
+}
+
+/// What is in sending_ stays until the kernel has let go of it.
+void endpoint::break_output(int error) noexcept {
+  if (output_error_ == 0) output_error_ = static_cast<std::int16_t>(error);
+  pending_.clear(pool_.bytes_);
+  if (!out().in_flight()) sending_.clear(pool_.bytes_);
   wake_writer();
-  if (output_empty() && shutdown_wanted_ && !shutdown_done_) submit_shutdown();
-  if (closing_ != closing::no) advance_close();
 }
 
 void endpoint::shut_down_output() noexcept {
-  if (std::exchange(shutdown_wanted_, true)) return;
-  if (output_empty()) submit_shutdown();
+  if (shutdown_wanted_) return;
+  shutdown_wanted_ = true;
+  if (output_empty()) net::shut_down_output(fd_);
 }
 
-void endpoint::submit_shutdown() noexcept {
-  shutdown_done_ = true;
-  prepare::shutdown(pool_.kernel_.submit(control_), fd_, SHUT_WR);
+void endpoint::out_done(std::int32_t result) noexcept {
+  if (closing_ == closing::closing_fd) return pool_.freed(*this);
+  sent(result);
+  if (closing_ != closing::no) advance_close();
 }
 
 // --- the closing order ---
@@ -154,15 +190,19 @@ void endpoint::submit_shutdown() noexcept {
 void endpoint::release() noexcept {
   SKERRY_ASSERT(closing_ == closing::no, "a connection has one handle");
   closing_ = closing::sending_rest;
-  while (received_ != nullptr) delete std::exchange(received_, received_->next);
-  received_count_ = 0;
-  if (paused_) {
-    paused_ = false;
-    if (!recv_.in_flight() && !peer_ended_ && !static_cast<skerry::buffer_waiter&>(*this).linked()) arm_recv();
-  }
+  if (received_ != nullptr) looks_until_quiet_ = quiet_looks;
+  drop_received();
+  resume_recv();
   deadline_ = clock::now() + send_rest_max;
-  pool_.handle_gone();
+  pool_.look_soon();
   advance_close();
+}
+
+/// Whether nothing is lost by closing now, or lingering is over.
+bool endpoint::may_close() noexcept {
+  if (peer_ended_ || output_error_ != 0) return true;
+  // The end of our side counts as one byte; it is the kernel's to deliver, like all that is acknowledged already.
+  return pool_.home_.draining() && looks_until_quiet_ == 0 && unacknowledged_bytes(fd_) <= 1;
 }
 
 void endpoint::advance_close() noexcept {
@@ -170,38 +210,34 @@ void endpoint::advance_close() noexcept {
     if (output_error_ == 0 && !output_empty()) return;
     closing_ = closing::lingering;
     deadline_ = clock::now() + linger;
-    if (!std::exchange(shutdown_wanted_, true)) submit_shutdown();
+    if (!peer_ended_) shut_down_output();  // the close does it where nothing can come back
   }
   if (closing_ == closing::lingering) {
-    if (control_.in_flight() || (!peer_ended_ && output_error_ == 0)) return;
+    if (out().in_flight() || !may_close()) return;
     closing_ = closing::cancelling;
-    if (recv_.in_flight() || send_.in_flight()) pool_.kernel_.cancel_fd(fd_);
+    if (starved().linked()) starved().unlink();
+    if (in().in_flight()) pool_.kernel_.cancel_fd(fd_);
   }
-  if (closing_ == closing::cancelling) {
-    if (recv_.in_flight() || send_.in_flight() || control_.in_flight()) return;
-    if (static_cast<buffer_waiter&>(*this).linked()) static_cast<buffer_waiter&>(*this).unlink();
+  if (closing_ == closing::cancelling && !in().in_flight()) {
     closing_ = closing::closing_fd;
-    prepare::close(pool_.kernel_.submit(control_), fd_);
+    prepare::close(pool_.kernel_.submit(out()), fd_);
   }
-}
-
-void endpoint::control_done(std::int32_t, std::uint32_t) noexcept {
-  if (closing_ == closing::closing_fd) return pool_.freed(*this);
-  if (closing_ != closing::no) advance_close();
 }
 
 void endpoint::check_deadline(clock::time_point now) noexcept {
-  if (closing_ == closing::no || closing_ >= closing::cancelling || now < deadline_) return;
-  if (closing_ == closing::sending_rest) {
-    // The peer does not read: what is left is given up.
-    output_error_ = ETIMEDOUT;
-    pending_.clear(pool_.bytes_);
-    pool_.kernel_.cancel(send_);
-    if (send_.in_flight()) return;
-    sending_.clear(pool_.bytes_);
+  if (closing_ == closing::no || closing_ >= closing::cancelling) return;
+  if (now >= deadline_ && closing_ == closing::sending_rest) {
+    ++pool_.stats_.rests_dropped;
+    break_output(ETIMEDOUT);
+    pool_.kernel_.cancel(out());
   }
-  peer_ended_ = true;
+  if (looks_until_quiet_ != 0) --looks_until_quiet_;
   advance_close();
+  if (now >= deadline_ && closing_ == closing::lingering && !out().in_flight()) {
+    ++pool_.stats_.lingers_passed;
+    peer_ended_ = true;
+    advance_close();
+  }
 }
 
 // --- the pool ---
@@ -213,47 +249,57 @@ endpoint_pool::endpoint_pool(shard& home)
 }
 
 endpoint_pool::~endpoint_pool() {
-  SKERRY_ASSERT(size_ == 0, "a shard ends after its last connection");
+  SKERRY_ASSERT(stats_.endpoints == 0, "a shard ends after its last connection");
   if (armed()) timers::this_timers().cancel(*this);
   home_.remove_drainable(*this);
   home_.loop().remove(*this);
 }
 
 endpoint* endpoint_pool::adopt(int fd, bool accepted) {
+  unique_fd owned(fd);
   auto* made = new endpoint(*this, fd, accepted);
+  owned.release();
   all_.push_back(*made);
-  ++size_;
+  ++stats_.endpoints;
   if (accepted) ++accepted_;
   if (accepted && home_.draining()) made->end_input();
   return made;
 }
 
-void endpoint_pool::want_flush(endpoint& e) noexcept {
-  if (!static_cast<skerry::detail::list_hook<flush_tag>&>(e).linked()) to_flush_.push_back(e);
+void endpoint_pool::want_flush(endpoint& e) {
+  if (e.to_flush_) return;
+  to_flush_.push_back(&e);
+  e.to_flush_ = true;
 }
 
 void endpoint_pool::flush() noexcept {
-  while (!to_flush_.empty()) to_flush_.pop_front().send_pending();
+  for (endpoint* e : to_flush_) {
+    e->to_flush_ = false;
+    e->send_pending();
+  }
+  to_flush_.clear();
 }
 
-void endpoint_pool::handle_gone() noexcept {
-  if (!armed()) timers::this_timers().arm(*this, clock::now() + endpoint::linger);
+/// Deadlines are looked at all together, this often, while somebody is closing.
+void endpoint_pool::look_soon() noexcept {
+  if (!armed()) {
+    timers::this_timers().arm(*this, clock::now() + (home_.draining() ? endpoint::drain_look : endpoint::linger));
+  }
 }
 
 void endpoint_pool::expired() noexcept {
   clock::time_point now = clock::now();
   bool some = false;
-  all_.for_each([&](endpoint& e) { e.check_deadline(now); });
-  all_.for_each([&](endpoint& e) { some |= e.is_closing(); });
-  if (some) timers::this_timers().arm(*this, now + endpoint::linger);
+  all_.for_each([&](endpoint& e) {
+    e.check_deadline(now);
+    some |= e.is_closing();
+  });
+  if (some) look_soon();
 }
 
 void endpoint_pool::freed(endpoint& e) noexcept {
-  if (static_cast<skerry::detail::list_hook<flush_tag>&>(e).linked()) {
-    static_cast<skerry::detail::list_hook<flush_tag>&>(e).unlink();
-  }
   static_cast<skerry::detail::list_hook<pool_tag>&>(e).unlink();
-  --size_;
+  --stats_.endpoints;
   if (e.accepted()) --accepted_;
   delete &e;
   // A descriptor is free again: whoever ran out of them may accept.
@@ -266,10 +312,12 @@ void endpoint_pool::begin_drain() noexcept {
   all_.for_each([](endpoint& e) {
     if (e.accepted()) e.end_input();
   });
+  if (armed()) timers::this_timers().cancel(*this);
+  look_soon();
 }
 
 bool endpoint_pool::drained() const noexcept { return accepted_ == 0; }
-bool endpoint_pool::empty() const noexcept { return size_ == 0 && acceptors_.empty(); }
+bool endpoint_pool::empty() const noexcept { return stats_.endpoints == 0 && acceptors_.empty(); }
 
 endpoint_pool& this_endpoints() {
   endpoint_pool* found = resources().find<endpoint_pool>();

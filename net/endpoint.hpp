@@ -7,22 +7,33 @@
 /// The rule it enforces: dropping a stream never loses what was written and never frees what the kernel still uses. The
 /// handle may go at any time; the endpoint lives in its shard's pool until the closing order below is through.
 ///
-///   in    multishot recv -> received_ -> read()           more than `buffers_max` unread: recv is cancelled until some
-///   are read out   write() -> pending_ -> sending_ -> kernel       one send in flight; what is written meanwhile goes
-///   with the next
+///     in    multishot recv -> received_ -> read()       `buffers_max` unread: recv is cancelled until half are read
+///     out   write() -> pending_ -> sending_ -> kernel   one send in flight; what is written meanwhile goes with the
+///     next
 ///
-///   open --handle dropped--> sending the rest --nothing left--> shut down our side
-///        --peer's end, or linger passed--> cancel --last completions--> close --> freed
+///     open --handle dropped--> sending the rest --nothing left--> shut down our side
+///        --lingering: see below--> cancel --last completions--> close --> freed
+///
+/// Lingering: a close while the peer still sends is answered with a reset, and a reset may overtake our last bytes. So
+/// the endpoint reads and drops what comes until the peer ends its side, or `linger` has passed. A drain does not wait
+/// that long for a peer that is merely idle: when the peer's kernel has acknowledged all our bytes and nothing has come
+/// for some looks (if nothing was unread, at once), closing loses nothing. Rejected: closing so at any time. Outside a
+/// drain nobody waits for the close, and a peer in the middle of an upload that is silent for a round trip would find a
+/// reset instead of our answer.
 ///
 /// Bytes written in one turn leave in one send: the first write puts the endpoint on the pool's list, and the pool
 /// sends in the flush phase.
 ///
+/// A reset breaks both directions at once, whichever operation hears of it: the reader gets what had arrived and then
+/// the error, never an end of stream, and a writer does not wait for a send to find out.
+///
 /// Affinity:   home shard.
 /// Ownership:  the pool; a stream is a handle.
-/// Invariants: (1) at most one send and one recv in flight; (2) the descriptor is closed after the last completion.
-/// Limits:     `buffers_max` receive buffers; `high_water` bytes in pending_ and as many in sending_; `linger` after
-/// the
-///             handle is gone.
+/// Invariants: (1) at most one recv in flight, and one send or close; (2) the descriptor is closed after the
+///             last completion; (3) recv is unarmed while paused, starved of buffers, or not wanted any more.
+/// Limits:     `buffers_max` receive buffers, with what the kernel handed over in the same entry at most
+///             `buffers_max - 1 + buffers_per_entry`; `high_water` bytes in pending_ and as many in sending_;
+///             `send_rest_max` and then `linger` after the handle is gone, counted when they run out. 224 bytes.
 
 #include <skerry/framework/backend/operation.hpp>
 #include <skerry/framework/io/buffer_pool.hpp>
@@ -37,6 +48,7 @@
 #include <coroutine>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 namespace skerry::net {
 
@@ -44,7 +56,6 @@ class endpoint_pool;
 class endpoint;
 class acceptor;
 struct pool_tag;
-struct flush_tag;
 
 /// Waits for something of an endpoint; the two directions have one waiter each.
 class endpoint_leaf : public detail::leaf {
@@ -55,14 +66,27 @@ class endpoint_leaf : public detail::leaf {
   ~endpoint_leaf() = default;
 };
 
+// Bases of the endpoint rather than members, so that they need no pointer back: idle connections are many.
+struct in_operation : operation {
+  void complete(std::int32_t result, std::uint32_t flags) noexcept final;
+};
+struct out_operation : operation {
+  void complete(std::int32_t result, std::uint32_t flags) noexcept final;
+};
+
 class endpoint final : public skerry::detail::pooled,
                        public skerry::detail::list_hook<pool_tag>,
-                       public skerry::detail::list_hook<flush_tag>,
-                       private buffer_waiter {
+                       private buffer_waiter,
+                       private in_operation,
+                       private out_operation {
  public:
   static constexpr unsigned buffers_max = 8;
+  /// What the kernel hands over of one socket in one entry; before 6.8, whatever the socket's own buffer holds.
+  static constexpr unsigned buffers_per_entry = 32;
   static constexpr std::size_t high_water = 64 * 1024;
   static constexpr std::chrono::milliseconds linger{500};
+  static constexpr std::chrono::milliseconds drain_look{20};
+  static constexpr std::uint8_t quiet_looks = 5;
   static constexpr std::chrono::seconds send_rest_max{5};
 
   endpoint(endpoint_pool& pool, int fd, bool accepted) noexcept;
@@ -92,48 +116,41 @@ class endpoint final : public skerry::detail::pooled,
 
   /// The pool's flush phase.
   void send_pending() noexcept;
-  /// The pool's look at endpoints whose handle is gone; true when its time is up.
+  /// The pool's look at endpoints whose handle is gone.
   void check_deadline(clock::time_point now) noexcept;
 
  private:
+  friend class endpoint_pool;
+  friend struct in_operation;
+  friend struct out_operation;
+
   struct received {
     static void* operator new(std::size_t bytes) { return frame_pool::allocate_frame(bytes); }
     static void operator delete(void* memory, std::size_t bytes) noexcept { frame_pool::release_frame(memory, bytes); }
     buffer bytes;
     received* next;
   };
-  template <void (endpoint::*Done)(std::int32_t, std::uint32_t) noexcept>
-  struct own_operation final : operation {
-    explicit own_operation(endpoint& e) noexcept : owner(e) {}
-    void complete(std::int32_t result, std::uint32_t flags) noexcept override { (owner.*Done)(result, flags); }
-    endpoint& owner;
-  };
-
-  void recv_done(std::int32_t result, std::uint32_t flags) noexcept;
-  void send_done(std::int32_t result, std::uint32_t flags) noexcept;
-  void control_done(std::int32_t result, std::uint32_t flags) noexcept;
-  void buffer_available() noexcept override;
-  void arm_recv() noexcept;
-  void store(buffer bytes) noexcept;
-  void wake_reader() noexcept;
-  void wake_writer() noexcept;
-  void submit_shutdown() noexcept;
-  void advance_close() noexcept;
-
   enum class closing : std::uint8_t { no, sending_rest, lingering, cancelling, closing_fd };
 
+  in_operation& in() noexcept { return *this; }
+  out_operation& out() noexcept { return *this; }
+  buffer_waiter& starved() noexcept { return *this; }
+  void in_done(std::int32_t result, std::uint32_t flags) noexcept;
+  void out_done(std::int32_t result) noexcept;
+  void sent(std::int32_t result) noexcept;
+  void buffer_available() noexcept override;
+  bool wants_input() const noexcept;
+  void arm_recv() noexcept;
+  void resume_recv() noexcept;
+  void store(buffer bytes) noexcept;
+  void drop_received() noexcept;
+  void break_output(int error) noexcept;
+  void wake_reader() noexcept;
+  void wake_writer() noexcept;
+  bool may_close() noexcept;
+  void advance_close() noexcept;
+
   endpoint_pool& pool_;
-  int fd_;
-  int input_error_ = 0;
-  int output_error_ = 0;
-  unsigned received_count_ = 0;
-  closing closing_ = closing::no;
-  bool accepted_;
-  bool input_ended_ = false;  // readers get the end after what is queued
-  bool peer_ended_ = false;   // the peer's end, or an error, has come
-  bool paused_ = false;       // enough is unread: recv stays unarmed
-  bool shutdown_wanted_ = false;
-  bool shutdown_done_ = false;
   endpoint_leaf* reader_ = nullptr;
   endpoint_leaf* writer_ = nullptr;
   received* received_ = nullptr;
@@ -141,9 +158,27 @@ class endpoint final : public skerry::detail::pooled,
   byte_queue pending_;
   byte_queue sending_;
   clock::time_point deadline_{};
-  own_operation<&endpoint::recv_done> recv_{*this};
-  own_operation<&endpoint::send_done> send_{*this};
-  own_operation<&endpoint::control_done> control_{*this};
+  int fd_;
+  std::int16_t input_error_ = 0;  // an errno
+  std::int16_t output_error_ = 0;
+  std::uint16_t received_count_ = 0;
+  closing closing_ = closing::no;
+  std::uint8_t looks_until_quiet_ = 0;  // nobody reads any more, and the peer has sent something lately
+  bool accepted_ : 1;
+  bool input_ended_ : 1 = false;      // readers get the end after what is queued
+  bool peer_ended_ : 1 = false;       // the peer's end, or an error, has come
+  bool paused_ : 1 = false;           // enough is unread: recv stays unarmed
+  bool shutdown_wanted_ : 1 = false;  // done as soon as everything written is with the kernel
+  bool to_flush_ : 1 = false;         // on the pool's list
+};
+
+/// What one shard's endpoints have come to, since the start where not told otherwise.
+struct endpoint_stats {
+  using crosses_shards = endpoint_stats;
+  std::size_t endpoints = 0;          ///< open now, closing ones included
+  std::uint64_t accept_failures = 0;  ///< times accepting had to pause, mostly for lack of descriptors
+  std::uint64_t rests_dropped = 0;    ///< peers that did not take what was written within send_rest_max
+  std::uint64_t lingers_passed = 0;   ///< peers that did not end their side within linger
 };
 
 /// All endpoints and acceptors of one shard.
@@ -152,6 +187,7 @@ class endpoint_pool final : public poller, public drainable, private timers::tim
   explicit endpoint_pool(shard& home);
   ~endpoint_pool();
 
+  /// Takes the descriptor over, also when it throws.
   endpoint* adopt(int fd, bool accepted);
   void flush() noexcept override;
   void poll() noexcept override {}
@@ -160,14 +196,14 @@ class endpoint_pool final : public poller, public drainable, private timers::tim
   bool empty() const noexcept override;
 
   /// Open endpoints, closing ones included.
-  std::size_t size() const noexcept { return size_; }
-  std::uint64_t accept_failures() const noexcept { return accept_failures_; }
+  std::size_t size() const noexcept { return stats_.endpoints; }
+  const endpoint_stats& stats() const noexcept { return stats_; }
 
  private:
   friend class endpoint;
   friend class acceptor;
-  void want_flush(endpoint& e) noexcept;
-  void handle_gone() noexcept;
+  void want_flush(endpoint& e);
+  void look_soon() noexcept;
   void freed(endpoint& e) noexcept;
   void expired() noexcept override;
 
@@ -176,11 +212,10 @@ class endpoint_pool final : public poller, public drainable, private timers::tim
   buffer_pool& buffers_;
   backend& kernel_;
   skerry::detail::intrusive_list<endpoint, pool_tag> all_;
-  skerry::detail::intrusive_list<endpoint, flush_tag> to_flush_;
   skerry::detail::intrusive_list<acceptor, pool_tag> acceptors_;
-  std::size_t size_ = 0;
+  std::vector<endpoint*> to_flush_;  // keeps its memory; nothing is freed between a write and the flush phase behind it
   std::size_t accepted_ = 0;
-  std::uint64_t accept_failures_ = 0;
+  endpoint_stats stats_;
 };
 
 /// This shard's pool; made on first use.

@@ -6,7 +6,9 @@
 #include <string>
 #include <system_error>
 
+#include <linux/sockios.h>
 #include <netinet/tcp.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 namespace skerry::net {
@@ -14,6 +16,11 @@ namespace skerry::net {
 namespace {
 
 [[noreturn]] void fail(const char* what) { throw std::system_error(errno, std::generic_category(), what); }
+[[noreturn]] void fail(std::string what, const address& at) {
+  int error = errno;
+  what += at.text();
+  throw std::system_error(error, std::generic_category(), what);
+}
 
 void set_option(int fd, int level, int name, int value, const char* what) {
   if (::setsockopt(fd, level, name, &value, sizeof value) != 0) fail(what);
@@ -23,7 +30,7 @@ unique_fd bind_socket(const address& at, bool shared) {
   unique_fd fd = make_tcp_socket(at.family());
   set_option(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1, "setsockopt SO_REUSEADDR");
   if (shared) set_option(fd.get(), SOL_SOCKET, SO_REUSEPORT, 1, "setsockopt SO_REUSEPORT");
-  if (::bind(fd.get(), at.data(), at.size()) != 0) fail("bind");
+  if (::bind(fd.get(), at.data(), at.size()) != 0) fail("bind to ", at);
   return fd;
 }
 
@@ -48,7 +55,7 @@ unique_fd make_listening_socket(const address& at, int backlog) {
   unique_fd fd = bind_socket(at, true);
   // Accepted sockets inherit it.
   set_no_delay(fd.get());
-  if (::listen(fd.get(), backlog) != 0) fail("listen");
+  if (::listen(fd.get(), backlog) != 0) fail("listen on ", at);
   return fd;
 }
 
@@ -87,6 +94,14 @@ address local_address(int fd) {
   socklen_t size = sizeof storage;
   if (::getsockname(fd, reinterpret_cast<sockaddr*>(&storage), &size) != 0) fail("getsockname");
   return address::from_kernel(storage);
+}
+
+void shut_down_output(int fd) noexcept { ::shutdown(fd, SHUT_WR); }
+
+int unacknowledged_bytes(int fd) noexcept {
+  int bytes = 0;
+  ::ioctl(fd, SIOCOUTQ, &bytes);
+  return bytes;
 }
 
 }  // namespace skerry::net

@@ -4,7 +4,7 @@
 /// socket: the calls that make and set up sockets, all in one place. They do not wait for a peer, so they are plain
 /// calls and no operations. A world without a kernel replaces this file.
 ///
-/// Errors: std::system_error naming the call.
+/// Errors: std::system_error naming the call and the address.
 
 #include <skerry/net/address.hpp>
 
@@ -39,5 +39,10 @@ bool port_in_use(const address& at);
 /// Throws startup_error when another process listens on `at`: sharing a port would hide that.
 void require_free_port(const address& at);
 address local_address(int fd);
+/// No more bytes from us, behind those the kernel has. Plain: it only queues the end, and as an operation it would run
+/// in a kernel worker thread.
+void shut_down_output(int fd) noexcept;
+/// Bytes sent, or waiting in the kernel to be, that the peer's kernel has not acknowledged; the end counts as one.
+int unacknowledged_bytes(int fd) noexcept;
 
 }  // namespace skerry::net

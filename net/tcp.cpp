@@ -16,7 +16,7 @@ class connect_operation final : public skerry::detail::single_operation {
     prepare::connect(begin(resume_point), fd_.get(), to_.data(), to_.size());
   }
   int await_resume() {
-    finish("connect");
+    if (result_ < 0) throw std::system_error(-result_, std::generic_category(), "connect to " + to_.text());
     set_no_delay(fd_.get());
     return fd_.release();
   }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <skerry/framework/task/scope.hpp>
 #include <skerry/shards/block_on.hpp>
 #include <skerry/shards/host.hpp>
 
@@ -12,10 +13,10 @@ void block_on_host(const std::function<task<>()>& main) {
   where.shards.resize(1);
   where.count_reason = "block_on";
   host one(options, where);
-  // A stop after main: what it left behind is cancelled, not waited for.
   one.run(
       [&main, &one]() -> task<> {
         co_await main();
+        this_shard().root->cancel();  // what main left behind is not waited for, as a drain would
         one.request_stop();
       },
       false);

@@ -13,8 +13,7 @@
 ///     accept               one per connection, until one without more   descriptor
 ///     recv                 one per arrival, until one without more      bytes; the buffer's number in flags
 ///     send, send_message   one                                          bytes, perhaps fewer than asked for
-///     connect, shutdown    one                                          0
-///     close                one                                          0
+///     connect, close       one                                          0
 ///     all                                                               or -errno
 ///
 /// `complete` stores the result and wakes a task; it never resumes one.
@@ -131,11 +130,6 @@ inline void send_message(submission& s, int fd, const msghdr* message) noexcept 
 
 inline void connect(submission& s, int fd, const sockaddr* address, socklen_t bytes) noexcept {
   set(s, IORING_OP_CONNECT, fd, address, 0, bytes);
-}
-
-/// `how` as for shutdown(2).
-inline void shutdown(submission& s, int fd, int how) noexcept {
-  set(s, IORING_OP_SHUTDOWN, fd, nullptr, static_cast<std::uint32_t>(how), 0);
 }
 
 inline void close(submission& s, int fd) noexcept { set(s, IORING_OP_CLOSE, fd, nullptr, 0, 0); }

@@ -125,6 +125,10 @@ class buffer_pool {
   /// The kernel had no buffer: true when more were provided (receive again at once), else `who` is told when one comes
   /// back.
   bool wait_for_buffer(buffer_waiter& who) noexcept;
+  /// Called by a receiver that ends: if it was woken for a buffer and took none, the next one may.
+  void pass_on() noexcept {
+    if (!waiting_.empty() && taken_ < made_) waiting_.pop_front().buffer_available();
+  }
 
   buffer_pool_stats stats() const noexcept { return {made_, taken_, exhausted_}; }
   std::uint32_t buffer_bytes() const noexcept { return options_.buffer_bytes; }

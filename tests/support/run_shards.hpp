@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// run_shards: a host of some unpinned shards for one test; ends when main and everything it spawned have ended.
+/// run_shards: a host of some unpinned shards for one test; ends when main and everything it spawned have ended, or in
+/// a drain when a stop was requested.
 
+#include <skerry/framework/clock.hpp>
 #include <skerry/framework/task/task.hpp>
 #include <skerry/shards/app_options.hpp>
 #include <skerry/shards/host.hpp>
@@ -22,12 +24,24 @@ inline app_options quiet_options(unsigned shards) {
   return options;
 }
 
+/// Time that stands still but for what one test adds: seconds pass in the next turn of its shard.
+class manual_clock final : public clock_source {
+ public:
+  std::chrono::nanoseconds monotonic() noexcept override { return passed_; }
+  std::chrono::nanoseconds wall() noexcept override { return passed_; }
+  void pass(std::chrono::nanoseconds time) noexcept { passed_ += time; }
+
+ private:
+  std::chrono::nanoseconds passed_ = std::chrono::hours(1);
+};
+
 /// Runs `main` on shard 0 of `options.shards` shards. Rethrows what main throws.
-inline void run_shards(const app_options& options, const std::function<task<>()>& main) {
+inline void run_shards(const app_options& options, const std::function<task<>()>& main,
+                       clock_source& time = kernel_clock()) {
   placement where;
   where.shards.resize(*options.shards);
   where.count_reason = "test";
-  host machine(options, where);
+  host machine(options, where, time);
   machine.run(main, true);
 }
 
