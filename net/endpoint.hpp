@@ -7,9 +7,8 @@
 /// The rule it enforces: dropping a stream never loses what was written and never frees what the kernel still uses. The
 /// handle may go at any time; the endpoint lives in its shard's pool until the closing order below is through.
 ///
-///   in    multishot recv -> received_ -> read()           more than `buffers_max` unread: recv is cancelled until some
-///   are read out   write() -> pending_ -> sending_ -> kernel       one send in flight; what is written meanwhile goes
-///   with the next
+///   in    multishot recv -> received_ -> read()        recv is cancelled while more than `buffers_max` are unread
+///   out   write() -> pending_ -> sending_ -> kernel    one send in flight; what is written meanwhile goes next
 ///
 ///   open --handle dropped--> sending the rest --nothing left--> shut down our side
 ///        --peer's end, or linger passed--> cancel --last completions--> close --> freed
@@ -20,9 +19,8 @@
 /// Affinity:   home shard.
 /// Ownership:  the pool; a stream is a handle.
 /// Invariants: (1) at most one send and one recv in flight; (2) the descriptor is closed after the last completion.
-/// Limits:     `buffers_max` receive buffers; `high_water` bytes in pending_ and as many in sending_; `linger` after
-/// the
-///             handle is gone.
+/// Limits:     `buffers_max` receive buffers; `high_water` bytes in pending_ and as many in sending_; `linger`
+///             after the handle is gone.
 
 #include <skerry/framework/backend/operation.hpp>
 #include <skerry/framework/io/buffer_pool.hpp>
