@@ -146,7 +146,7 @@ using call_value_t = typename call_value<std::invoke_result_t<Fn&, Args...>>::ty
 
 /// A message that calls `fn(arguments...)` on the target, the arguments as rvalues.
 template <class Fn, class... Args>
-class call : public message {
+class call final : public message {
  public:
   using returned = std::invoke_result_t<Fn&, Args...>;
   using value = call_value_t<Fn, Args...>;
