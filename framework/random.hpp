@@ -8,7 +8,7 @@
 /// differs from run to run.
 ///
 ///     random_source mine(seed, this_shard_id());
-///     if (mine.chance(0.01)) ...            // one time in a hundred
+///     if (mine.chance(0.01)) fail();        // one time in a hundred
 ///     std::size_t slot = mine.uniform(slots.size());
 ///
 /// The standard library's engines would do, its distributions would not: what `std::uniform_int_distribution` and

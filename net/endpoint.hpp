@@ -7,9 +7,8 @@
 /// The rule it enforces: dropping a stream never loses what was written and never frees what the kernel still uses. The
 /// handle may go at any time; the endpoint lives in its shard's pool until the closing order below is through.
 ///
-///     in    multishot recv -> received_ -> read()       `buffers_max` unread: recv is cancelled until half are read
-///     out   write() -> pending_ -> sending_ -> kernel   one send in flight; what is written meanwhile goes with the
-///     next
+///   in    multishot recv -> received_ -> read()        `buffers_max` unread: recv is cancelled until half are read
+///   out   write() -> pending_ -> sending_ -> kernel    one send in flight; what is written meanwhile goes next
 ///
 ///     open --handle dropped--> sending the rest --nothing left--> shut down our side
 ///        --lingering: see below--> cancel --last completions--> close --> freed

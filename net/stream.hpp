@@ -11,8 +11,7 @@
 ///
 /// Affinity:     the shard that accepted or connected it.
 /// Lifetime:     a buffer that was read may outlive the stream; bytes given to write must live until it returns.
-/// Dropping the
-///               handle sends what was written, then closes in the order that endpoint.hpp describes.
+///               Dropping the handle sends what was written, then closes in the order that endpoint.hpp describes.
 /// Errors:       std::system_error from the kernel's answer; the end of the stream is an empty buffer.
 /// Cancellation: read and write let go at once; what has arrived stays for the next read, what was taken is still sent.
 /// Limits:       endpoint.hpp's. One reader and one writer at a time.

@@ -51,7 +51,7 @@ install_packages() {
   fi
   local apt=("${run[@]}" apt-get -qq -o DPkg::Lock::Timeout=300) service=no
   printf 'installing %s\n' "$*" >&2
-  "${apt[@]}" update
+  "${apt[@]}" update || fail "this needs root; as root run: apt-get install $*"
   # Installing a server must not start one: a policy that answers 101 forbids it, for as long as this takes.
   if [[ " $* " == *" redis-server "* ]]; then service=redis-server; fi
   if [[ $service != no && ! -e /usr/sbin/policy-rc.d ]]; then
@@ -74,24 +74,29 @@ presets() { sed -n 's/.*"name": "\([a-z]*\)", "configurePreset".*/\1/p' CMakePre
 has_line() { grep -x -- "$2" >/dev/null <<<"$1"; }  # not `command | grep -q`: it ends early and the command fails by SIGPIPE
 is_preset() { has_line "$(presets)" "$1"; }
 
-# configure preset: once for each; ninja runs CMake again by itself when a list file changes. In CI warnings are errors.
+# configure preset: writes or brings up to date what ninja reads, so that targets and tests are known. In CI warnings are
+# errors.
 configure() {
-  local preset=$1 cache=build/$1/CMakeCache.txt options=()
+  local preset=$1 options=()
   if [[ $preset == clang ]]; then setup build clang; else setup build; fi
   if [[ -n ${CI:-} ]]; then options=(-DSKERRY_WERROR=ON); fi
-  if [[ -f build/$preset/build.ninja ]] && { [[ -z ${CI:-} ]] || grep -q '^SKERRY_WERROR:BOOL=ON' "$cache"; }; then
-    return
+  if [[ build/$preset/CMakeFiles/cmake.check_cache -nt CMakePresets.json && -f build/$preset/build.ninja ]] &&
+     { [[ -z ${CI:-} ]] || grep -q '^SKERRY_WERROR:BOOL=ON' "build/$preset/CMakeCache.txt"; }; then
+    run_ninja "$preset" build.ninja
+  else
+    cmake --log-level=NOTICE --preset "$preset" "${options[@]}"
   fi
-  cmake --log-level=NOTICE --preset "$preset" "${options[@]}"
 }
 
-# build preset target...: as `cmake --build`; into a pipe or a file it does not mention that there was nothing to do.
+# build preset target...: into a pipe or a file it does not mention that there was nothing to do.
 build() {
-  local preset=$1
-  shift
-  configure "$preset"
-  local run=(cmake --build "build/$preset" --parallel "${SKERRY_JOBS:-$(nproc)}" --target "$@")
-  if [[ -t 1 ]]; then
+  configure "$1"
+  run_ninja "$@"
+}
+
+run_ninja() {
+  local run=(cmake --build "build/$1" --parallel "${SKERRY_JOBS:-$(nproc)}" --target "${@:2}")
+  if [[ -t 1 && $2 != build.ninja ]]; then
     "${run[@]}"
   else
     "${run[@]}" | sed '/Re-checking globbed directories/d; /^ninja: no work to do/d'

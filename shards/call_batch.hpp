@@ -5,7 +5,8 @@
 /// of, and what a server uses that fans a request out: the slots are allocated once and used again for every round.
 ///
 ///     call_batch<decltype(fn), int> calls(shard_count());
-///     calls.add(shard, fn, 1); calls.add(other, fn, 2);
+///     calls.add(0, fn, 1);
+///     calls.add(1, fn, 2);
 ///     co_await calls.all();
 ///     use(calls.take(0), calls.take(1));
 ///     calls.clear();

@@ -7,7 +7,7 @@
 ///     command_line line("greeter", "Greets whoever connects.", "1.0", 7000);
 ///     line.add_option("greeting", greeting, "what to say");
 ///     command_line::outcome parsed = line.parse(argc, argv);
-///     if (auto* stop = std::get_if<exit_request>(&parsed)) { print stop->text; return stop->status; }
+///     if (auto* stop = std::get_if<exit_request>(&parsed)) leave(stop->status, stop->text);
 ///     app_options options = std::get<app_options>(parsed);
 ///
 /// One option, four places; the first that has it wins:

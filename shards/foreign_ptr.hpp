@@ -3,7 +3,7 @@
 
 /// foreign_ptr: owns an object of one shard from anywhere. The object is used and destroyed at home only.
 ///
-///     foreign_ptr<session> s(std::make_unique<session>());               at home
+///     foreign_ptr<session> s(std::make_unique<session>());  // at home
 ///     co_await submit_to(s.home(), [](borrowed<foreign_ptr<session>> p) { p->get()->touch(); }, borrowed(s));
 ///
 /// Dropped on another shard, it sends the object home to be destroyed there; that message comes back before the app

@@ -4,10 +4,10 @@
 /// sharded<T>: one T on every shard, made, used and destroyed there.
 ///
 ///     sharded<counters> all;
-///     co_await all.start(limit);                                            T(limit) on each shard
+///     co_await all.start(limit);  // T(limit) on each shard
 ///     co_await all.invoke_on(2, [](counters& c, int n) { c.add(n); }, 5);
 ///     int sum = co_await all.map_reduce([](counters& c) { return c.value(); }, 0, std::plus<>());
-///     co_await all.stop();                                                  T::stop() if there is one, then ~T
+///     co_await all.stop();  // T::stop() if there is one, then ~T
 ///
 /// A service that nobody stopped is stopped when the app ends, after all tasks, in reverse order of start on the shard
 /// that started it; the handle may be gone by then.

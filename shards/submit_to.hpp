@@ -106,7 +106,7 @@ union call_result<void> {
 /// A message that calls `fn(arguments...)` on the target, the arguments as rvalues. The target stores what that yields,
 /// the caller takes it.
 template <class Fn, class... Args>
-class call : public message {
+class call final : public message {
  public:
   using returned = std::invoke_result_t<Fn&, Args...>;
   using value = call_value_t<Fn, Args...>;

@@ -6,7 +6,7 @@
 ///     placement_request request;              // from the options
 ///     machine here = discover(request);
 ///     placement chosen = decide(here, request);
-///     log(chosen.explain());
+///     log::info("{}", chosen.explain());
 ///     place_this_thread(chosen.shards[i]);    // on the thread of shard i, before it allocates anything
 ///
 /// Looking is done in two steps. The cheap one reads the affinity mask and the control groups. The other loads hwloc's

@@ -3,7 +3,7 @@
 
 /// with_timeout, with_deadline: a task's result, or timeout_error when it takes too long.
 ///
-///     std::string line = co_await with_timeout(std::chrono::seconds(5), read_line(stream));
+///     std::string line = co_await with_timeout(std::chrono::seconds(5), read_line(connection));
 ///
 /// The task runs as a branch of its own. When the deadline comes first the branch is cancelled, and only when it has
 /// let go of everything (the kernel has answered, its frames are destroyed) does the caller go on with the exception. A

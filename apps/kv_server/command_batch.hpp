@@ -22,23 +22,20 @@
 ///       batch.add(seed, shard_of);                      // and drop parser.consumed() without moving the window
 ///     for (;;) {
 ///       for each batch.slice that needs_execution(): one message; there slice.execute(keys, now, limit)
-///       while ((state = batch.assemble(client, server, out, out_max)) is out_full or value)   // send out, then the
-///       value if (state == finished) break;                   // waiting: a slice stopped at its reply limit; execute
-///       again
+///       while ((state = batch.assemble(client, server, out, out_max)) is out_full or value)  send out, then the value
+///       if (state == finished) break;         waiting: a slice stopped at its reply limit; execute again
 ///     }
 ///     for each batch.slice with has_pins(): one message; there slice.release_pins(keys)
 ///     if (batch.barrier()) run it on all shards, or execute_local() if it is local (QUIT)
 ///
 /// Affinity:   the connection's shard fills, assembles and clears. While a slice is away, only the shard that executes
-/// it
-///             touches it, and the batch's arguments stay as they are; different slices may be executed at the same
+///             it touches it, and the batch's arguments stay as they are; different slices may be executed at the same
 ///             time.
 /// Ownership:  the arguments are views into the connection's window, which stays until clear(). A pinned value is the
 ///             keyspace's; every slice with pins must go back to its shard before clear(), also when the connection is
 ///             dead.
 /// Invariants: (1) executed <= pieces, assembled <= executed, per slice; (2) a command's reply is appended in one piece
-/// or,
-///             if a value is borrowed, continued exactly behind that value.
+///             or, if a value is borrowed, continued exactly behind that value.
 /// Limits:     pieces_max pieces or commands_max commands close a batch to further commands (one command may exceed
 ///             it by its own keys); a slice stops when its replies exceed the limit that execute() is given, so what it
 ///             holds is at most that, plus one reply of at most keyspace::large_value_min. Vectors are reused and

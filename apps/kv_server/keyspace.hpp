@@ -27,11 +27,12 @@
 ///
 /// Affinity:   one shard. Pinned bytes may be read by any; pin and unpin happen here.
 /// Ownership:  every entry, record and value is the keyspace's; views and `found` handles are valid until its next
-/// change. Invariants: (1) size() entries are in the table, each in the bucket of its hash; (2) memory_used() is the
-/// sum of what
-///             is charged for entries, values, segments and records, flushed and orphaned ones included.
-/// Limits:     memory_max: what would exceed it is refused with `false` and changes nothing. Keys and values below 4
-/// GiB. Units:      milliseconds since the epoch, always passed in. A key lives until, and not including, its deadline.
+///             change.
+/// Invariants: (1) size() entries are in the table, each in the bucket of its hash; (2) memory_used() is the sum of
+///             what is charged for entries, values, segments and records, flushed and orphaned ones included.
+/// Limits:     memory_max: what would exceed it is refused with `false` and changes nothing. Keys and values are
+///             below 4 GiB.
+/// Units:      milliseconds since the epoch, always passed in. A key lives until, and not including, its deadline.
 /// Source:     Litwin, "Linear hashing: a new tool for file and table addressing", VLDB 1980.
 
 #include <skerry/framework/assert.hpp>

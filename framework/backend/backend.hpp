@@ -11,11 +11,11 @@
 ///     submit_and_reap()      one kernel entry: everything queued goes, everything done comes back through complete()
 ///     wait(deadline)         the same, but sleeps until something is done or the deadline has come
 ///
-/// Affinity:   home shard between start() and stop(), except `wake_from_outside` (any thread) and being the target of
-/// `wake`. Ownership:  operations belong to others; the backend knows them only while in flight. Invariants: (1) each
-/// completion is handed over once; (2) after the last one of an operation the backend has forgotten
-///             it; (3) an operation's pending cancel goes to the kernel before its memory can be used again: the list
-///             is emptied into the ring right before the entry that could reap it.
+/// Affinity:   home shard between start() and stop(), except `wake_from_outside` (any thread) and being woken.
+/// Ownership:  operations belong to others; the backend knows them only while in flight.
+/// Invariants: (1) each completion is handed over once; (2) after the last one of an operation the backend has
+///             forgotten it; (3) an operation's pending cancel goes to the kernel before its memory can be used again:
+///             the list is emptied into the ring right before the entry that could reap it.
 /// Limits:     `entries()` submissions per kernel entry, any number in flight.
 
 #include <skerry/framework/assert.hpp>

@@ -3,8 +3,7 @@
 
 /// buffer_pool: the receive buffers of one shard, lent to the kernel and to readers in turn.
 ///
-///     provided to the kernel --recv completion--> taken (1 reference) --slices share--> last slice goes --> provided
-///     again
+///     provided to the kernel --recv completion--> taken, shared by slices --last one goes--> provided again
 ///
 /// The pool starts small and grows only when the kernel runs out, so an idle shard keeps a few warm buffers and a busy
 /// one up to the limit. At the limit a receive ends with ENOBUFS: its endpoint parks in `wait_for_buffer` and is told
@@ -16,8 +15,9 @@
 /// Affinity:   home shard.
 /// Ownership:  the pool owns the memory; a `buffer` holds a reference to one slot.
 /// Invariants: (1) a slot is either provided or referenced; (2) a provided slot is poisoned under ASan until it is
-/// taken. Limits:     `buffers_max` buffers of `buffer_bytes` (default 2048 of 8 KiB: 16 MiB; fewer where
-/// RLIMIT_MEMLOCK is low); `waiting` endpoints park in arrival order.
+///             taken.
+/// Limits:     `buffers_max` buffers of `buffer_bytes` (default 2048 of 8 KiB: 16 MiB; fewer where RLIMIT_MEMLOCK is
+///             low); endpoints wait in turn.
 
 #include <skerry/framework/assert.hpp>
 #include <skerry/framework/backend/buffer_ring.hpp>

@@ -9,8 +9,7 @@
 /// Affinity:   home shard.
 /// Invariants: a free block is poisoned under ASan.
 /// Limits:     a block holds at most 256 KiB; free blocks together at most `kept_bytes_max` (default 4 MiB). What is in
-/// use
-///             is bounded by the streams' high-water marks.
+///             use is bounded by the streams' high-water marks.
 
 #include <skerry/framework/assert.hpp>
 

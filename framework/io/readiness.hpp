@@ -3,16 +3,15 @@
 
 /// readable, writable: wait for a descriptor of somebody else's, for libraries that do their own reads and writes.
 ///
-///     co_await readable(fd);                       once
-///     readiness_events events(fd, POLLIN);         each time it arises, until dropped
-///     while (co_await events.next() & POLLIN) ...
+///     co_await readable(fd);                              // once
+///     readiness_events events(fd, POLLIN);                // each time it arises, until dropped
+///     while (co_await events.next() & POLLIN) look_at(fd);
 ///
 /// Affinity:     home shard; resumes there.
 /// Errors:       std::system_error, e.g. EBADF.
 /// Cancellation: the poll is cancelled in the kernel; the descriptor must stay open until the awaiting task has gone on
-/// or ended.
-///               `readiness_events` may be dropped at any time: its operation lives on in the frame pool until the
-///               kernel has let go.
+///               or ended. `readiness_events` may be dropped at any time: its operation lives on in the frame pool
+///               until the kernel has let go.
 /// Limits:       events that nobody has fetched are merged into one set.
 
 #include <skerry/framework/backend/operation.hpp>

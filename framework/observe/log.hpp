@@ -3,10 +3,8 @@
 
 /// log: says what happens, without ever making a reactor wait.
 ///
-/// ```cpp
-/// skerry::log::info("listening on port {}", 6379);
-/// skerry::log::warning("{} of {} connections refused", 3, 100);
-/// ```
+///     skerry::log::info("listening on port {}", 6379);
+///     skerry::log::warning("{} of {} connections refused", 3, 100);
 ///
 /// On a shard the line is formatted here and queued for the host's `log_writer`; a full queue drops it and counts. On
 /// any other thread it is written before the call returns. A line below the host's level costs a comparison, though its

@@ -4,7 +4,7 @@
 /// spawn: starts a task that runs beside the caller, in the shard's root scope.
 ///
 ///     join_handle<int> h = spawn(count_words(file), "count words");
-///     ...
+///     // something else
 ///     int n = co_await h;          // or h.abort(), or drop h and let it run
 ///
 /// The handle does not own the task: dropping it leaves the task to the root scope, which ends it with the shard at the

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Takes every ```cpp block out of the documents and of the essays in headers, and compiles them (syntax only).
+"""Takes every code block out of the documents and of the essays in headers, and compiles them (syntax only).
 
-A block that has `int main` or opens with #include is a file of its own. Any other block is the body of a coroutine,
-`task<> block_N()`, or, when it opens with a definition, stands in a namespace. Those go into one file together, after
-<skerry/skerry.hpp> and the headers they come from, so that one compiler run checks them all; the compiler's messages name
-the document and the line.
+In a document a block opens with ```cpp. In an essay it is lines indented by four blanks after an empty one, of which one
+at least ends like C++: with ; or { and perhaps a comment. What does not is a diagram or a table.
+
+A block that opens with #include is a file of its own. Any other block is the body of a coroutine, `task<> block_N()`,
+or, when it opens with a definition, stands in a namespace. Those go into one file together, after <skerry/skerry.hpp>, the
+headers they come from and the prelude (names that essays take for granted), so that one compiler run checks them all;
+the compiler's messages name the document and the line.
 """
 
 import argparse
@@ -29,21 +32,13 @@ class Block:
         self.text = text
 
     def own_file(self):
-        return re.search(r"\bint\s+main\s*\(", self.text) or self.text.lstrip().startswith("#include")
+        return self.text.lstrip().startswith("#include")
 
 
-def blocks_of(path, text):
-    """Yields the blocks; raises ValueError at a fence that never closes."""
-    essay = path.endswith(".hpp")
+def blocks_of_document(path, text):
+    """Raises ValueError at a fence that never closes."""
     opened, body = None, []
     for number, line in enumerate(text.splitlines(), 1):
-        if essay:
-            match = re.match(r"\s*/// ?(.*)$", line)
-            if opened is None and not match:
-                continue
-            if not match:
-                raise ValueError(f"{path}:{opened}: code block without an end")
-            line = match.group(1)
         if opened is None:
             if line.strip().startswith("```cpp"):
                 opened, body = number, []
@@ -56,21 +51,40 @@ def blocks_of(path, text):
         raise ValueError(f"{path}:{opened}: code block without an end")
 
 
+def blocks_of_essays(path, text):
+    before, body = None, []
+    for number, line in enumerate(text.splitlines() + [""], 1):
+        essay = re.match(r"\s*/// ?(.*)$", line)
+        inside = essay.group(1) if essay else None
+        if inside and inside.startswith("    ") and (body or before == ""):
+            body.append(inside[4:])
+            continue
+        if any(re.search(r"[;{]\s*(?://.*)?$", each) for each in body):
+            yield Block(path, number - len(body), "\n".join(body) + "\n")
+        before, body = inside, []
+
+
 def collect(root):
     paths = [path for path in DOCUMENTS if os.path.exists(os.path.join(root, path))]
     paths += [path for path in sources.files(root, (".hpp",)) if sources.in_layer(path, *sources.LAYERS)]
-    return [block for path in paths for block in blocks_of(path, sources.read(root, path))]
+    blocks = []
+    for path in paths:
+        find = blocks_of_essays if path.endswith(".hpp") else blocks_of_document
+        blocks += find(path, sources.read(root, path))
+    return blocks
 
 
 def located(block):
     return f'#line {block.line} "{block.path}"\n{block.text}'
 
 
-def together(blocks):
+def together(blocks, prelude):
     headers = sorted({block.path for block in blocks if block.path.endswith(".hpp") and block.path != "net/skerry.hpp"})
-    text = "#include <skerry/skerry.hpp>\n" + "".join(f"#include <skerry/{header}>\n" for header in headers)
+    text = "#include <skerry/skerry.hpp>\n" + "".join(f"#include <skerry/{header}>\n" for header in headers) + prelude
     for number, block in enumerate(blocks):
         text += f"namespace documentation_{number} {{\nusing namespace skerry;\nusing namespace std::chrono_literals;\n"
+        if prelude:
+            text += "using namespace documentation;\n"
         if DEFINITION.match(block.text.lstrip()):
             text += located(block)
         else:
@@ -85,6 +99,7 @@ def main():
     parser.add_argument("--out", required=True)
     parser.add_argument("--compiler", required=True)
     parser.add_argument("--arguments", required=True, help="a response file with the options for the compiler")
+    parser.add_argument("--prelude", help="a header to include before the blocks, with a namespace `documentation`")
     options = parser.parse_args()
     try:
         blocks = collect(options.root)
@@ -97,7 +112,8 @@ def main():
     wrapped = [block for block in blocks if not block.own_file()]
     texts = {f"file_{number}.cpp": located(block) for number, block in enumerate(blocks) if block.own_file()}
     if wrapped:
-        texts["together.cpp"] = together(wrapped)
+        prelude = f'#include "{os.path.abspath(options.prelude)}"\n' if options.prelude else ""
+        texts["together.cpp"] = together(wrapped, prelude)
     failed = 0
     for name, text in texts.items():
         path = os.path.join(options.out, name)

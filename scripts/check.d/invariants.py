@@ -66,6 +66,8 @@ RULES = [
     Rule("spsc_queue outside the mailbox", include_of(r"boost/lockfree/[^>\n]*>"), LIBRARY,
          "what crosses shards goes through submit_to", allowed=("shards/mailbox*.cpp", "shards/*/mailbox*.cpp"),
          endings=(".cpp",)),
+    Rule("co_await in a conditional expression", r"\?[^;{}?]*\bco_await\b|\bco_await\b[^;{}]*\?", EVERYWHERE,
+         "give it a statement of its own: with g++ 12 it is unsafe there"),
     Rule("using namespace in a header", r"^[ \t]*using[ \t]+namespace\b", LIBRARY, "name what you use",
          endings=(".hpp",)),
     Rule("reactor or clock in a pure structure", include_of(
@@ -85,6 +87,7 @@ ATOMICS = re.compile(
 ROOT = {"CMakeLists.txt", "CMakePresets.json", "README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE",
         "apps", "perf", "scripts", "tests", *sources.LAYERS}
 LINES_MAX = 600
+COLUMNS_MAX = 120
 
 
 def check_rules(path, text, report):
@@ -169,6 +172,12 @@ def check_await(path, text, report):
             report.refuse(path, sources.line_of(code, at), "designated initialiser inside co_await",
                           text[at:at + 30].split("\n")[0],
                           "name the options in a variable first; g++ 12 destroys an aggregate temporary there twice")
+    for match in re.finditer(r"\bfor\s*\(", code):
+        head = code[match.end() - 1:balanced(code, match.end() - 1)]
+        late = re.search(r"[^:;]:[^:;]*\bco_await\b", head)
+        if late and ";" not in head:
+            report.refuse(path, sources.line_of(code, match.start()), "co_await in a range-for header",
+                          " ".join(head.split())[:60], "await into a variable first, which then outlives the loop")
 
 
 def check_form(path, text, long_files, report):
@@ -178,6 +187,10 @@ def check_form(path, text, long_files, report):
                       "open the file with: SPDX-License-Identifier: Apache-2.0")
     if path.endswith(".hpp") and not re.search(r"^#pragma once$", text, re.MULTILINE):
         report.refuse(path, 1, "header without #pragma once", path, "add it as the second line")
+    if path.endswith(sources.SOURCE_ENDINGS):
+        for number, line in enumerate(text.split("\n"), 1):
+            if len(line) > COLUMNS_MAX:
+                report.refuse(path, number, "long line", f"{len(line)} columns, at most {COLUMNS_MAX}", "break it")
     lines = text.count("\n")
     if lines > LINES_MAX and path not in long_files:
         report.refuse(path, lines, "long file", f"{lines} lines, at most {LINES_MAX}",

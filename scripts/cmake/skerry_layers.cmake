@@ -11,29 +11,28 @@ target_compile_options(skerry_options INTERFACE
   $<$<BOOL:${SKERRY_WERROR}>:-Werror>
   $<$<CXX_COMPILER_ID:GNU>:-fcoroutines>)
 
-function(skerry_include_root layer out)
-  set(root "${PROJECT_BINARY_DIR}/include/${layer}")
-  file(MAKE_DIRECTORY "${root}/skerry")
-  file(CREATE_LINK "${PROJECT_SOURCE_DIR}/${layer}" "${root}/skerry/${layer}" SYMBOLIC)
-  set(${out} "${root}" PARENT_SCOPE)
+# Assertions say net/stream.hpp, not where somebody's build tree was; in Release debug information does too, so that
+# archives can be installed and compared. Debug keeps the paths, for debuggers. The last prefix that fits is taken.
+function(skerry_hide_path path instead)
+  target_compile_options(skerry_options INTERFACE "-f$<IF:$<CONFIG:Release>,file,macro>-prefix-map=${path}=${instead}")
 endfunction()
+skerry_hide_path("${PROJECT_SOURCE_DIR}/" "")
+skerry_hide_path("${PROJECT_BINARY_DIR}" ".")
 
 # skerry_add_layer(name USES public targets... PRIVATELY private targets...)
 function(skerry_add_layer layer)
   cmake_parse_arguments(arg "" "" "USES;PRIVATELY" ${ARGN})
-  skerry_include_root(${layer} root)
+  set(root "${PROJECT_BINARY_DIR}/include/${layer}")
+  file(MAKE_DIRECTORY "${root}/skerry")
+  file(CREATE_LINK "${PROJECT_SOURCE_DIR}/${layer}" "${root}/skerry/${layer}" SYMBOLIC)
+  skerry_hide_path("${root}/skerry/" "")
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/${layer}/*.cpp")
-  if(NOT sources)
-    return()  # a layer that has no source yet
-  endif()
   add_library(skerry_${layer} STATIC ${sources})
-  set_target_properties(skerry_${layer} PROPERTIES LINKER_LANGUAGE CXX EXPORT_NAME ${layer})
+  set_target_properties(skerry_${layer} PROPERTIES EXPORT_NAME ${layer})
   add_library(skerry::${layer} ALIAS skerry_${layer})
   target_include_directories(skerry_${layer} PUBLIC $<BUILD_INTERFACE:${root}> $<INSTALL_INTERFACE:include>)
   target_compile_features(skerry_${layer} PUBLIC cxx_std_23)
-  target_compile_options(skerry_${layer} PUBLIC
-    $<$<CXX_COMPILER_ID:GNU>:-fcoroutines>
-    PRIVATE "-fmacro-prefix-map=${root}/skerry/=" "-fmacro-prefix-map=${PROJECT_SOURCE_DIR}/=")
+  target_compile_options(skerry_${layer} PUBLIC $<$<CXX_COMPILER_ID:GNU>:-fcoroutines>)
   target_link_libraries(skerry_${layer} PUBLIC ${arg_USES} PRIVATE $<BUILD_INTERFACE:skerry_options> ${arg_PRIVATELY})
 endfunction()
 

@@ -22,7 +22,6 @@ function(skerry_add_test file)
   endif()
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES LABELS "${layer};${arg_LABELS}" TIMEOUT ${arg_TIMEOUT})
-  set_property(GLOBAL APPEND PROPERTY skerry_test_programs ${name})
 endfunction()
 
 # What a source that links the given targets is compiled with, in a response file: for tests that call the compiler.

@@ -304,10 +304,4 @@ TEST(echo_server, sends_back_what_came_and_ends_after_half_close) {
   EXPECT_EQ(server.wait(), 0);
 }
 
-TEST(hello_shards, every_shard_answers) {
-  auto run = skerry::test::run_program(HELLO_SHARDS, {"--shards", "3", "--overprovision", "--log-level", "error"});
-  EXPECT_EQ(run.status, 0);
-  EXPECT_EQ(run.output, "shard 0 answered\nshard 1 answered\nshard 2 answered\n");
-}
-
 }  // namespace

@@ -40,6 +40,8 @@ int fine::run_once(int budget) noexcept {
   const char* text = "std::atomic<int> and sleep_for and \\" co_await f({.x = 1})";
   auto options = point{.x = 1};
   co_await f(options);
+  for (auto& each : all) co_await each;
+  for (int i = 0; i < co_await f(y); ++i) f(std::move(y ? z : x));
   co_await with_group([](group& g) -> task<> { point p{.x = 1}; g.spawn(p); });
   sleep_for(1); file.time(0); run_time(0); this_shard().random->next();
   return budget + text[0] + gone_function(1);
@@ -89,6 +91,10 @@ VIOLATIONS = [
      "designated initialiser inside co_await"),
     ("net/a25.cpp", SPDX + "auto f() { co_await h([]() -> task<> { co_await g({.x = 1}); }); }\n", 2,
      "designated initialiser inside co_await"),
+    ("net/a30.cpp", SPDX + "auto f() {\n  for (auto x :\n       co_await g()) h(x);\n}\n", 3, "co_await in a range-for header"),
+    ("net/a31.cpp", SPDX + "auto f() {\n  int x = y ? co_await g() : 1;\n}\n", 3, "co_await in a conditional expression"),
+    ("net/a32.cpp", SPDX + "auto f() {\n  int x = co_await g() ? 2 : 1;\n}\n", 3, "co_await in a conditional expression"),
+    ("net/a33.hpp", HEADER + "/// " + "x" * 117 + "\n", 3, "long line"),
     ("net/a26.cpp", "int x;\n", 1, "no licence line"),
     ("net/a27.hpp", SPDX + "int x;\n", 1, "header without #pragma once"),
     ("net/a28.cpp", SPDX + "int x;\n" * 600, 601, "long file"),
@@ -192,7 +198,7 @@ struct task {
         self.write("README.md", "```cpp\n#include <cstdio>\nint main() { return 0; }\n```\n"
                                 "```cpp\ntask<> f(int x) {\n  co_return;\n}\n```\n"
                                 "```cpp\nco_await f();\n```\n```sh\nnot c++\n```\n".replace("f();", "std::suspend_never{};"))
-        self.write("framework/essay.hpp", HEADER + "/// ```cpp\n/// int x = essay();\n/// ```\nint essay();\n")
+        self.write("framework/essay.hpp", HEADER + "/// Use:\n///\n///     int x = essay();  // like this\n///\nint essay();\n")
         status, output = self.extract()
         self.assertEqual(status, 0, output)
         self.assertIn("4 code blocks of 2 files, in 2 compiler runs, 0 failed", output)
@@ -200,7 +206,7 @@ struct task {
     def test_a_wrong_block_fails_with_its_document_and_line(self):
         for path, text, line in (("README.md", "x\n```cpp\nint x = nobody();\n```\n", 3),
                                  ("CONTRIBUTING.md", "```cpp\n#include <cstdio>\nint y = nobody();\n```\n", 3),
-                                 ("framework/essay.hpp", HEADER + "/// ```cpp\n/// int x = nobody();\n/// ```\n", 4),
+                                 ("framework/essay.hpp", HEADER + "///\n///     int x = nobody();\n", 4),
                                  ("README.md", "x\n```cpp\nint x;\n", 2)):
             with self.subTest(path=path):
                 self.write(path, text)

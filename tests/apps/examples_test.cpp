@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+// The examples as a newcomer runs them: what each prints, and that each fits on a page and says what to type.
+#include <algorithm>
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <support/server_process.hpp>
+
+namespace {
+
+using skerry::test::blocking_client;
+using skerry::test::finished_program;
+using skerry::test::run_program;
+using skerry::test::server_process;
+
+std::string path_of(const std::string& example) { return std::string(EXAMPLES) + '/' + example; }
+
+struct example {
+  const char* name;
+  std::vector<std::string> arguments;
+  const char* prints;
+};
+
+const std::vector<std::string> three_shards{"--shards", "3", "--overprovision"};
+
+const example examples[] = {
+    {"01_hello_shards", three_shards, "shard 0 answered\nshard 1 answered\nshard 2 answered\n"},
+    {"02_tasks",
+     {},
+     "alone 0\nalone 1\ncounted 2\n"
+     "left 0\nright 0\nleft 1\nright 1\ntogether 4\n"
+     "the light goes out\njoined: Operation canceled\n"},
+    {"03_time", {}, "10\n20\n30\nin time: 42\ntoo late: Connection timed out\n"},
+    {"04_counters", three_shards, "shard 0: 11\nshard 1: 10\nshard 2: 110\nsum: 131\n"},
+    {"06_what_crosses", three_shards, "session on shard 0: hello from shard 2\nsession ends on shard 0\n"},
+};
+
+class examples_that_end : public testing::TestWithParam<example> {};
+
+TEST_P(examples_that_end, print_what_they_promise) {
+  std::vector<std::string> arguments = GetParam().arguments;
+  arguments.insert(arguments.end(), {"--log-level", "error"});
+  finished_program run = run_program(path_of(GetParam().name), arguments);
+  EXPECT_EQ(run.status, 0);
+  EXPECT_EQ(run.output, GetParam().prints);
+}
+
+INSTANTIATE_TEST_SUITE_P(all, examples_that_end, testing::ValuesIn(examples),
+                         [](const auto& each) { return std::string("example_") + each.param.name; });
+
+TEST(word_count, counts_each_word_once_on_whatever_number_of_shards) {
+  for (const char* shards : {"1", "3"}) {
+    std::string command = "printf 'the sea the rock\\nthe rock' | " + path_of("05_word_count") +
+                          " --overprovision --log-level error --shards " + shards;
+    finished_program run = run_program("/bin/sh", {"-c", command});
+    EXPECT_EQ(run.status, 0);
+    EXPECT_NE(run.output.find("3 times \"the\"\n"), std::string::npos) << run.output;
+    EXPECT_EQ(std::to_string(std::count(run.output.begin(), run.output.end(), '\n')), shards) << run.output;
+  }
+}
+
+TEST(line_server, answers_the_client_example_and_ends_on_sigterm) {
+  server_process server(path_of("07_line_server"), three_shards);
+  finished_program client = run_program(path_of("08_client"), {std::to_string(server.port()), "hello"});
+  EXPECT_EQ(client.status, 0);
+  EXPECT_EQ(client.output, "HELLO\n");
+  server.signal(SIGTERM);
+  EXPECT_EQ(server.wait(), 0);
+  // And nobody is there any more.
+  client = run_program(path_of("08_client"), {std::to_string(server.port()), "hello"});
+  EXPECT_EQ(client.status, 1);
+  EXPECT_NE(client.output.find("refused"), std::string::npos) << client.output;
+}
+
+TEST(line_server, answers_lines_however_they_were_split_and_more_than_a_client_reads_at_once) {
+  server_process server(path_of("07_line_server"), three_shards);
+  blocking_client client(server.port());
+  std::string lines;
+  std::string expected;
+  for (int n = 0; n < 300'000; ++n) {
+    lines += "line " + std::to_string(n) + '\n';
+    expected += "LINE " + std::to_string(n) + '\n';
+  }
+  std::thread sender([&] {
+    for (std::size_t at = 0; at < lines.size(); at += 1009) client.send(std::string_view(lines).substr(at, 1009));
+    client.shutdown_output();
+  });
+  EXPECT_TRUE(client.receive_exactly(expected.size()) == expected);
+  EXPECT_EQ(client.receive(), "");
+  sender.join();
+}
+
+TEST(line_server, drops_a_client_whose_line_never_ends_and_serves_the_others) {
+  server_process server(path_of("07_line_server"), three_shards);
+  blocking_client good(server.port());
+  blocking_client endless(server.port());
+  endless.send(std::string(4096, 'x'));
+  endless.send("x");
+  EXPECT_EQ(endless.receive(), "");
+  good.send("still here\n");
+  EXPECT_EQ(good.receive_exactly(11), "STILL HERE\n");
+}
+
+TEST(examples, fit_on_a_page_and_open_with_what_to_type) {
+  std::vector<std::string> names;
+  for (const auto& file : std::filesystem::directory_iterator(EXAMPLES_SOURCE)) {
+    if (file.path().extension() != ".cpp") continue;
+    std::string name = file.path().stem();
+    names.push_back(name);
+    std::ifstream in(file.path());
+    std::string text{std::istreambuf_iterator<char>(in), {}};
+    EXPECT_LE(std::count(text.begin(), text.end(), '\n'), name == "01_hello_shards" ? 20 : 59) << name;
+    std::string opening = text.substr(0, text.find("#include"));
+    EXPECT_NE(opening.find("Run it with: build/release/apps/" + name), std::string::npos) << name;
+  }
+  // A new example belongs into a test above, and into this list.
+  std::sort(names.begin(), names.end());
+  EXPECT_EQ(names, (std::vector<std::string>{"01_hello_shards", "02_tasks", "03_time", "04_counters", "05_word_count",
+                                             "06_what_crosses", "07_line_server", "08_client"}));
+}
+
+}  // namespace

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// documentation: names that code in essays takes for granted, declared so that it compiles. Nothing is run.
+
+#include <skerry/net/resp/writer.hpp>
+#include <skerry/skerry.hpp>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <poll.h>
+
+namespace documentation {
+
+using namespace skerry;
+using namespace skerry::net::resp;
+
+extern int fd;
+extern int argc;
+extern char** argv;
+extern std::uint64_t seed;
+extern std::uint64_t task_number;
+extern std::vector<int> slots;
+extern std::string file;
+extern std::string key;
+extern shard_id owner;
+extern shard_id i;
+extern unsigned limit;
+extern net::stream s;
+extern net::stream connection;
+extern net::listener l;
+extern reply_buffer out;
+
+void fail();
+void look_at(int fd);
+void use(int a, int b);
+void leave(int status, const std::string& text);
+task<int> count();
+task<int> count_words(std::string file);
+task<std::string> read_line(net::stream& from);
+task<> serve(net::stream client);
+task<> greet_everybody();
+
+constexpr auto fn = [](int n) { return n; };
+
+struct session {
+  void touch();
+};
+struct counters {
+  explicit counters(unsigned limit);
+  void add(int n);
+  int value() const;
+};
+struct store {
+  std::size_t erase(const std::string& key);
+};
+store& local_store();
+
+}  // namespace documentation
