@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /// How a host and an app begin and end: what must have ended first, in which order a stop goes, and with which status.
 #include <skerry/framework/resources.hpp>
+#include <skerry/framework/startup_error.hpp>
 #include <skerry/framework/task/spawn.hpp>
 #include <skerry/framework/task/yield.hpp>
 #include <skerry/shards/block_on.hpp>
-#include <skerry/shards/configuration_error.hpp>
 #include <skerry/shards/foreign_ptr.hpp>
 #include <skerry/shards/shard.hpp>
 #include <skerry/shards/submit_to.hpp>
@@ -236,7 +236,7 @@ TEST(shard_start, that_fails_on_the_calling_thread_throws_and_leaves_it_free) {
   where.shards[0].cpus = {cpu_id_max};
   app_options options = quiet_options(1);
   host machine(options, where);
-  EXPECT_THROW(machine.run([]() -> task<> { co_return; }, true), configuration_error);
+  EXPECT_THROW(machine.run([]() -> task<> { co_return; }, true), startup_error);
   EXPECT_FALSE(on_shard());
 }
 
