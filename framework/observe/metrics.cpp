@@ -51,42 +51,18 @@ histogram_data data_of(const histogram& from) {
 
 }  // namespace
 
-void registration::drop() noexcept {
-  if (registry* from = std::exchange(registry_, nullptr)) from->remove(place_);
+void detail::metric_remover::operator()(registry* from) const noexcept {
+  SKERRY_ASSERT(!from->metrics_.empty(), "a registration is in its registry");
+  from->metrics_.erase(place);
 }
 
 registry::~registry() { SKERRY_ASSERT(metrics_.empty(), "registrations end before the registry they are in"); }
 
-registration registry::add(const counter& value, metric_info info) {
-  check_name(info, true);
-  return insert({std::move(info), &value});
-}
-
-registration registry::add(const gauge& value, metric_info info) {
-  check_name(info, false);
-  return insert({std::move(info), &value});
-}
-
-registration registry::add(const histogram& value, metric_info info) {
-  check_name(info, false);
-  return insert({std::move(info), &value});
-}
-
-registration registry::add_counter(counter_reader read, metric_info info) {
-  check_name(info, true);
-  return insert({std::move(info), std::move(read)});
-}
-
-registration registry::add_gauge(gauge_reader read, metric_info info) {
-  check_name(info, false);
-  return insert({std::move(info), std::move(read)});
-}
-
-registration registry::insert(metric added) {
-  SKERRY_ASSERT(!visiting_, "a visitor of the registry must not register");
+registration registry::insert(detail::metric added) {
   SKERRY_ASSERT(metrics_.size() < metrics_max, "a registry is full: register kinds of things, not each thing");
+  check_name(added.info, std::holds_alternative<counter_reader>(added.value));
   check_labels(added.info);
-  for (const metric& other : metrics_) {
+  for (const detail::metric& other : metrics_) {
     if (other.info.name != added.info.name) continue;
     SKERRY_ASSERT(other.value.index() == added.value.index(), "metrics that share a name are of one kind");
     SKERRY_ASSERT(other.info.unit == added.info.unit, "metrics that share a name share their unit");
@@ -94,27 +70,18 @@ registration registry::insert(metric added) {
     SKERRY_ASSERT(other.info.labels != added.info.labels, "this metric is registered already");
   }
   metrics_.push_back(std::move(added));
-  return {*this, std::prev(metrics_.end())};
-}
-
-void registry::remove(std::list<metric>::iterator place) noexcept {
-  SKERRY_ASSERT(!visiting_, "a visitor of the registry must not drop a registration");
-  SKERRY_ASSERT(!metrics_.empty(), "a registration is in its registry");
-  metrics_.erase(place);
+  return {this, {std::prev(metrics_.end())}};
 }
 
 snapshot registry::take_snapshot() const {
   snapshot result;
   result.samples.reserve(metrics_.size());
-  visit([&](const metric& each) {
+  for (const detail::metric& each : metrics_) {
     sample& taken = result.samples.emplace_back(sample{each.info, {}});
-    if (const auto* c = std::get_if<const counter*>(&each.value)) taken.value = (*c)->value();
-    if (const auto* g = std::get_if<const gauge*>(&each.value)) taken.value = (*g)->value();
-    if (const auto* h = std::get_if<const histogram*>(&each.value)) taken.value = data_of(**h);
-    if (const auto* read = std::get_if<counter_reader>(&each.value)) taken.value = (*read)();
-    if (const auto* read = std::get_if<gauge_reader>(&each.value)) taken.value = (*read)();
-  });
-  SKERRY_ASSERT(result.samples.size() == metrics_.size(), "a snapshot holds every metric");
+    if (const auto* count = std::get_if<counter_reader>(&each.value)) taken.value = (*count)();
+    if (const auto* level = std::get_if<gauge_reader>(&each.value)) taken.value = (*level)();
+    if (const auto* values = std::get_if<const histogram*>(&each.value)) taken.value = data_of(**values);
+  }
   return result;
 }
 

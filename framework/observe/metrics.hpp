@@ -28,6 +28,7 @@
 #include <cstdint>
 #include <functional>
 #include <list>
+#include <memory>
 #include <string>
 #include <utility>
 #include <variant>
@@ -85,12 +86,6 @@ struct metric_info {
 using counter_reader = std::function<std::uint64_t()>;
 using gauge_reader = std::function<std::int64_t()>;
 
-/// A registered metric, as `registry::visit` shows it.
-struct metric {
-  metric_info info;
-  std::variant<const counter*, const gauge*, const histogram*, counter_reader, gauge_reader> value;
-};
-
 /// A histogram's numbers as plain data: only the buckets that counted something, in rising order.
 struct histogram_data {
   struct bucket {
@@ -118,25 +113,23 @@ struct snapshot {
 
 class registry;
 
-/// Keeps a metric in a registry; dropping it takes the metric out.
-class [[nodiscard]] registration {
- public:
-  registration() noexcept = default;
-  registration(registration&& other) noexcept
-      : registry_(std::exchange(other.registry_, nullptr)), place_(other.place_) {}
-  registration& operator=(registration&& other) noexcept;
-  ~registration() { drop(); }
+namespace detail {
 
-  /// Takes the metric out now.
-  void drop() noexcept;
-  explicit operator bool() const noexcept { return registry_ != nullptr; }
+struct metric {
+  metric_info info;
+  std::variant<counter_reader, gauge_reader, const histogram*> value;
+};
 
- private:
-  friend class registry;
-  registration(registry& where, std::list<metric>::iterator place) noexcept : registry_(&where), place_(place) {}
+struct metric_remover {
+  std::list<metric>::iterator place{};
+  void operator()(registry* from) const noexcept;
+};
 
-  registry* registry_ = nullptr;
-  std::list<metric>::iterator place_{};
+}  // namespace detail
+
+/// Keeps a metric in a registry; dropping it, or `reset`, takes the metric out.
+struct [[nodiscard]] registration : std::unique_ptr<registry, detail::metric_remover> {
+  using unique_ptr::unique_ptr;
 };
 
 /// The metrics of one shard.
@@ -149,49 +142,27 @@ class registry {
   registry& operator=(const registry&) = delete;
   ~registry();
 
-  registration add(const counter& value, metric_info info);
-  registration add(const gauge& value, metric_info info);
-  registration add(const histogram& value, metric_info info);
-  registration add_counter(counter_reader read, metric_info info);
-  registration add_gauge(gauge_reader read, metric_info info);
+  registration add(const counter& value, metric_info info) {
+    return add_counter([&value] { return value.value(); }, std::move(info));
+  }
+  registration add(const gauge& value, metric_info info) {
+    return add_gauge([&value] { return value.value(); }, std::move(info));
+  }
+  registration add(const histogram& value, metric_info info) { return insert({std::move(info), &value}); }
+  registration add_counter(counter_reader read, metric_info info) { return insert({std::move(info), std::move(read)}); }
+  registration add_gauge(gauge_reader read, metric_info info) { return insert({std::move(info), std::move(read)}); }
   /// Pointers only: a metric that dies at once is a mistake.
   template <typename T>
   registration add(const T&& value, metric_info info) = delete;
 
   std::size_t size() const noexcept { return metrics_.size(); }
-  /// Calls `fn(const metric&)` for each, in the order of registration. `fn` registers and drops nothing.
-  template <typename Fn>
-  void visit(Fn&& fn) const;
   snapshot take_snapshot() const;
 
  private:
-  friend class registration;
-  registration insert(metric added);
-  void remove(std::list<metric>::iterator place) noexcept;
+  friend detail::metric_remover;
+  registration insert(detail::metric added);
 
-  std::list<metric> metrics_;      // registration order; a list, so that a registration's place stays valid
-  mutable bool visiting_ = false;  // a change under a visitor would invalidate its place
+  std::list<detail::metric> metrics_;  // registration order; a list, so that a registration's place stays valid
 };
-
-inline registration& registration::operator=(registration&& other) noexcept {
-  if (this != &other) {
-    drop();
-    registry_ = std::exchange(other.registry_, nullptr);
-    place_ = other.place_;
-  }
-  return *this;
-}
-
-template <typename Fn>
-void registry::visit(Fn&& fn) const {
-  struct mark {
-    bool& flag;
-    explicit mark(bool& f) noexcept : flag(f) { flag = true; }
-    ~mark() { flag = false; }
-  };
-  SKERRY_ASSERT(!visiting_, "a visitor of the registry must not visit it again");
-  mark visiting(visiting_);
-  for (const metric& each : metrics_) fn(each);
-}
 
 }  // namespace skerry::observe

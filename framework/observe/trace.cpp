@@ -6,18 +6,10 @@
 namespace skerry::observe {
 
 std::string_view name_of(trace_kind kind) noexcept {
-  switch (kind) {
-    case trace_kind::task_begin: return "task_begin";
-    case trace_kind::task_end: return "task_end";
-    case trace_kind::message_sent: return "message_sent";
-    case trace_kind::message_begin: return "message_begin";
-    case trace_kind::message_end: return "message_end";
-    case trace_kind::message_reply: return "message_reply";
-    case trace_kind::completion: return "completion";
-    case trace_kind::timer: return "timer";
-    case trace_kind::first_custom: break;
-  }
-  return "custom";
+  constexpr std::string_view names[] = {"custom",      "task_begin",    "task_end",   "message_sent", "message_begin",
+                                        "message_end", "message_reply", "completion", "timer"};
+  const auto index = static_cast<std::size_t>(kind);
+  return index < std::size(names) ? names[index] : names[0];
 }
 
 trace_buffer::trace_buffer(std::size_t capacity)
