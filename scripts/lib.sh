@@ -49,24 +49,20 @@ install_packages() {
     command -v sudo >/dev/null || fail "no sudo here; as root run: apt-get install $*"
     run=(sudo "${run[@]}")
   fi
-  local apt=("${run[@]}" apt-get -qq -o DPkg::Lock::Timeout=300) service=no
+  local apt=("${run[@]}" apt-get -qq -o DPkg::Lock::Timeout=300) policy=/usr/sbin/policy-rc.d
   printf 'installing %s\n' "$*" >&2
   "${apt[@]}" update || fail "this needs root; as root run: apt-get install $*"
-  # Installing a server must not start one: a policy that answers 101 forbids it, for as long as this takes.
-  if [[ " $* " == *" redis-server "* ]]; then service=redis-server; fi
-  if [[ $service != no && ! -e /usr/sbin/policy-rc.d ]]; then
-    # Expanded now, on purpose: at exit the array is gone.
-    # shellcheck disable=SC2064
-    trap "${run[*]} rm -f /usr/sbin/policy-rc.d" EXIT
-    printf '#!/bin/sh\nexit 101\n' | "${run[@]}" tee /usr/sbin/policy-rc.d >/dev/null
-    "${run[@]}" chmod 755 /usr/sbin/policy-rc.d
-  fi
-  "${apt[@]}" install -y --no-install-recommends "$@" >/dev/null </dev/null
-  if [[ $service != no ]]; then
-    if command -v systemctl >/dev/null; then "${run[@]}" systemctl --quiet disable "$service"; fi  # nor at the next boot
-    "${run[@]}" rm -f /usr/sbin/policy-rc.d
-    trap - EXIT
-  fi
+  if [[ " $* " != *" redis-server "* ]]; then
+    "${apt[@]}" install -y --no-install-recommends "$@" >/dev/null </dev/null
+  else (  # must not start a server: a policy that answers 101 forbids it, for as long as this subshell takes
+    if [[ ! -e $policy ]]; then
+      trap '"${run[@]}" rm -f $policy' EXIT
+      printf '#!/bin/sh\nexit 101\n' | "${run[@]}" tee $policy >/dev/null
+      "${run[@]}" chmod 755 $policy
+    fi
+    "${apt[@]}" install -y --no-install-recommends "$@" >/dev/null </dev/null
+    if command -v systemctl >/dev/null; then "${run[@]}" systemctl --quiet disable redis-server; fi  # nor at the next boot
+  ) fi
 }
 
 # ---- presets ----
