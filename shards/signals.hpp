@@ -4,7 +4,7 @@
 /// signals: SIGTERM and SIGINT as a request to stop; a second one ends the process at once with status 128 + n.
 ///
 ///     stop_signals guard;      // from here on both are held back, also where nobody would handle them (process 1)
-///     guard.serve(host);       // those that came meanwhile, and all that come, stop this host
+///     guard.serve(running);    // those that came meanwhile, and all that come, stop this host
 ///
 /// A stop must end even where no loop turns any more (a task keeps its CPU) or where nobody reads the log: the first
 /// signal sets an alarm a little past the drain deadline, and the alarm ends the process with status 2. So SIGALRM is

@@ -4,6 +4,7 @@
 /// documentation: names that code in essays takes for granted, declared so that it compiles. Nothing is run.
 
 #include <skerry/net/resp/writer.hpp>
+#include <skerry/shards/host.hpp>
 #include <skerry/skerry.hpp>
 
 #include <cstdint>
@@ -32,6 +33,7 @@ extern net::stream s;
 extern net::stream connection;
 extern net::listener l;
 extern reply_buffer out;
+extern host& running;
 
 void fail();
 void look_at(int fd);
