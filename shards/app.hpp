@@ -15,10 +15,10 @@
 ///     exit status
 ///     0          everything ended, or a stop was asked for and drained
 ///     1          wrong options, the machine refused something, or main threw
-///     2          the drain deadline passed
+///     2          the drain deadline passed; the tasks that were left are in the log
 ///     128 + n    a second signal n
 ///
-/// Affinity: built and run on the process's main thread, once; shutdown() on any shard.
+/// Affinity: built and run on the process's main thread, which keeps the program's name, once; shutdown() on any shard.
 
 #include <skerry/framework/task/task.hpp>
 #include <skerry/shards/app_options.hpp>

@@ -208,10 +208,6 @@ task<> host::control(const std::function<task<>()>& main, bool auto_shutdown) {
   auto wrapped = [this, &main, &main_ended]() -> task<> {
     try {
       co_await main();
-    } catch (const std::system_error& error) {
-      // What main waited for was cancelled by the stop, a moment before main itself.
-      bool stopped = stop_requested() && error.code() == std::errc::operation_canceled;
-      if (!stopped) main_error_ = std::current_exception();
     } catch (...) {
       main_error_ = std::current_exception();
     }

@@ -38,17 +38,13 @@ void shard::connect(detail::queue_matrix& queues, const std::vector<reactor*>& p
 
 void shard::start(log_channel& log) {
   SKERRY_ASSERT(detail::current_shard == nullptr, "a thread runs one shard");
+  // What may throw comes first: until it is this shard, the thread is free.
+  reactor_.kernel().start();
+  core_.resources->emplace<byte_pool>();
+  core_.resources->emplace<buffer_pool>(reactor_.kernel(), buffer_pool_options{});
+  publish();
   detail::current_shard = &core_;
   core_.log = &log;
-  try {
-    reactor_.kernel().start();
-    resources().emplace<byte_pool>();
-    resources().emplace<buffer_pool>(reactor_.kernel(), buffer_pool_options{});
-    publish();
-  } catch (...) {
-    stop();
-    throw;
-  }
   reactor_.add(*boxes_);
   reactor_.add(*this);
   reactor_.add(timers_);

@@ -205,7 +205,7 @@ TEST(stop, of_what_main_waits_for_is_no_error_of_main) {
     stoppable_host machine(quiet_options(3));
     machine.run([]() -> task<> {
       spawn([]() -> task<> { co_return stop_this_host(); }, "stopper");
-      // One of these may end with operation_canceled, because the other shard stops a moment earlier.
+      // Main is cancelled before any other shard begins to stop, so no call of its ends with operation_canceled.
       for (shard_id turn = 0;; ++turn) co_await submit_to(1 + turn % 2, []() -> task<> { co_await yield(); });
     });
   }
