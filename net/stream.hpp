@@ -45,23 +45,28 @@ class stream {
     if (endpoint_ != nullptr) endpoint_->release();
   }
 
-  class [[nodiscard("co_await it")]] read_awaiter final : public endpoint_leaf {
+  class [[nodiscard("co_await it")]] readable_awaiter : public endpoint_leaf {
    public:
-    explicit read_awaiter(endpoint& e) noexcept : endpoint_(e) {}
+    explicit readable_awaiter(endpoint& e) noexcept : endpoint_(e) {}
     bool await_ready() const noexcept { return endpoint_.input_ready(); }
     void await_suspend(std::coroutine_handle<> resume_point) noexcept {
       endpoint_.wait_for_input(this);
       suspend(resume_point);
     }
-    buffer await_resume() { return endpoint_.take_input(); }
+    void await_resume() const noexcept {}
     void let_go() noexcept override {
       endpoint_.wait_for_input(nullptr);
       wake();
     }
     const char* describe() const noexcept override { return "read"; }
 
-   private:
+   protected:
     endpoint& endpoint_;
+  };
+  class [[nodiscard("co_await it")]] read_awaiter final : public readable_awaiter {
+   public:
+    using readable_awaiter::readable_awaiter;
+    buffer await_resume() { return endpoint_.take_input(); }
   };
 
   /// Waits for room, or with `all_sent` until the kernel has everything.
@@ -88,6 +93,9 @@ class stream {
 
   /// The next bytes, as they came; empty at the end of the stream.
   read_awaiter read() noexcept { return read_awaiter(open()); }
+  /// Until read() has an answer at once. For those who fetch what they need for reading only then: idle connections are
+  /// many.
+  readable_awaiter readable() noexcept { return readable_awaiter(open()); }
 
   /// Takes all of `bytes`; suspends while more than the high-water mark is unsent.
   task<> write(std::span<const std::byte> bytes) {

@@ -23,6 +23,8 @@ void empty_and_trim(std::vector<T>& items, std::size_t kept) noexcept {
 std::size_t batch_slice::execute(keyspace& keys, std::uint64_t now_ms, std::size_t reply_bytes_max) {
   // Enough to overlap cache misses, few enough that what was fetched is still there when its turn comes.
   constexpr std::size_t ahead = 16;
+  // As many as a batch of ordinary commands has; one of a million keys goes in many rounds, and others get a turn.
+  constexpr std::size_t pieces_at_once = command_batch::pieces_max;
   SKERRY_ASSERT(needs_execution(), "a slice travels only while it has work and nobody waits for its replies");
   replies_.clear();
   reply_begin_ = 0;
@@ -45,7 +47,7 @@ std::size_t batch_slice::execute(keyspace& keys, std::uint64_t now_ms, std::size
     if (p.pinned.value != nullptr) ++pins_;
     p.reply_end = static_cast<std::uint32_t>(replies_.size());
     ++executed_;
-  } while (!done() && replies_.size() <= reply_bytes_max);
+  } while (!done() && replies_.size() <= reply_bytes_max && executed_ - begin < pieces_at_once);
   return executed_ - begin;
 }
 

@@ -83,8 +83,8 @@ class batch_slice {
   std::span<const piece> pieces() const noexcept { return pieces_; }
   std::size_t reply_bytes() const noexcept { return replies_.size(); }
 
-  /// On the shard of the slice: executes pieces until all are done or the replies exceed `reply_bytes_max`; at least
-  /// one. Returns how many it executed.
+  /// On the shard of the slice: executes pieces until all are done, their replies exceed `reply_bytes_max` or their
+  /// number is a batch's; at least one. Returns how many it executed.
   std::size_t execute(keyspace& keys, std::uint64_t now_ms, std::size_t reply_bytes_max);
 
   /// On the shard of the slice: gives back what replies borrowed.

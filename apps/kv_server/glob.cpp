@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cstddef>
+#include <cstdint>
 #include <utility>
 
 #include <kv_server/glob.hpp>
@@ -51,21 +52,27 @@ bool piece_matches(std::string_view pattern, std::size_t& at, char text, bool ig
   return folded(pattern[at++], ignore_case) == c;
 }
 
-bool matches(std::string_view pattern, std::string_view text, bool ignore_case) noexcept {
+/// Adds to `steps` the bytes of the pattern it looks at, each time it does.
+bool matches(std::string_view pattern, std::string_view text, bool ignore_case, std::uint64_t& steps) noexcept {
   constexpr std::size_t no_star = static_cast<std::size_t>(-1);
   std::size_t p = 0;
   std::size_t t = 0;
   std::size_t behind_star = no_star;  // where the pattern goes on behind the last star
   std::size_t star_end = 0;           // the text the last star covers ends here
   while (t < text.size()) {
+    const std::size_t before = p;
+    ++steps;
     if (p < pattern.size() && pattern[p] == '*') {
       while (p < pattern.size() && pattern[p] == '*') ++p;
+      steps += p - before;
       if (p == pattern.size()) return true;
       behind_star = p;
       star_end = t;
     } else if (p < pattern.size() && piece_matches(pattern, p, text[t], ignore_case)) {
+      steps += p - before;
       ++t;
     } else if (behind_star != no_star) {
+      steps += p - before;
       p = behind_star;
       t = ++star_end;
     } else {
@@ -78,10 +85,16 @@ bool matches(std::string_view pattern, std::string_view text, bool ignore_case) 
 
 }  // namespace
 
-bool glob_matches(std::string_view pattern, std::string_view text) noexcept { return matches(pattern, text, false); }
+bool glob_matches(std::string_view pattern, std::string_view text, std::uint64_t* steps) noexcept {
+  std::uint64_t taken = 0;
+  const bool fits = matches(pattern, text, false, taken);
+  if (steps != nullptr) *steps += taken;
+  return fits;
+}
 
 bool glob_matches_ignoring_case(std::string_view pattern, std::string_view text) noexcept {
-  return matches(pattern, text, true);
+  std::uint64_t taken = 0;
+  return matches(pattern, text, true, taken);
 }
 
 }  // namespace kv_server

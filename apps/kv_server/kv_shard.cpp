@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <skerry/framework/resources.hpp>
+#include <skerry/net/endpoint.hpp>
 
 #include <algorithm>
 #include <deque>
@@ -15,7 +16,8 @@ std::int64_t milliseconds(std::chrono::nanoseconds t) noexcept { return t.count(
 }  // namespace
 
 kv_shard::kv_shard(std::uint64_t memory_max)
-    : wall_minus_monotonic_ms_(milliseconds(skerry::clock::wall()) -
+    : input_max(std::max(memory_max / input_share, input_min)),
+      wall_minus_monotonic_ms_(milliseconds(skerry::clock::wall()) -
                                milliseconds(skerry::clock::now().time_since_epoch())),
       keys_(memory_max, now_ms()) {}
 
@@ -51,7 +53,13 @@ void kv_shard::expired() noexcept {
 }
 
 shard_report kv_shard::report() const noexcept {
-  return {keys_.size(), keys_.expiring(), commands, keys_.expired_total(), keys_.memory_used(), connections};
+  return {keys_.size(),
+          keys_.expiring(),
+          commands,
+          keys_.expired_total(),
+          keys_.memory_used(),
+          connections,
+          skerry::net::this_endpoints().stats().accept_failures};
 }
 
 namespace {

@@ -7,7 +7,8 @@
 /// with the wall clock. Keys expire when they are touched, and by the timer at the keyspace's next deadline.
 ///
 /// Affinity:  its shard.
-/// Limits:    `memory_max` bytes of keys and values; writes past it get an -OOM error.
+/// Limits:    `memory_max` bytes of keys and values; writes past it get an -OOM error. A quarter of that again for
+///            unfinished commands, see session.hpp.
 
 #include <skerry/shards/call_batch.hpp>
 #include <skerry/timers/timer.hpp>
@@ -30,12 +31,17 @@ struct shard_report {
   std::uint64_t expired = 0;
   std::uint64_t memory_used = 0;
   std::uint64_t connections = 0;
+  std::uint64_t accept_failures = 0;
 };
 
 class kv_shard final : private skerry::timers::timer {
  public:
   /// Replies of one slice pause here, so that a shard holds little for a client that does not read.
   static constexpr std::size_t slice_reply_bytes = 16 * 1024;
+
+  /// Of the memory for keys, this much again may be held by commands that have not arrived in full.
+  static constexpr std::uint64_t input_share = 4;
+  static constexpr std::uint64_t input_min = 1U << 20;
 
   explicit kv_shard(std::uint64_t memory_max);
   ~kv_shard();
@@ -48,7 +54,10 @@ class kv_shard final : private skerry::timers::timer {
   shard_report report() const noexcept;
 
   std::uint64_t connections = 0;
+  std::uint64_t last_connection = 0;
   std::uint64_t commands = 0;
+  std::uint64_t input_held = 0;
+  const std::uint64_t input_max;
 
  private:
   void expired() noexcept override;

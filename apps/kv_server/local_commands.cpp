@@ -63,7 +63,7 @@ bool set_client_name(client_state& client, std::string_view name, reply_buffer& 
     write_error(out, "ERR Client names cannot be longer than 1024 bytes.");
     return false;
   }
-  client.name = name;
+  client.name = name.empty() ? nullptr : std::make_unique<std::string>(name);
   return true;
 }
 
@@ -71,7 +71,7 @@ void client_setname(client_state& client, arguments args, reply_buffer& out) {
   if (set_client_name(client, args[2], out)) write_ok(out);
 }
 void client_getname(client_state& client, arguments, reply_buffer& out) {
-  client.name.empty() ? write_null(out) : write_bulk(out, client.name);
+  client.name == nullptr ? write_null(out) : write_bulk(out, *client.name);
 }
 void client_id(client_state& client, arguments, reply_buffer& out) {
   write_integer(out, static_cast<std::int64_t>(client.id));

@@ -10,6 +10,7 @@
 /// Affinity: the connection's shard.
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include <kv_server/commands.hpp>
@@ -18,9 +19,10 @@ namespace kv_server {
 
 /// What a connection remembers between commands. Small, since idle connections are many.
 struct client_state {
-  std::uint64_t id = 0;  ///< unique in the process: what CLIENT ID answers
-  std::string name;      ///< CLIENT SETNAME; at most client_name_size_max bytes
-  bool closing = false;  ///< QUIT was answered: send what is written, then close
+  static constexpr std::uint64_t id_max = ~std::uint64_t{0} >> 1;
+  std::uint64_t id : 63 = 0;          ///< unique in the process: what CLIENT ID answers
+  bool closing : 1 = false;           ///< nothing more is read: send what is written, then close
+  std::unique_ptr<std::string> name;  ///< CLIENT SETNAME; at most client_name_size_max bytes; mostly none
 };
 
 inline constexpr std::size_t client_name_size_max = 1024;

@@ -11,7 +11,7 @@
 
 #include <kv_server/connection.hpp>
 #include <kv_server/kv_shard.hpp>
-#include <kv_server/server_commands.hpp>
+#include <kv_server/session.hpp>
 
 namespace {
 
@@ -31,8 +31,8 @@ task<> serve_all(std::uint64_t memory_max) {
         s,
         [](kv_server::server_settings given) {
           resources().emplace<kv_server::server_settings>(given);
-          resources().emplace<kv_server::client_ids>();
           resources().emplace<kv_server::kv_shard>(given.memory_max / shard_count());
+          resources().emplace<kv_server::session_pool>();
         },
         settings);
   }

@@ -20,6 +20,7 @@ using namespace skerry;
 namespace {
 
 constexpr unsigned shard_shift = keyspace::cursor_bits;
+constexpr std::size_t keys_bytes_max = std::size_t{64} << 20;
 
 task<std::vector<shard_report>> all_reports() {
   auto report = [] { return resource<kv_shard>().report(); };
@@ -40,26 +41,47 @@ task<> flush_all() {
   }
 }
 
-/// Every matching key of this shard, some hundred at a time so that others are served in between.
-task<std::vector<std::string>> matching_keys(std::string pattern) {
+/// How many keys are compared with a pattern before others get a turn: fewer when each may take longer.
+std::size_t keys_at_once(std::string_view pattern, std::size_t most) {
+  constexpr std::size_t pattern_bytes = 64 * 1024;
+  return std::clamp<std::size_t>(pattern_bytes / std::max<std::size_t>(pattern.size(), 1), 1, most);
+}
+
+/// The matching keys of one shard.
+struct found_keys {
+  using crosses_shards = found_keys;
+  std::vector<std::string> keys;
+  std::size_t bytes = 0;
+  bool too_many = false;
+};
+
+/// Every matching key of this shard, some hundred at a time, as long as they take at most `bytes_max`.
+task<found_keys> matching_keys(std::string pattern, std::size_t bytes_max) {
   kv_shard& here = resource<kv_shard>();
-  std::vector<std::string> found;
+  found_keys found;
   std::uint64_t cursor = 0;
   do {
-    cursor = here.keys().scan(cursor, 256, here.now_ms(), [&](std::string_view key) {
-      if (glob_matches(pattern, key)) found.emplace_back(key);
+    cursor = here.keys().scan(cursor, keys_at_once(pattern, 256), here.now_ms(), [&](std::string_view key) {
+      if (found.too_many || !glob_matches(pattern, key)) return;
+      found.bytes += sizeof(std::string) + key.size();
+      found.too_many = found.bytes > bytes_max;
+      if (!found.too_many) found.keys.emplace_back(key);
     });
     co_await maybe_yield();
-  } while (cursor != 0);
+  } while (cursor != 0 && !found.too_many);
   co_return found;
 }
 
 task<> keys(std::string pattern, reply_buffer& out) {
   std::vector<std::string> all;
+  std::size_t bytes_left = keys_bytes_max;
   for (shard_id s = 0; s < shard_count(); ++s) {
-    std::vector<std::string> part =
-        co_await submit_to(s, [](std::string glob) { return matching_keys(std::move(glob)); }, pattern);
-    all.insert(all.end(), std::make_move_iterator(part.begin()), std::make_move_iterator(part.end()));
+    found_keys part = co_await submit_to(
+        s, [](std::string glob, std::size_t bytes_max) { return matching_keys(std::move(glob), bytes_max); }, pattern,
+        bytes_left);
+    if (part.too_many) co_return net::resp::write_error(out, "ERR KEYS would answer more than 64 MiB, use SCAN");
+    bytes_left -= part.bytes;
+    all.insert(all.end(), std::make_move_iterator(part.keys.begin()), std::make_move_iterator(part.keys.end()));
   }
   net::resp::write_array_header(out, all.size());
   for (const std::string& key : all) net::resp::write_bulk(out, key);
@@ -85,8 +107,8 @@ task<> scan(const scan_request& wanted, reply_buffer& out) {
   scan_part part;
   if (shard < shard_count()) {
     std::uint64_t position = wanted.cursor & ((std::uint64_t{1} << shard_shift) - 1);
-    constexpr std::size_t count_max =
-        1000;  // longer steps would hold the shard up; a smaller COUNT is within the contract
+    // Longer steps would hold the shard up; a smaller COUNT is within the contract.
+    const std::size_t count_max = keys_at_once(wanted.pattern, 1000);
     part = co_await submit_to(
         shard,
         [](std::uint64_t cursor, std::size_t count, std::string pattern) { return scan_here(cursor, count, pattern); },
@@ -115,6 +137,7 @@ std::string info_text(const std::vector<shard_report>& reports, const server_set
     sum.expired += r.expired;
     sum.memory_used += r.memory_used;
     sum.connections += r.connections;
+    sum.accept_failures += r.accept_failures;
     shards += fmt::format("shard{}:keys={},commands={}\r\n", s, r.keys, r.commands);
   }
   std::int64_t uptime = (clock::wall().count() / 1'000'000 - settings.started_ms) / 1000;
@@ -123,11 +146,12 @@ std::string info_text(const std::vector<shard_report>& reports, const server_set
       "Server\r\nredis_version:7.0.0\r\nserver_name:skerry\r\nredis_mode:standalone\r\nprocess_id:{}\r\ntcp_port:{}\r\n"
       "uptime_in_seconds:{}\r\n\r\n# Clients\r\nconnected_clients:{}\r\n\r\n# "
       "Memory\r\nused_memory:{}\r\nmaxmemory:{}\r\n"
-      "maxmemory_policy:noeviction\r\n\r\n# Stats\r\ntotal_commands_processed:{}\r\nexpired_keys:{}\r\n\r\n# "
+      "maxmemory_policy:noeviction\r\n\r\n# Stats\r\ntotal_commands_processed:{}\r\nexpired_keys:{}\r\n"
+      "accept_failures:{}\r\n\r\n# "
       "Shards\r\n{}"
       "\r\n# Keyspace\r\n",
       ::getpid(), settings.port, uptime, sum.connections, sum.memory_used, settings.memory_max, sum.commands,
-      sum.expired, shards);
+      sum.expired, sum.accept_failures, shards);
   if (sum.keys != 0) text += fmt::format("db0:keys={},expires={},avg_ttl=0\r\n", sum.keys, sum.expiring);
   return text;
 }

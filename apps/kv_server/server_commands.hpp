@@ -4,7 +4,8 @@
 /// server_commands: what needs every shard: DBSIZE, FLUSHALL, KEYS, SCAN, INFO. And which shard a key lives on.
 ///
 /// Affinity: the connection's shard; the shards do their parts by message.
-/// Limits:   KEYS holds all matching names until they are sent; use SCAN for large keyspaces.
+/// Limits:   KEYS holds all matching names until they are sent, 64 MiB at most, beyond which it answers with an error;
+///           use SCAN for large keyspaces.
 
 #include <skerry/framework/this_shard.hpp>
 
@@ -15,11 +16,6 @@
 #include <kv_server/local_commands.hpp>
 
 namespace kv_server {
-
-/// Numbers the connections of one shard.
-struct client_ids {
-  std::uint64_t last = 0;
-};
 
 /// The upper half of a key's hash, spread evenly over the shards.
 inline skerry::shard_id shard_of(std::uint64_t hash) noexcept {

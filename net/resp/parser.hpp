@@ -67,6 +67,9 @@ class request_parser {
   /// A connection may size its buffer by it, up to its own bound; it is at most command_bytes_max.
   std::size_t window_wanted() const noexcept { return wanted_; }
 
+  /// Arguments that have arrived of a command that is not complete.
+  std::size_t arguments_held() const noexcept { return saved_; }
+
   /// Whether a command has begun and is not complete: an end of stream now loses something.
   bool mid_command() const noexcept { return position_ != 0 || line_scanned_ != 0; }
 

@@ -10,41 +10,13 @@
 #include <vector>
 
 #include <gtest/gtest.h>
+#include <kv_client.hpp>
 #include <support/server_process.hpp>
 #include <sys/socket.h>
 
 namespace {
 
-using skerry::test::blocking_client;
-using skerry::test::server_process;
-
-const std::vector<std::string> four_shards{"--shards", "4", "--overprovision"};
-
-/// A length or count line. Appended piece by piece: g++ 12 warns of `"…" + std::to_string(…)` without cause.
-std::string line(char type, std::size_t number) {
-  std::string out(1, type);
-  out += std::to_string(number);
-  out += "\r\n";
-  return out;
-}
-
-std::string bulk(const std::string& text) {
-  std::string out = line('$', text.size());
-  out += text;
-  out += "\r\n";
-  return out;
-}
-
-std::string command(const std::vector<std::string>& words) {
-  std::string out = line('*', words.size());
-  for (const std::string& word : words) out += bulk(word);
-  return out;
-}
-
-std::string ask(blocking_client& client, const std::vector<std::string>& words, const std::string& expected) {
-  client.send(command(words));
-  return client.receive_exactly(expected.size());
-}
+using namespace kv_test;
 
 /// What a server must answer, in a few lines.
 class model {
@@ -134,19 +106,6 @@ TEST(kv_server, answers_random_pipelines_split_at_random_places_like_a_map) {
   EXPECT_EQ(server.wait(), 0);
 }
 
-TEST(kv_server, malformed_frame_gets_an_error_and_only_its_connection_closes) {
-  server_process server(KV_SERVER, four_shards);
-  blocking_client good(server.port());
-  EXPECT_EQ(ask(good, {"SET", "a", "1"}, "+OK\r\n"), "+OK\r\n");
-  for (const char* bad : {"*1\r\nx", "*-5x\r\n", "*1\r\n$-7\r\n", "*1\r\n$999999999999\r\n", "*99999999999\r\n"}) {
-    blocking_client broken(server.port());
-    broken.send(bad);
-    std::string reply = broken.receive_exactly(1 << 20);
-    EXPECT_TRUE(reply.starts_with("-ERR Protocol error: ")) << bad << " gave " << reply;
-  }
-  EXPECT_EQ(ask(good, {"GET", "a"}, "$1\r\n1\r\n"), "$1\r\n1\r\n");
-}
-
 TEST(kv_server, inline_commands_and_local_ones_are_answered) {
   server_process server(KV_SERVER, four_shards);
   blocking_client client(server.port());
@@ -201,33 +160,6 @@ TEST(kv_server, scan_gives_every_key_once) {
   } while (cursor != "0");
   EXPECT_EQ(seen.size(), 500u);
   for (const auto& [key, count] : seen) EXPECT_EQ(count, 1) << key;
-}
-
-std::size_t resident_bytes(pid_t pid) {
-  std::ifstream status("/proc/" + std::to_string(pid) + "/statm");
-  std::size_t total = 0;
-  std::size_t resident = 0;
-  status >> total >> resident;
-  return resident * 4096;
-}
-
-TEST(kv_server, clients_that_never_read_hold_little_and_stop_nobody) {
-  server_process server(KV_SERVER, four_shards);
-  blocking_client good(server.port());
-  std::string large(1 << 20, 'x');
-  EXPECT_EQ(ask(good, {"SET", "large", large}, "+OK\r\n"), "+OK\r\n");
-  std::size_t before = resident_bytes(server.pid());
-  std::vector<std::unique_ptr<blocking_client>> silent;
-  std::string hundred;
-  for (int i = 0; i < 100; ++i) hundred += command({"GET", "large"});
-  for (int i = 0; i < 20; ++i) {
-    silent.push_back(std::make_unique<blocking_client>(server.port()));
-    int small = 4096;
-    ::setsockopt(silent.back()->fd(), SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
-    silent.back()->send(hundred);
-  }
-  for (int i = 0; i < 1000; ++i) ASSERT_EQ(ask(good, {"SET", "k", "v"}, "+OK\r\n"), "+OK\r\n");
-  EXPECT_LT(resident_bytes(server.pid()), before + 20 * (std::size_t{1} << 20));
 }
 
 TEST(kv_server, writes_past_maxmemory_get_an_error_and_reads_go_on) {

@@ -29,7 +29,11 @@ class manual_clock final : public clock_source {
  public:
   std::chrono::nanoseconds monotonic() noexcept override { return passed_; }
   std::chrono::nanoseconds wall() noexcept override { return passed_; }
-  void pass(std::chrono::nanoseconds time) noexcept { passed_ += time; }
+  /// On the shard, which takes notice at once.
+  void pass(std::chrono::nanoseconds time) noexcept {
+    passed_ += time;
+    clock::read();
+  }
 
  private:
   std::chrono::nanoseconds passed_ = std::chrono::hours(1);
