@@ -194,6 +194,7 @@ void endpoint::release() noexcept {
   drop_received();
   resume_recv();
   deadline_ = clock::now() + send_rest_max;
+  ++pool_.closing_;
   pool_.look_soon();
   advance_close();
 }
@@ -289,17 +290,14 @@ void endpoint_pool::look_soon() noexcept {
 
 void endpoint_pool::expired() noexcept {
   clock::time_point now = clock::now();
-  bool some = false;
-  all_.for_each([&](endpoint& e) {
-    e.check_deadline(now);
-    some |= e.is_closing();
-  });
-  if (some) look_soon();
+  all_.for_each([&](endpoint& e) { e.check_deadline(now); });
+  if (closing_ != 0) look_soon();
 }
 
 void endpoint_pool::freed(endpoint& e) noexcept {
   static_cast<skerry::detail::list_hook<pool_tag>&>(e).unlink();
   --stats_.endpoints;
+  if (--closing_ == 0 && armed()) timers::this_timers().cancel(*this);  // an idle shard sleeps
   if (e.accepted()) --accepted_;
   delete &e;
   // A descriptor is free again: whoever ran out of them may accept.
@@ -312,6 +310,7 @@ void endpoint_pool::begin_drain() noexcept {
   all_.for_each([](endpoint& e) {
     if (e.accepted()) e.end_input();
   });
+  if (closing_ == 0) return;
   if (armed()) timers::this_timers().cancel(*this);
   look_soon();
 }

@@ -109,7 +109,6 @@ class endpoint final : public skerry::detail::pooled,
   void release() noexcept;
   /// No more input from the peer is wanted: readers get what has arrived, then the end.
   void end_input() noexcept;
-  bool is_closing() const noexcept { return closing_ != closing::no; }
   int fd() const noexcept { return fd_; }
   bool accepted() const noexcept { return accepted_; }
 
@@ -214,6 +213,7 @@ class endpoint_pool final : public poller, public drainable, private timers::tim
   skerry::detail::intrusive_list<acceptor, pool_tag> acceptors_;
   std::vector<endpoint*> to_flush_;  // keeps its memory; nothing is freed between a write and the flush phase behind it
   std::size_t accepted_ = 0;
+  std::size_t closing_ = 0;
   endpoint_stats stats_;
 };
 
