@@ -247,6 +247,7 @@ endpoint_pool::endpoint_pool(shard& home)
     : home_(home), bytes_(resource<byte_pool>()), buffers_(resource<buffer_pool>()), kernel_(home.loop().kernel()) {
   home_.loop().add(*this);
   home_.add_drainable(*this);
+  publish();
 }
 
 endpoint_pool::~endpoint_pool() {
@@ -254,6 +255,20 @@ endpoint_pool::~endpoint_pool() {
   if (armed()) timers::this_timers().cancel(*this);
   home_.remove_drainable(*this);
   home_.loop().remove(*this);
+}
+
+void endpoint_pool::publish() {
+  observe::registry& metrics = *this_shard().metrics;
+  published_.push_back(metrics.add_gauge([this] { return static_cast<std::int64_t>(stats_.endpoints); },
+                                         {"skerry_net_connections", "Open connections, closing ones included."}));
+  auto count = [&](const std::uint64_t& value, const char* name, const char* help) {
+    published_.push_back(metrics.add_counter([&value] { return value; }, {name, help}));
+  };
+  count(stats_.accept_failures, "skerry_net_accept_failures_total",
+        "Times accepting had to pause, mostly for lack of descriptors.");
+  count(stats_.rests_dropped, "skerry_net_rests_dropped_total", "Closed connections whose peer did not take the rest.");
+  count(stats_.lingers_passed, "skerry_net_lingers_passed_total",
+        "Closed connections whose peer did not end its side in time.");
 }
 
 endpoint* endpoint_pool::adopt(int fd, bool accepted) {

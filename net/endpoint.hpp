@@ -37,6 +37,7 @@
 #include <skerry/framework/backend/operation.hpp>
 #include <skerry/framework/io/buffer_pool.hpp>
 #include <skerry/framework/io/byte_pool.hpp>
+#include <skerry/framework/observe/metrics.hpp>
 #include <skerry/framework/reactor/poller.hpp>
 #include <skerry/framework/task/chain.hpp>
 #include <skerry/framework/task/frame_pool.hpp>
@@ -201,6 +202,7 @@ class endpoint_pool final : public poller, public drainable, private timers::tim
   friend class endpoint;
   friend class acceptor;
   void want_flush(endpoint& e);
+  void publish();
   void look_soon() noexcept;
   void freed(endpoint& e) noexcept;
   void expired() noexcept override;
@@ -215,6 +217,7 @@ class endpoint_pool final : public poller, public drainable, private timers::tim
   std::size_t accepted_ = 0;
   std::size_t closing_ = 0;
   endpoint_stats stats_;
+  std::vector<observe::registration> published_;
 };
 
 /// This shard's pool; made on first use.

@@ -46,8 +46,8 @@ class allocation_count {
   std::string path_;
 };
 
-/// What the last of at most 20 stretches took: pools grow as long as more is needed at one time than ever before, so the
-/// first without allocations ends it.
+/// What the last of at most 20 stretches took: pools grow as long as more is needed at one time than ever before, so
+/// the first without allocations ends it.
 template <class Stretch>
 std::uint64_t allocations_when_warm(const allocation_count& count, Stretch stretch) {
   std::uint64_t taken = 1;
