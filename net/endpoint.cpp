@@ -194,6 +194,7 @@ void endpoint::release() noexcept {
   drop_received();
   resume_recv();
   deadline_ = clock::now() + send_rest_max;
+  ++pool_.closing_;
   pool_.look_soon();
   advance_close();
 }
@@ -246,6 +247,7 @@ endpoint_pool::endpoint_pool(shard& home)
     : home_(home), bytes_(resource<byte_pool>()), buffers_(resource<buffer_pool>()), kernel_(home.loop().kernel()) {
   home_.loop().add(*this);
   home_.add_drainable(*this);
+  publish();
 }
 
 endpoint_pool::~endpoint_pool() {
@@ -253,6 +255,20 @@ endpoint_pool::~endpoint_pool() {
   if (armed()) timers::this_timers().cancel(*this);
   home_.remove_drainable(*this);
   home_.loop().remove(*this);
+}
+
+void endpoint_pool::publish() {
+  observe::registry& metrics = *this_shard().metrics;
+  published_.push_back(metrics.add_gauge([this] { return static_cast<std::int64_t>(stats_.endpoints); },
+                                         {"skerry_net_connections", "Open connections, closing ones included."}));
+  auto count = [&](const std::uint64_t& value, const char* name, const char* help) {
+    published_.push_back(metrics.add_counter([&value] { return value; }, {name, help}));
+  };
+  count(stats_.accept_failures, "skerry_net_accept_failures_total",
+        "Times accepting had to pause, mostly for lack of descriptors.");
+  count(stats_.rests_dropped, "skerry_net_rests_dropped_total", "Closed connections whose peer did not take the rest.");
+  count(stats_.lingers_passed, "skerry_net_lingers_passed_total",
+        "Closed connections whose peer did not end its side in time.");
 }
 
 endpoint* endpoint_pool::adopt(int fd, bool accepted) {
@@ -289,17 +305,14 @@ void endpoint_pool::look_soon() noexcept {
 
 void endpoint_pool::expired() noexcept {
   clock::time_point now = clock::now();
-  bool some = false;
-  all_.for_each([&](endpoint& e) {
-    e.check_deadline(now);
-    some |= e.is_closing();
-  });
-  if (some) look_soon();
+  all_.for_each([&](endpoint& e) { e.check_deadline(now); });
+  if (closing_ != 0) look_soon();
 }
 
 void endpoint_pool::freed(endpoint& e) noexcept {
   static_cast<skerry::detail::list_hook<pool_tag>&>(e).unlink();
   --stats_.endpoints;
+  if (--closing_ == 0 && armed()) timers::this_timers().cancel(*this);  // an idle shard sleeps
   if (e.accepted()) --accepted_;
   delete &e;
   // A descriptor is free again: whoever ran out of them may accept.
@@ -312,6 +325,7 @@ void endpoint_pool::begin_drain() noexcept {
   all_.for_each([](endpoint& e) {
     if (e.accepted()) e.end_input();
   });
+  if (closing_ == 0) return;
   if (armed()) timers::this_timers().cancel(*this);
   look_soon();
 }

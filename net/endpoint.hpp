@@ -37,6 +37,7 @@
 #include <skerry/framework/backend/operation.hpp>
 #include <skerry/framework/io/buffer_pool.hpp>
 #include <skerry/framework/io/byte_pool.hpp>
+#include <skerry/framework/observe/metrics.hpp>
 #include <skerry/framework/reactor/poller.hpp>
 #include <skerry/framework/task/chain.hpp>
 #include <skerry/framework/task/frame_pool.hpp>
@@ -109,7 +110,6 @@ class endpoint final : public skerry::detail::pooled,
   void release() noexcept;
   /// No more input from the peer is wanted: readers get what has arrived, then the end.
   void end_input() noexcept;
-  bool is_closing() const noexcept { return closing_ != closing::no; }
   int fd() const noexcept { return fd_; }
   bool accepted() const noexcept { return accepted_; }
 
@@ -202,6 +202,7 @@ class endpoint_pool final : public poller, public drainable, private timers::tim
   friend class endpoint;
   friend class acceptor;
   void want_flush(endpoint& e);
+  void publish();
   void look_soon() noexcept;
   void freed(endpoint& e) noexcept;
   void expired() noexcept override;
@@ -214,7 +215,9 @@ class endpoint_pool final : public poller, public drainable, private timers::tim
   skerry::detail::intrusive_list<acceptor, pool_tag> acceptors_;
   std::vector<endpoint*> to_flush_;  // keeps its memory; nothing is freed between a write and the flush phase behind it
   std::size_t accepted_ = 0;
+  std::size_t closing_ = 0;
   endpoint_stats stats_;
+  std::vector<observe::registration> published_;
 };
 
 /// This shard's pool; made on first use.

@@ -25,7 +25,7 @@ packages_of() {
     clang) echo clang-19 libclang-rt-19-dev ;;
     check) echo clang-format-19 ;;
     tidy) echo clang-tidy-19 ;;
-    bench) echo redis-tools redis-server ;;
+    bench) echo redis-tools redis-server python3-redis ;;
     *) fail "no package group '$1'; there are: build clang check tidy bench" ;;
   esac
 }

@@ -94,6 +94,9 @@ void write_unknown_command(reply_buffer& out, arguments args);
 /// `ERR wrong number of arguments for 'x' command`; "client|id" for a subcommand.
 void write_wrong_arity(reply_buffer& out, std::string_view name);
 
+/// Clients choose their behaviour by it: that of the server whose commands these are.
+inline constexpr std::string_view spoken_version = "7.0.15";
+
 inline constexpr std::string_view error_syntax = "ERR syntax error";
 inline constexpr std::string_view error_not_integer = "ERR value is not an integer or out of range";
 inline constexpr std::string_view error_out_of_memory = "OOM command not allowed when used memory > 'maxmemory'.";

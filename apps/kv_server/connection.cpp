@@ -23,7 +23,7 @@ class connection {
   connection() {
     kv_shard& here = resource<kv_shard>();
     ++here.connections;
-    state.id = (++here.last_connection * shard_count() + this_shard_id()) & client_state::id_max;
+    state.id = (++here.connections_total * shard_count() + this_shard_id()) & client_state::id_max;
   }
   ~connection() { --resource<kv_shard>().connections; }
   connection(const connection&) = delete;

@@ -53,13 +53,9 @@ void kv_shard::expired() noexcept {
 }
 
 shard_report kv_shard::report() const noexcept {
-  return {keys_.size(),
-          keys_.expiring(),
-          commands,
-          keys_.expired_total(),
-          keys_.memory_used(),
-          connections,
-          skerry::net::this_endpoints().stats().accept_failures};
+  return {
+      keys_.size(),        keys_.expiring(), commands,          keys_.expired_total(),
+      keys_.memory_used(), connections,      connections_total, skerry::net::this_endpoints().stats().accept_failures};
 }
 
 namespace {

@@ -31,6 +31,7 @@ struct shard_report {
   std::uint64_t expired = 0;
   std::uint64_t memory_used = 0;
   std::uint64_t connections = 0;
+  std::uint64_t connections_total = 0;
   std::uint64_t accept_failures = 0;
 };
 
@@ -54,7 +55,7 @@ class kv_shard final : private skerry::timers::timer {
   shard_report report() const noexcept;
 
   std::uint64_t connections = 0;
-  std::uint64_t last_connection = 0;
+  std::uint64_t connections_total = 0;
   std::uint64_t commands = 0;
   std::uint64_t input_held = 0;
   const std::uint64_t input_max;

@@ -201,8 +201,8 @@ void do_hello(client_state& client, arguments args, reply_buffer& out) {
   }
   if (name != nullptr && !set_client_name(client, *name, out)) return;
   write_array_header(out, 14);
-  // The name and version clients choose their behaviour by: that of the server whose commands these are.
-  for (std::string_view text : {"server", "redis", "version", "7.0.15", "proto"}) write_bulk(out, text);
+  const std::string_view head[] = {"server", "redis", "version", spoken_version, "proto"};
+  for (std::string_view text : head) write_bulk(out, text);
   write_integer(out, 2);
   write_bulk(out, "id");
   write_integer(out, static_cast<std::int64_t>(client.id));

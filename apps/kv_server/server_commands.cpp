@@ -4,7 +4,10 @@
 #include <skerry/net/resp/writer.hpp>
 #include <skerry/shards/call_batch.hpp>
 
+#include <algorithm>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
@@ -126,7 +129,15 @@ task<> scan(const scan_request& wanted, reply_buffer& out) {
   for (const std::string& key : part.keys) net::resp::write_bulk(out, key);
 }
 
-std::string info_text(const std::vector<shard_report>& reports, const server_settings& settings) {
+/// Whether `INFO args…` asks for a section: without arguments for all.
+bool asks_for(arguments args, std::string_view lower) {
+  return args.size() == 1 || std::ranges::any_of(args.subspan(1), [&](std::string_view wanted) {
+           return equal_ignoring_case(wanted, lower) || equal_ignoring_case(wanted, "default") ||
+                  equal_ignoring_case(wanted, "all") || equal_ignoring_case(wanted, "everything");
+         });
+}
+
+std::string info_text(arguments args, const std::vector<shard_report>& reports, const server_settings& settings) {
   shard_report sum;
   std::string shards;
   for (std::size_t s = 0; s < reports.size(); ++s) {
@@ -137,22 +148,30 @@ std::string info_text(const std::vector<shard_report>& reports, const server_set
     sum.expired += r.expired;
     sum.memory_used += r.memory_used;
     sum.connections += r.connections;
+    sum.connections_total += r.connections_total;
     sum.accept_failures += r.accept_failures;
     shards += fmt::format("shard{}:keys={},commands={}\r\n", s, r.keys, r.commands);
   }
   std::int64_t uptime = (clock::wall().count() / 1'000'000 - settings.started_ms) / 1000;
-  std::string text = fmt::format(
-      "# "
-      "Server\r\nredis_version:7.0.0\r\nserver_name:skerry\r\nredis_mode:standalone\r\nprocess_id:{}\r\ntcp_port:{}\r\n"
-      "uptime_in_seconds:{}\r\n\r\n# Clients\r\nconnected_clients:{}\r\n\r\n# "
-      "Memory\r\nused_memory:{}\r\nmaxmemory:{}\r\n"
-      "maxmemory_policy:noeviction\r\n\r\n# Stats\r\ntotal_commands_processed:{}\r\nexpired_keys:{}\r\n"
-      "accept_failures:{}\r\n\r\n# "
-      "Shards\r\n{}"
-      "\r\n# Keyspace\r\n",
-      ::getpid(), settings.port, uptime, sum.connections, sum.memory_used, settings.memory_max, sum.commands,
-      sum.expired, sum.accept_failures, shards);
-  if (sum.keys != 0) text += fmt::format("db0:keys={},expires={},avg_ttl=0\r\n", sum.keys, sum.expiring);
+  const std::pair<std::string_view, std::string> sections[] = {
+      {"Server", fmt::format("redis_version:{}\r\nserver_name:skerry\r\nredis_mode:standalone\r\nprocess_id:{}\r\n"
+                             "tcp_port:{}\r\nuptime_in_seconds:{}\r\n",
+                             spoken_version, ::getpid(), settings.port, uptime)},
+      {"Clients", fmt::format("connected_clients:{}\r\nblocked_clients:0\r\n", sum.connections)},
+      {"Memory", fmt::format("used_memory:{}\r\nmaxmemory:{}\r\nmaxmemory_policy:noeviction\r\n", sum.memory_used,
+                             settings.memory_max)},
+      {"Stats", fmt::format("total_connections_received:{}\r\ntotal_commands_processed:{}\r\nexpired_keys:{}\r\n"
+                            "accept_failures:{}\r\n",
+                            sum.connections_total, sum.commands, sum.expired, sum.accept_failures)},
+      {"Shards", shards},
+      {"Keyspace", sum.keys == 0 ? "" : fmt::format("db0:keys={},expires={},avg_ttl=0\r\n", sum.keys, sum.expiring)},
+  };
+  std::string text;
+  for (const auto& [name, lines] : sections) {
+    std::string lower(name);
+    lower[0] = static_cast<char>(lower[0] + ('a' - 'A'));
+    if (asks_for(args, lower)) text += fmt::format("{}# {}\r\n{}", text.empty() ? "" : "\r\n", name, lines);
+  }
   return text;
 }
 
@@ -181,7 +200,7 @@ task<> execute_on_all_shards(const command_info& info, arguments args, const ser
     }
     case command_id::info: {
       std::vector<shard_report> reports = co_await all_reports();
-      net::resp::write_bulk(out, info_text(reports, settings));
+      net::resp::write_bulk(out, info_text(args, reports, settings));
       break;
     }
     default: SKERRY_ASSERT(false, "only commands for all shards come here");

@@ -142,9 +142,9 @@ def echo_allocations(machine):
     return allocations(skerry_echo, machine, None, lambda server: echo_command(machine, server, 2.2))
 
 
-def kv_allocations(machine):
-    return allocations(skerry_kv(1), machine, lambda server: kv_command(machine, server, "fill"),
-                       lambda server: kv_command(machine, server, "get", 2.2))
+def kv_allocations(op):
+    return lambda machine: allocations(skerry_kv(1), machine, lambda server: kv_command(machine, server, "fill"),
+                                       lambda server: kv_command(machine, server, op, 2.2))
 
 
 # ---- idle ----
@@ -184,7 +184,7 @@ def idle_wakeups(kind):
 
 
 def connection_bytes(kind):
-    """Growth of private memory over many connections that have echoed a byte once and now say nothing."""
+    """Growth of private memory over many connections that were answered once and now say nothing."""
     def scenario(machine):
         count = min(IDLE_CONNECTIONS, machine.descriptors - 500)
         with Server(*kind(machine)) as server:
@@ -196,9 +196,8 @@ def connection_bytes(kind):
             try:
                 for _ in range(count):
                     clients.append(connect(server.port))
-                    clients[-1].sendall(b"x")
-                    if clients[-1].recv(1) != b"x":
-                        raise Failure("a byte did not come back")
+                    if not answered(clients[-1]):
+                        raise Failure("the server did not answer")
                 settle(server.pid)
                 return (memory_bytes(server.pid, ["Private_Dirty", "Private_Clean"]) - before) / count
             finally:

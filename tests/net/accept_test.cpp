@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// Listeners and connects: both families, ports that are taken or closed, crowds, and running out of descriptors.
 
+#include <skerry/framework/observe/metrics.hpp>
 #include <skerry/framework/reactor/reactor.hpp>
 #include <skerry/framework/startup_error.hpp>
 #include <skerry/framework/task/spawn.hpp>
@@ -237,6 +238,12 @@ TEST(accept, out_of_descriptors_it_pauses_without_spinning_and_resumes_every_tim
           EXPECT_EQ(failures(), 7u + static_cast<unsigned>(pauses)) << "one try for each pause";
         }
         accepting.abort();
+        bool published = false;
+        for (const observe::sample& each : this_shard().metrics->take_snapshot().samples) {
+          if (each.info.name != "skerry_net_accept_failures_total") continue;
+          published = std::get<std::uint64_t>(each.value) == failures();
+        }
+        EXPECT_TRUE(published);
       },
       time);
 }
