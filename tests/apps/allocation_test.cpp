@@ -142,28 +142,31 @@ std::size_t descriptors() {
   return limit.rlim_max;
 }
 
-/// What a client takes that has asked once and says nothing more.
+/// What a client takes that has asked once and says nothing more. The first half of the clients is not counted: it fills
+/// what is taken once, such as the buffers that are in use at the same time.
 double bytes_per_idle_client(const server_process& server, const std::string& request, const std::string& expected) {
-  const std::size_t count = std::min<std::size_t>(8000, descriptors() - 200);
-  {
-    clients warm = connect_clients(server, 100);
-    ask_all(warm, request, expected);
-  }
-  const std::size_t without = memory_of(server.pid(), "RssAnon");
+  const std::size_t half = std::min<std::size_t>(8000, descriptors() - 200) / 2;
   clients idle;
-  for (std::size_t i = 0; i < count; ++i) {
-    idle.push_back(std::make_unique<blocking_client>(server.port()));
-    idle.back()->send(request);
-    EXPECT_EQ(idle.back()->receive_exactly(expected.size()), expected);
-  }
-  return static_cast<double>(memory_of(server.pid(), "RssAnon") - without) / static_cast<double>(count);
+  auto add_half = [&] {
+    for (std::size_t i = 0; i < half; ++i) {
+      idle.push_back(std::make_unique<blocking_client>(server.port()));
+      idle.back()->send(request);
+      EXPECT_EQ(idle.back()->receive_exactly(expected.size()), expected);
+    }
+  };
+  add_half();
+  const std::size_t before = memory_of(server.pid(), "RssAnon");
+  add_half();
+  return static_cast<double>(memory_of(server.pid(), "RssAnon") - before) / static_cast<double>(half);
 }
 
 TEST(idle_client, takes_less_than_512_bytes_of_the_servers) {
   descriptors();
   server_process echo(ECHO_SERVER, {"--shards", "1"});
   const std::string text(1000, 'e');
-  EXPECT_LT(bytes_per_idle_client(echo, text, text), 512);
+  const double per_echo_client = bytes_per_idle_client(echo, text, text);
+  RecordProperty("bytes_per_echo_client", static_cast<int>(per_echo_client));
+  EXPECT_LT(per_echo_client, 512);
   server_process kv(KV_SERVER, {"--shards", "1"});
   std::string pairs = "MSET";
   for (int i = 0; i < 100; ++i) pairs += " key" + std::to_string(i) + " value";
