@@ -13,7 +13,7 @@
 /// The rule it enforces: however a pipeline is spread, its replies come out whole and in order, and nothing is copied
 /// but replies. A *piece* is one key's work: a single_key command is one, MGET of ten keys is ten. A *slice* is all
 /// pieces for one shard, in the order they were sent, so commands on one key never overtake each other; commands on
-/// different shards may run in any order. MSET, MGET, DEL and EXISTS are atomic per shard, not across shards.
+/// different shards may run in any order; connection.hpp tells what is atomic.
 ///
 /// How a connection uses it:
 ///

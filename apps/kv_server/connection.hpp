@@ -1,20 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// connection: one client. Reads what has arrived, runs every complete command in it as one batch over the shards, and
-/// sends the replies in order.
+/// connection: one client. Waits until it says something, lends it a session for that, and waits again.
 ///
-///     read -> parse -> [ one message per shard | own shard at once ] -> assemble -> write -> read ...
+/// A session runs the commands that have come as batches over the shards. The next batch starts when the replies of
+/// this one are with the stream, so a client that does not read stops being read: what is held for it is the stream's
+/// marks and one session, under 1 MiB on up to eight shards. Silent, it takes less than 512 bytes.
 ///
-/// The next batch starts when the replies of this one are with the stream, so a client that does not read stops being
-/// read: what is held for it is the stream's high-water marks plus one slice's replies per shard, under 1 MiB on up to
-/// eight shards.
-///
-/// Atomicity: a command on one key is atomic. MSET, MGET, DEL and EXISTS are atomic per shard. FLUSHALL, DBSIZE, KEYS
-/// and INFO visit the shards one after the other while they serve others. A SCAN cursor holds its shard in the upper 16
-/// bits and the position there in the lower 48: it walks shard 0 to its end, then shard 1, and so on.
-///
-/// Affinity: the shard that accepted.
+/// Atomicity: what one command does to one key is atomic. MSET, MGET, DEL and EXISTS do each shard's part at once, up
+///            to command_batch::pieces_max keys and kv_shard::slice_reply_bytes of values; between such parts and
+///            between shards others are served. FLUSHALL, DBSIZE, KEYS and INFO visit the shards while these serve
+///            others.
+/// Cursors:   SCAN's holds its shard in the upper 16 bits and the position there in the lower 48: it walks shard 0 to
+///            its end, then shard 1, and so on.
+/// Affinity:  the shard that accepted.
 
 #include <skerry/framework/task/task.hpp>
 #include <skerry/net/stream.hpp>

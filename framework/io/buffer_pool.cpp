@@ -54,8 +54,9 @@ bool buffer_pool::wait_for_buffer(buffer_waiter& who) noexcept {
 }
 
 bool buffer_pool::grow() noexcept {
-  // Double, so that a burst of n receivers costs log n rounds; always whole blocks.
-  std::uint32_t wanted = made_ == 0 ? options_.buffers_initial : made_;
+  // Double, so that a burst of receivers costs few rounds, but not by more than a megabyte that may stay idle; always
+  // whole blocks.
+  std::uint32_t wanted = made_ == 0 ? options_.buffers_initial : std::min(made_, buffers_per_growth_max);
   bool grew = false;
   for (std::uint32_t added = 0; added < wanted && made_ < options_.buffers_max; added += buffers_per_block) {
     auto* memory = static_cast<std::byte*>(std::aligned_alloc(64, std::size_t{stride()} * buffers_per_block));

@@ -139,6 +139,7 @@ class buffer_pool {
     void operator()(std::byte* memory) const noexcept;
   };
   static constexpr std::uint32_t buffers_per_block = 16;
+  static constexpr std::uint32_t buffers_per_growth_max = 128;
 
   std::uint32_t stride() const noexcept { return options_.buffer_bytes + 64; }
   std::byte* address_of(std::uint16_t number) noexcept {
