@@ -69,7 +69,7 @@ TEST(kv_server, answers_random_pipelines_split_at_random_places_like_a_map) {
   blocking_client client(server.port());
   model expected;
   const char* names[] = {"SET", "SET", "GET", "GET", "DEL", "EXISTS", "APPEND", "MGET", "MSET", "DBSIZE"};
-  for (int round = 0; round < (skerry::test::is_long_run() ? 1500 : 300); ++round) {
+  for (int round = 0; round < skerry::test::rounds(300); ++round) {
     std::string requests;
     std::string replies;
     for (std::size_t n = 1 + below(50); n > 0; --n) {

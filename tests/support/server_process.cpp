@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sched.h>
 #include <support/server_process.hpp>
 #include <sys/socket.h>
@@ -156,6 +157,9 @@ blocking_client::blocking_client(std::uint16_t port) : fd_(::socket(AF_INET, SOC
   to.sin_port = htons(port);
   to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   if (::connect(fd_, reinterpret_cast<const sockaddr*>(&to), sizeof to) != 0) throw std::runtime_error("connect");
+  // Each send is a segment of its own: the kernel would hold small ones back until the server has acknowledged others.
+  int on = 1;
+  ::setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 }
 
 blocking_client::~blocking_client() {
