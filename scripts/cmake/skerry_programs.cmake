@@ -16,6 +16,7 @@ function(skerry_add_test file)
   get_filename_component(name "${file}" NAME_WE)
   skerry_test_layer("${file}" layer)
   add_executable(${name} ${file} ${arg_SOURCES})
+  target_include_directories(${name} PRIVATE "${PROJECT_SOURCE_DIR}/tests")
   target_link_libraries(${name} PRIVATE skerry_options ${arg_USES} GTest::gtest_main)
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 600)  # for what hangs; under a sanitizer on a busy machine a minute is soon gone

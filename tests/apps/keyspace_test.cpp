@@ -12,6 +12,7 @@
 #include <gtest/gtest.h>
 #include <kv_server/key_hash.hpp>
 #include <kv_server/keyspace.hpp>
+#include <support/long_test.hpp>
 
 namespace {
 
@@ -187,7 +188,7 @@ class model_run {
 
 TEST(keyspace, a_million_random_operations_agree_with_a_map) {
   model_run run(test_seed());
-  for (int i = 0; i < 1'000'000 && !::testing::Test::HasFatalFailure(); ++i) run.step();
+  for (int i = 0; i < skerry::test::rounds(1'000'000) && !::testing::Test::HasFatalFailure(); ++i) run.step();
   run.finish();
 }
 

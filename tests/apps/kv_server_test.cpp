@@ -11,6 +11,7 @@
 
 #include <gtest/gtest.h>
 #include <kv_client.hpp>
+#include <support/long_test.hpp>
 #include <support/server_process.hpp>
 #include <sys/socket.h>
 
@@ -68,7 +69,7 @@ TEST(kv_server, answers_random_pipelines_split_at_random_places_like_a_map) {
   blocking_client client(server.port());
   model expected;
   const char* names[] = {"SET", "SET", "GET", "GET", "DEL", "EXISTS", "APPEND", "MGET", "MSET", "DBSIZE"};
-  for (int round = 0; round < 300; ++round) {
+  for (int round = 0; round < skerry::test::rounds(300); ++round) {
     std::string requests;
     std::string replies;
     for (std::size_t n = 1 + below(50); n > 0; --n) {

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include <gtest/gtest.h>
+#include <support/long_test.hpp>
 
 namespace {
 
@@ -274,7 +275,7 @@ TEST(resp_parser, random_bytes_get_the_same_answer_however_they_are_cut) {
   small.command_bytes_max = 256;
   small.line_bytes_max = 40;
   small.arguments_max = 16;
-  for (int round = 0; round < 20000; ++round) {
+  for (int round = 0; round < skerry::test::rounds(20000); ++round) {
     std::string_view alphabet = round % 4 == 0 ? "" : round % 2 == 0 ? "*$\r\n0123-" : "*$\r\n12 a\"'\\x";
     std::string bytes = random_bytes(random, 120, alphabet);
     if (round % 3 == 0) bytes = join({"*2\r\n", bytes});
@@ -292,7 +293,7 @@ TEST(resp_parser, random_bytes_get_the_same_answer_however_they_are_cut) {
 
 TEST(resp_parser, random_valid_streams_come_out_as_they_went_in) {
   std::mt19937_64 random(test_seed());
-  for (int round = 0; round < 200; ++round) {
+  for (int round = 0; round < skerry::test::rounds(200); ++round) {
     std::vector<command> sent;
     std::string bytes;
     for (int i = 0; i < 30; ++i) {

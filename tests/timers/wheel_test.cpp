@@ -21,6 +21,7 @@
 #include <vector>
 
 #include <gtest/gtest.h>
+#include <support/long_test.hpp>
 
 namespace skerry::timers {
 namespace {
@@ -504,14 +505,14 @@ TEST(wheel, behaves_like_a_sorted_map_over_a_million_random_operations) {
   std::cout << "replay with SKERRY_TEST_SEED=" << seed << "\n";
   SCOPED_TRACE("SKERRY_TEST_SEED=" + std::to_string(seed));
   std::mt19937_64 random(seed);
-  constexpr std::size_t rounds = 40;
+  const std::size_t rounds = static_cast<std::size_t>(test::rounds(40));
   constexpr std::array<std::size_t, 4> populations = {3, 20, 200, 2000};
   std::size_t fired = 0;
   for (std::size_t round = 0; round < rounds; ++round) {
     const std::uint64_t start =
         round % 2 == 0 ? interesting_starts[random() % interesting_starts.size()] : random() >> (random() % 64);
     model_check check(random(), start, populations[round % populations.size()]);
-    check.run(1'000'000 / rounds);
+    check.run(1'000'000 / 40);
     fired += check.fired();
     if (HasFatalFailure()) break;
   }
