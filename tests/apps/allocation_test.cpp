@@ -142,8 +142,8 @@ std::size_t descriptors() {
   return limit.rlim_max;
 }
 
-/// What a client takes that has asked once and says nothing more. The first half of the clients is not counted: it fills
-/// what is taken once, such as the buffers that are in use at the same time.
+/// What a client takes that has asked once and says nothing more. The first half of the clients is not counted: it
+/// fills what is taken once, such as the buffers that are in use at the same time.
 double bytes_per_idle_client(const server_process& server, const std::string& request, const std::string& expected) {
   const std::size_t half = std::min<std::size_t>(8000, descriptors() - 200) / 2;
   clients idle;
