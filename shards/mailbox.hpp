@@ -22,8 +22,8 @@
 /// Ownership:  the sender's frame owns the message and keeps it until it is home.
 /// Invariants: (1) every message comes home exactly once; (2) requests of a pair run in the order they were sent;
 ///             (3) an inbox with entries has its doorbell bit set, or its owner is about to look.
-/// Limits:     `capacity` entries per queue (default 128); outboxes are bounded by the frames that wait. A request leaves
-///             its outbox at the end of the turn, or at the latest 10 us after the last flush while tasks are ready.
+/// Limits:     `capacity` entries per queue (default 128); outboxes are bounded by the frames that wait. A request
+///             leaves its outbox with the turn, or while tasks are ready 10 us after the last flush at the latest.
 
 #include <skerry/framework/observe/trace.hpp>
 #include <skerry/framework/reactor/poller.hpp>
