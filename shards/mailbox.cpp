@@ -14,6 +14,16 @@ namespace skerry::detail {
 
 namespace {
 
+/// Asks for a line that this shard is about to write. Without the instruction's own name the compiler fetches it to be
+/// read, and the write then asks the other CPU once more.
+void prefetch_for_write(const void* line) noexcept {
+#if defined(__x86_64__)
+  asm volatile("prefetchw %0" ::"m"(*static_cast<const std::byte*>(line)));
+#else
+  __builtin_prefetch(line, 1);
+#endif
+}
+
 /// Gives the queue memory of ours, so that the receiver knows where the next entry will be.
 template <class T>
 struct lent_memory {
@@ -31,8 +41,12 @@ struct queue {
   explicit queue(std::size_t capacity)
       : room(std::make_unique<std::uintptr_t[]>(capacity + 1)), entries(capacity, lent_memory(room.get())) {}
 
-  /// Fetches the line that the next push will read: the receiver's index.
-  void prefetch_push() const noexcept { __builtin_prefetch(reinterpret_cast<const std::byte*>(&entries) + 64); }
+  /// Fetches the lines that the next push will use: both indexes, and the next entry's.
+  void prefetch_push(std::uint64_t pushed_total, std::size_t capacity) const noexcept {
+    __builtin_prefetch(reinterpret_cast<const std::byte*>(&entries) + 64);
+    prefetch_for_write(&entries);
+    prefetch_for_write(&room[pushed_total % (capacity + 1)]);
+  }
   /// Fetches the lines that the next pop will read: the sender's index, and the next entry.
   void prefetch_pop(std::uint64_t popped_total, std::size_t capacity) const noexcept {
     __builtin_prefetch(&entries);
@@ -127,7 +141,11 @@ void mailboxes::cancel(message& m) noexcept {
 void mailboxes::mark_dirty(shard_id target) noexcept {
   if (std::exchange(outboxes_[target].listed, true)) return;
   dirty_.push_back(target);
-  queues_.for_sender(core_.id, target).prefetch_push();
+  prefetch_push(target);
+}
+
+void mailboxes::prefetch_push(shard_id target) noexcept {
+  queues_.for_sender(core_.id, target).prefetch_push(outboxes_[target].pushed_total, queues_.capacity());
 }
 
 void mailboxes::flush() noexcept {
@@ -181,6 +199,7 @@ bool mailboxes::push_all(shard_id target, chain_of<Next>& from, kind ours, kind 
       pushed += to.entries.push(batch.data() + pushed, count - pushed);
     }
     pushed_any |= pushed != 0;
+    outboxes_[target].pushed_total += pushed;
     room = pushed == count;
     from.first = next;
     // Put back what did not fit, last one first.
@@ -234,9 +253,10 @@ void mailboxes::drain(shard_id sender) noexcept {
     count = from->entries.pop(batch.data(), batch.size());
     total += count;
     for (std::size_t i = 0; i < count; ++i) {
-      __builtin_prefetch(&message_of(batch[i]), 1);
-      __builtin_prefetch(reinterpret_cast<const std::byte*>(&message_of(batch[i])) + 64, 1);
+      prefetch_for_write(&message_of(batch[i]));
     }
+    // What the replies will need travels while the requests do.
+    if (count != 0 && static_cast<kind>(batch[0] & 3) == kind::request) prefetch_push(sender);
     for (std::size_t i = 0; i < count; ++i) receive(stats, sender, batch[i]);
   } while (count == batch.size());
   if (total != 0) ++stats.batches;

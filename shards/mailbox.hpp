@@ -187,6 +187,7 @@ class mailboxes final : public poller {
     bool listed = false;                       // in dirty_
     bool urgent = false;                       // holds more than requests
     std::uint32_t put = 0;                     // messages since the last flush
+    std::uint64_t pushed_total = 0;            // entries, ever
   };
   // Requests wait for company while tasks are ready that may send more, or a window of requests would shrink to single
   // messages: each reply ends the task phase, and each phase would send what its one task said. At this number they go
@@ -200,6 +201,7 @@ class mailboxes final : public poller {
     if (++out.put == batch_max) flush_one(target);
   }
   void mark_dirty(shard_id target) noexcept;
+  void prefetch_push(shard_id target) noexcept;
   void one_returned(message& m) noexcept {
     SKERRY_ASSERT(m.returns_due_ > 0, "a message comes home once");
     if (--m.returns_due_ != 0) return;
