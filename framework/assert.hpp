@@ -16,8 +16,8 @@
 
 namespace skerry::detail {
 
-/// Says where the failing thread is in terms of this project (", shard 3, task ..."); empty off a shard. Set once by
-/// this_shard.cpp, so that this header stands alone and a pure structure that asserts links nothing else.
+/// Says where the failing thread is in terms of this project (", shard 3, task ..."); empty off a shard. Set by the
+/// first reactor, so that this header stands alone and a pure structure that asserts links nothing else.
 using assert_context = int (*)(char* out, int size) noexcept;
 extern constinit assert_context describe_assert_context;
 

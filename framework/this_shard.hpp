@@ -65,8 +65,8 @@ struct shard_core {
 };
 
 namespace detail {
-/// initial-exec: one load, no call. This is the only thread_local in Skerry.
-extern constinit thread_local shard_core* current_shard;
+/// Defined here, so that a program reads it with one instruction. This is the only thread_local in Skerry.
+inline constinit thread_local shard_core* current_shard = nullptr;
 }  // namespace detail
 
 /// Whether this thread runs a shard.

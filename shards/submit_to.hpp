@@ -151,9 +151,7 @@ class call final : public message {
   /// The task on the target: lives in the message, so nothing is allocated but its frames.
   class runner final : public chain {
    public:
-    explicit runner(call& owner) noexcept : chain("submit_to", current_scheduling_group(), nullptr), owner_(owner) {
-      express_ = true;
-    }
+    explicit runner(call& owner) noexcept : chain("submit_to", current_scheduling_group(), nullptr), owner_(owner) {}
     void begin() noexcept {
       scope& home = scope_for_handlers(owner_.which_);
       if (home.closing()) {
@@ -163,7 +161,7 @@ class call final : public message {
       try {
         returned body = owner_.apply();
         home.add(*this);
-        start(std::move(body).release());
+        start_express(std::move(body).release(result_));
       } catch (...) {
         owner_.set_error(std::current_exception());
         this_mailboxes().reply(owner_);
@@ -173,17 +171,15 @@ class call final : public message {
       if (was_cancelled()) {
         owner_.set_error(target_stopping());
       } else {
-        auto& promise =
-            std::coroutine_handle<typename returned::promise_type>::from_address(root().address()).promise();
-        owner_.set_from([&]() -> value { return promise.take(); });
+        owner_.set_from([this]() -> value { return result_.take(); });
       }
-      destroy_frames();
       scope_for_handlers(owner_.which_).remove(*this);
       this_mailboxes().reply(owner_);
     }
 
    private:
     call& owner_;
+    result_slot<value> result_;
   };
   struct no_runner {
     explicit no_runner(call&) noexcept {}

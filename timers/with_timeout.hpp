@@ -47,13 +47,10 @@ class timed_branch : private leaf, private timers::timer, private chain {
         body_(body) {}
   ~timed_branch() {
     if (body_ != nullptr) body_.destroy();
-    destroy_frames();
   }
 
-  /// The branch's outermost frame, which holds the result; throws timeout_error if it was cancelled.
-  std::coroutine_handle<> finished() const {
+  void require_result() const {
     if (was_cancelled()) throw timeout_error();
-    return root();
   }
 
  private:
@@ -73,11 +70,14 @@ class timed_branch : private leaf, private timers::timer, private chain {
 };
 
 template <class T>
-class [[nodiscard("co_await it")]] timeout_awaiter final : public timed_branch {
+class [[nodiscard("co_await it")]] timeout_awaiter final : private result_slot<T>, public timed_branch {
  public:
   timeout_awaiter(clock::time_point deadline, task<T> body) noexcept
-      : timed_branch(deadline, std::move(body).release()) {}
-  T await_resume() { return std::coroutine_handle<promise<T>>::from_address(finished().address()).promise().take(); }
+      : timed_branch(deadline, std::move(body).release(*this)) {}
+  T await_resume() {
+    this->require_result();
+    return this->take();
+  }
 };
 
 }  // namespace detail

@@ -9,7 +9,7 @@ namespace skerry::detail {
 void chain::destroy_and_end() noexcept {
   SKERRY_ASSERT(state_ == chain_state::destroying, "the run queue holds ready tasks");
   was_cancelled_ = true;
-  destroy_frames();
+  std::exchange(root_, nullptr).destroy();
   state_ = chain_state::done;
   // Still current: whatever ends with the task (a log line about it) is charged to it.
   ended();

@@ -47,6 +47,9 @@ namespace skerry::detail {
 class chain;
 struct scope_tag;
 
+/// Stands for the parent of a chain's outermost frame.
+inline std::coroutine_handle<> end_of_chain() noexcept { return std::noop_coroutine(); }
+
 /// What a chain waits for. An awaiter derives from it and calls `suspend` from await_suspend; whoever completes the
 /// wait calls `wake`, once.
 class leaf {
@@ -84,17 +87,22 @@ class chain : public list_hook<scope_tag>, public run_queue::hook {
   chain& operator=(const chain&) = delete;
 
   /// Queues the first step. `root` is the outermost frame, suspended at its start.
-  void start(std::coroutine_handle<> root) noexcept;
+  void start(std::coroutine_handle<> root) noexcept { prepare(root).push(*this); }
+  /// Queues it before everything that is queued already (a message handler's first step).
+  void start_express(std::coroutine_handle<> root) noexcept { prepare(root).push_express(*this); }
   /// Asks the chain to end. Idempotent; never allocates, destroys or resumes.
   void cancel() noexcept;
   /// Runs or destroys, as the state says; called by the run queue.
   void step(shard_core& shard) noexcept;
-  /// A frame has run to its end after it had waited: `parent` goes on, or the chain is done when there is none. Called
-  /// from the final suspension.
+  /// A frame ends after it had waited, or is the outermost: `parent` goes on, or the chain is done when that is its end.
   void frame_ended(std::coroutine_handle<> parent) noexcept {
     SKERRY_ASSERT(state_ == chain_state::running, "only the running task can finish");
-    if (parent == nullptr) state_ = chain_state::done;
-    hand_over_ = parent;
+    if (parent == end_of_chain()) {
+      state_ = chain_state::done;
+      root_ = nullptr;
+    } else {
+      resume_point_ = parent;
+    }
   }
   /// Goes to the back of the run queue; called by `yield` from await_suspend.
   void requeue(std::coroutine_handle<> resume_point) noexcept;
@@ -117,26 +125,16 @@ class chain : public list_hook<scope_tag>, public run_queue::hook {
   /// The chain has ended (see was_cancelled). The last call on it: it may free itself.
   virtual void ended() noexcept = 0;
 
-  /// The outermost frame while it exists; after a normal end it holds the result until destroy_frames.
-  std::coroutine_handle<> root() const noexcept { return root_; }
-  /// Destroys the frames, outermost first.
-  void destroy_frames() noexcept {
-    if (root_ != nullptr) std::exchange(root_, nullptr).destroy();
-  }
-
-  /// Runs the first step before everything that is queued already (a message handler's first step).
-  bool express_ = false;
-
  private:
   friend class leaf;
+  run_queue& prepare(std::coroutine_handle<> root) noexcept;
   void begin_cancel() noexcept;
   void destroy_and_end() noexcept;
   void wake() noexcept;
 
   leaf* leaf_ = nullptr;
   std::coroutine_handle<> resume_point_;
-  std::coroutine_handle<> hand_over_;
-  std::coroutine_handle<> root_;
+  std::coroutine_handle<> root_;  // the outermost frame while it exists
   chain* parent_;
   const char* name_;
   std::uint64_t id_ = 0;
@@ -161,26 +159,23 @@ inline void leaf::wake() noexcept {
   chain_->wake();
 }
 
-inline void chain::start(std::coroutine_handle<> root) noexcept {
+inline run_queue& chain::prepare(std::coroutine_handle<> root) noexcept {
   SKERRY_ASSERT(state_ == chain_state::unstarted, "a task starts once");
   SKERRY_ASSERT(root_ == nullptr, "a task starts once");
   root_ = root;
   resume_point_ = root;
   run_queue& ready = *current_shard->ready;
   id_ = ready.next_task_id();
-  if (express_) {
-    ready.push_express(*this);
-  } else {
-    ready.push(*this);
-  }
+  return ready;
 }
 
 inline void chain::wake() noexcept {
   SKERRY_ASSERT(leaf_ != nullptr, "a task is woken once per wait");
   leaf_ = nullptr;
   // Running: the wait ended before the step that began it.
-  SKERRY_ASSERT(state_ >= chain_state::running, "only a waiting task is woken");
-  SKERRY_ASSERT(state_ <= chain_state::cancelling, "only a waiting task is woken");
+  constexpr auto first = static_cast<unsigned>(chain_state::running),
+                 last = static_cast<unsigned>(chain_state::cancelling);
+  SKERRY_ASSERT(static_cast<unsigned>(state_) - first <= last - first, "only a waiting task is woken");
   state_ = state_ == chain_state::cancelling ? chain_state::destroying : chain_state::queued;
   current_shard->ready->push(*this);
 }
@@ -197,12 +192,13 @@ inline void chain::step(shard_core& shard) noexcept {
   if (state_ > chain_state::queued) [[unlikely]]
     return destroy_and_end();
   state_ = chain_state::running;
-  resume_point_.resume();
-  while (hand_over_ != nullptr) std::exchange(hand_over_, nullptr).resume();
+  do {
+    SKERRY_ASSERT(resume_point_ != nullptr,
+                  "a task may await only what Skerry provides: its awaiter published nothing to wait for");
+    std::exchange(resume_point_, nullptr).resume();
+  } while (state_ == chain_state::running && leaf_ == nullptr);  // a frame has ended, its parent goes on
   if (state_ == chain_state::done) return ended();
   if (state_ == chain_state::running) {
-    SKERRY_ASSERT(leaf_ != nullptr,
-                  "a task may await only what Skerry provides: its awaiter published nothing to wait for");
     state_ = chain_state::suspended;
     if (cancel_requested_) [[unlikely]]
       begin_cancel();

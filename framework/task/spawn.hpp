@@ -10,7 +10,7 @@
 /// The handle does not own the task: dropping it leaves the task to the root scope, which ends it with the shard at the
 /// latest. An exception that nobody awaits is logged with the task's name and counted, never lost.
 ///
-///     spawned node:  chain | result or exception in the root frame | joiner
+///     spawned node:  chain | joiner | result or exception
 ///     freed when the task has ended and the handle is gone
 ///
 /// Affinity:     the shard that spawned; handles do not cross.
@@ -52,12 +52,11 @@ class spawned_base : public chain, public pooled {
     handle_held_ = false;
     if (has_ended()) dispose();
   }
-  /// The result is about to be fetched: throws operation_canceled if the task was cancelled.
+  void mark_joined() noexcept { joined_ = true; }
+  /// Throws operation_canceled if the task was cancelled, and so has no result.
   void require_result() {
-    SKERRY_ASSERT(has_ended(), "a result exists once the task has ended");
     joined_ = true;
-    if (was_cancelled()) [[unlikely]]
-      throw_cancelled();
+    if (was_cancelled()) throw_cancelled();
   }
   bool joined() const noexcept { return joined_; }
 
@@ -73,15 +72,15 @@ class spawned_base : public chain, public pooled {
   void dispose() noexcept {
     if (!joined_) [[unlikely]]
       report_unseen();
-    destroy_frames();
     delete this;
   }
   void report_unseen() const noexcept;
 
-  scope& home_;
-  join_leaf* joiner_ = nullptr;
+  // The small ones fill the chain's padding.
   bool handle_held_ = true;
   bool joined_ = false;
+  scope& home_;
+  join_leaf* joiner_ = nullptr;
 };
 
 /// Waits for a spawned task; the part of `co_await join_handle` that does not depend on the type.
@@ -110,13 +109,19 @@ class spawned : public spawned_base {
  public:
   spawned(scope& home, const char* name, scheduling_group group) noexcept : spawned_base(home, name, group) {}
 
-  promise<T>& result() noexcept { return std::coroutine_handle<promise<T>>::from_address(root().address()).promise(); }
+  void begin(task<T>&& body) noexcept { start(std::move(body).release(result_)); }
+  T take_result() {
+    if (!result_.has_value()) [[unlikely]]
+      require_result();
+    mark_joined();
+    return result_.take();
+  }
 
  protected:
-  std::exception_ptr error() const noexcept final {
-    if (root() == nullptr) return nullptr;
-    return std::coroutine_handle<promise<T>>::from_address(root().address()).promise().error();
-  }
+  std::exception_ptr error() const noexcept final { return result_.error(); }
+
+ private:
+  result_slot<T> result_;
 };
 
 /// Keeps the callable alive as long as the coroutine it made, whose frame may refer to its captures.
@@ -132,7 +137,7 @@ class spawned_call final : public spawned<T> {
 };
 
 template <class T>
-join_handle<T> spawn_in(scope& home, task<T> body, const char* name, scheduling_group group);
+join_handle<T> spawn_in(scope& home, task<T>&& body, const char* name, scheduling_group group);
 
 }  // namespace detail
 
@@ -158,10 +163,7 @@ class join_handle {
     class awaiter : public detail::join_leaf {
      public:
       using join_leaf::join_leaf;
-      T await_resume() {
-        node_->require_result();
-        return static_cast<detail::spawned<T>*>(node_)->result().take();
-      }
+      T await_resume() { return static_cast<detail::spawned<T>*>(node_)->take_result(); }
     };
     SKERRY_ASSERT(node_ != nullptr, "an empty join_handle cannot be awaited");
     SKERRY_ASSERT(!node_->joined(), "a result is fetched once");
@@ -179,7 +181,7 @@ class join_handle {
 
  private:
   template <class U>
-  friend join_handle<U> detail::spawn_in(scope& home, task<U> body, const char* name, scheduling_group group);
+  friend join_handle<U> detail::spawn_in(scope& home, task<U>&& body, const char* name, scheduling_group group);
   template <class Fn>
     requires detail::any_task<std::invoke_result_t<Fn&>>
   friend auto spawn(Fn fn, const char* name, scheduling_group group);
@@ -196,10 +198,10 @@ inline scheduling_group current_scheduling_group() noexcept {
 
 namespace detail {
 template <class T>
-join_handle<T> spawn_in(scope& home, task<T> body, const char* name, scheduling_group group) {
+join_handle<T> spawn_in(scope& home, task<T>&& body, const char* name, scheduling_group group) {
   auto* node = new spawned<T>(home, name, group);
   home.add(*node);
-  node->start(std::move(body).release());
+  node->begin(std::move(body));
   if (home.closing()) node->cancel();
   return join_handle<T>(node);
 }
@@ -209,7 +211,7 @@ join_handle<T> spawn_in(scope& home, task<T> body, const char* name, scheduling_
 /// Throws std::bad_alloc when the frame pool is at its limit; asserts when the shard is ending.
 /// While the shard is ending, a new task is cancelled before it runs.
 template <class T>
-join_handle<T> spawn(task<T> body, const char* name = "task", scheduling_group group = current_scheduling_group()) {
+join_handle<T> spawn(task<T>&& body, const char* name = "task", scheduling_group group = current_scheduling_group()) {
   return detail::spawn_in(*this_shard().root, std::move(body), name, group);
 }
 
@@ -222,7 +224,7 @@ auto spawn(Fn fn, const char* name = "task", scheduling_group group = current_sc
   auto node = std::make_unique<detail::spawned_call<T, Fn>>(std::move(fn), root, name, group);
   task<T> body = node->call();
   root.add(*node);
-  node->start(std::move(body).release());
+  node->begin(std::move(body));
   if (root.closing()) node->cancel();
   return join_handle<T>(node.release());
 }

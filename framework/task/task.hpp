@@ -16,10 +16,16 @@
 /// step resumes the awaiting frame after the child's has returned, so the stack never grows with the depth of the
 /// chain.
 ///
+/// What it returns goes straight into a slot of whoever waits (the awaiter in the parent's frame, the node of a spawned
+/// task), and the frame frees itself at its end, in the same call. Rejected: the result in the promise, as is usual.
+/// The frame has to live until somebody has fetched it, and destroying it is a second indirect call: 102 instructions
+/// for a ready await instead of 76.
+///
 /// Affinity:     made, awaited and destroyed on one shard (asserted by the frame pool). A task made where no shard runs
 ///               may be given to block_on.
-/// Ownership:    the task owns its frame. Arguments taken by value live in the frame; arguments taken by reference must
-///               live until the task has ended.
+/// Ownership:    the task owns its frame until it is awaited, then the await does. Arguments taken by value live in the
+///               frame and go with it, before the caller goes on; arguments taken by reference must live until the task
+///               has ended.
 /// Errors:       an exception leaves through co_await.
 /// Cancellation: see chain.hpp. Awaiting a task that is ready is no cancellation point.
 
@@ -40,71 +46,57 @@ class task;
 
 namespace detail {
 
-struct promise_base : pooled {
-  std::coroutine_handle<> parent;  ///< who awaits this frame; null at the root of a chain
-  bool awaited_inline = false;     ///< the parent's await_suspend is on the stack and looks at done() itself
-
-  struct final_awaiter {
-    bool await_ready() const noexcept { return false; }
-    template <class Promise>
-    void await_suspend(std::coroutine_handle<Promise> self) const noexcept {
-      promise_base& promise = self.promise();
-      if (!promise.awaited_inline) current_shard->current->frame_ended(promise.parent);
-    }
-    void await_resume() const noexcept {}
-  };
-
-  std::suspend_always initial_suspend() const noexcept { return {}; }
-  final_awaiter final_suspend() const noexcept { return {}; }
-};
-
 enum class outcome : unsigned char { none, value, error };
 
-/// Holds what the coroutine returned or threw, until somebody takes it.
+[[gnu::cold, gnu::noinline]] inline void destroy_error(std::exception_ptr& error) noexcept { std::destroy_at(&error); }
+
+/// Holds what a coroutine returned or threw, until somebody takes it. It belongs to whoever waits for the coroutine,
+/// whose frame is gone by then.
 template <class T>
-class promise : public promise_base {
+class result_slot {
  public:
-  using stored = std::conditional_t<std::is_reference_v<T>, std::add_pointer_t<T>, T>;
-
-  promise() noexcept {}
-  ~promise() {
+  result_slot() noexcept {}
+  ~result_slot() {
     if (outcome_ == outcome::value) std::destroy_at(&value_);
-    if (outcome_ == outcome::error) std::destroy_at(&error_);
+    if (outcome_ == outcome::error) [[unlikely]]
+      destroy_error(error_);
   }
-  promise(const promise&) = delete;
-  promise& operator=(const promise&) = delete;
+  result_slot(const result_slot&) = delete;
+  result_slot& operator=(const result_slot&) = delete;
 
-  task<T> get_return_object() noexcept;
-
-  template <class U = T>
-    requires std::is_convertible_v<U&&, T>
-  void return_value(U&& value) {
+  bool filled() const noexcept { return outcome_ != outcome::none; }
+  bool has_value() const noexcept { return outcome_ == outcome::value; }
+  template <class... U>
+  void set_value(U&&... value) {
     if constexpr (std::is_reference_v<T>) {
-      ::new (static_cast<void*>(&value_)) stored(std::addressof(value));
+      ::new (static_cast<void*>(&value_)) stored(std::addressof(value)...);
     } else {
-      ::new (static_cast<void*>(&value_)) stored(std::forward<U>(value));
+      ::new (static_cast<void*>(&value_)) stored(std::forward<U>(value)...);
     }
     outcome_ = outcome::value;
   }
-
-  void unhandled_exception() noexcept {
-    ::new (static_cast<void*>(&error_)) std::exception_ptr(std::current_exception());
+  void set_error(std::exception_ptr error) noexcept {
+    ::new (static_cast<void*>(&error_)) std::exception_ptr(std::move(error));
     outcome_ = outcome::error;
   }
-
   std::exception_ptr error() const noexcept { return outcome_ == outcome::error ? error_ : nullptr; }
-
   T take() {
-    SKERRY_ASSERT(outcome_ != outcome::none, "a result exists once the task has ended");
-    if (outcome_ == outcome::error) std::rethrow_exception(error_);
+    if (!has_value()) [[unlikely]] {
+      SKERRY_ASSERT(outcome_ == outcome::error, "a result exists once the task has ended");
+      std::rethrow_exception(error_);
+    }
     if constexpr (std::is_reference_v<T>) {
       return static_cast<T>(*value_);
-    } else {
+    } else if constexpr (!std::is_void_v<T>) {
       return std::move(value_);
     }
   }
 
  private:
+  struct nothing {};
+  using stored = std::conditional_t<std::is_void_v<T>, nothing,
+                                    std::conditional_t<std::is_reference_v<T>, std::add_pointer_t<T>, T>>;
+
   union {
     stored value_;
     std::exception_ptr error_;
@@ -112,20 +104,35 @@ class promise : public promise_base {
   outcome outcome_ = outcome::none;
 };
 
-template <>
-class promise<void> : public promise_base {
- public:
-  task<void> get_return_object() noexcept;
-  void return_void() const noexcept {}
-  void unhandled_exception() noexcept { error_ = std::current_exception(); }
-  std::exception_ptr error() const noexcept { return error_; }
-  void take() {
-    if (error_ != nullptr) [[unlikely]]
-      std::rethrow_exception(error_);
-  }
+/// The frame ends by itself: its result is with whoever waits, so nothing in it is needed any more.
+template <class T>
+struct promise_base : pooled {
+  result_slot<T>* result;  ///< set before the first step
+  /// Who goes on when this frame has ended: the frame that awaits it, once it has had to wait, or `end_of_chain`. Null
+  /// as long as the parent's await_suspend is on the stack and looks at the result itself.
+  std::coroutine_handle<> parent;
 
- private:
-  std::exception_ptr error_;
+  task<T> get_return_object() noexcept;
+  std::suspend_always initial_suspend() const noexcept { return {}; }
+  std::suspend_never final_suspend() const noexcept {
+    if (parent != nullptr) current_shard->current->frame_ended(parent);
+    return {};
+  }
+  void unhandled_exception() const noexcept { result->set_error(std::current_exception()); }
+};
+
+template <class T>
+struct promise : promise_base<T> {
+  template <class U = T>
+    requires std::is_convertible_v<U&&, T>
+  void return_value(U&& value) const {
+    this->result->set_value(std::forward<U>(value));
+  }
+};
+
+template <>
+struct promise<void> : promise_base<void> {
+  void return_void() const noexcept { result->set_value(); }
 };
 
 }  // namespace detail
@@ -149,36 +156,42 @@ class [[nodiscard("a task does nothing until it is awaited or spawned")]] task {
   }
 
   auto operator co_await() && noexcept {
-    struct awaiter {
-      std::coroutine_handle<promise_type> frame;
+    class awaiter : detail::result_slot<T> {
+     public:
+      explicit awaiter(std::coroutine_handle<promise_type> frame) noexcept : frame_(frame) {}
+      ~awaiter() {
+        if (!this->filled()) frame_.destroy();
+      }
       bool await_ready() const noexcept { return false; }
-      bool await_suspend(std::coroutine_handle<> parent) const noexcept {
-        detail::promise_base& promise = frame.promise();
-        promise.parent = parent;
-        promise.awaited_inline = true;
-        frame.resume();
-        if (frame.done()) return false;
-        promise.awaited_inline = false;
+      bool await_suspend(std::coroutine_handle<> parent) noexcept {
+        frame_.promise().result = this;
+        frame_.resume();
+        if (this->filled()) return false;
+        frame_.promise().parent = parent;
         return true;
       }
-      T await_resume() const { return frame.promise().take(); }
+      T await_resume() { return this->take(); }
+
+     private:
+      std::coroutine_handle<promise_type> frame_;  // until the result is there
     };
-    SKERRY_ASSERT(frame_ != nullptr, "a task that was moved from cannot be awaited");
-    SKERRY_ASSERT(frame_.promise().parent == nullptr, "a task is awaited once");
-    return awaiter{frame_};
+    SKERRY_ASSERT(frame_ != nullptr, "a task is awaited once, and not after it was moved from");
+    return awaiter(std::exchange(frame_, nullptr));
   }
 
   /// Whether this holds a frame (false after a move).
   explicit operator bool() const noexcept { return frame_ != nullptr; }
 
-  /// Gives the frame to a chain, which then owns it.
-  std::coroutine_handle<promise_type> release() && noexcept {
+  /// Gives the frame to a chain, which then owns it until it has ended and filled `result`.
+  std::coroutine_handle<> release(detail::result_slot<T>& result) && noexcept {
     SKERRY_ASSERT(frame_ != nullptr, "a task that was moved from cannot be started");
+    frame_.promise().result = &result;
+    frame_.promise().parent = detail::end_of_chain();
     return std::exchange(frame_, nullptr);
   }
 
  private:
-  friend promise_type;
+  friend detail::promise_base<T>;
   explicit task(std::coroutine_handle<promise_type> frame) noexcept : frame_(frame) {}
 
   std::coroutine_handle<promise_type> frame_;
@@ -187,11 +200,8 @@ class [[nodiscard("a task does nothing until it is awaited or spawned")]] task {
 namespace detail {
 
 template <class T>
-task<T> promise<T>::get_return_object() noexcept {
-  return task<T>(std::coroutine_handle<promise>::from_promise(*this));
-}
-inline task<void> promise<void>::get_return_object() noexcept {
-  return task<void>(std::coroutine_handle<promise>::from_promise(*this));
+task<T> promise_base<T>::get_return_object() noexcept {
+  return task<T>(std::coroutine_handle<promise<T>>::from_promise(static_cast<promise<T>&>(*this)));
 }
 
 template <class T>

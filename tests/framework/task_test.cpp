@@ -257,6 +257,54 @@ TEST(spawn, frames_and_nodes_are_all_given_back) {
   });
 }
 
+task<int> holds(std::unique_ptr<guard> held, gate* g) {
+  if (g != nullptr) co_await g->wait();
+  co_return held != nullptr ? 7 : 0;
+}
+
+TEST(spawn, what_a_task_holds_goes_when_it_ends_and_not_when_it_is_joined) {
+  block_on([]() -> task<> {
+    int destroyed = 0;
+    const std::size_t before = this_shard().loop->frames().in_use();
+    auto handle = spawn(holds(std::make_unique<guard>(destroyed), nullptr));
+    co_await let_others_run();
+    EXPECT_TRUE(handle.is_finished());
+    EXPECT_EQ(destroyed, 1);
+    EXPECT_EQ(this_shard().loop->frames().in_use(), before + 1) << "the node with the result";
+    EXPECT_EQ(co_await handle, 7);
+  });
+}
+
+task<int> sees_them_gone(gate& g, const int& destroyed) {
+  const int result = co_await holds(std::make_unique<guard>(const_cast<int&>(destroyed)), &g);
+  co_return result * 10 + destroyed;
+}
+
+TEST(task, arguments_are_destroyed_before_the_caller_goes_on) {
+  block_on([]() -> task<> {
+    gate g;
+    int destroyed = 0;
+    auto handle = spawn(sees_them_gone(g, destroyed));
+    co_await let_others_run();
+    EXPECT_EQ(destroyed, 0);
+    g.open();
+    EXPECT_EQ(co_await handle, 71);
+  });
+}
+
+TEST(task, a_task_that_is_never_awaited_gives_its_frame_back) {
+  block_on([]() -> task<> {
+    int destroyed = 0;
+    const std::size_t before = this_shard().loop->frames().in_use();
+    {
+      task<int> never = holds(std::make_unique<guard>(destroyed), nullptr);
+    }
+    EXPECT_EQ(destroyed, 1);
+    EXPECT_EQ(this_shard().loop->frames().in_use(), before);
+    co_return;
+  });
+}
+
 TEST(cancel, an_unstarted_task_never_runs) {
   block_on([]() -> task<> {
     gate g;
