@@ -38,11 +38,12 @@
 /// Cancelling writes to both neighbours, two cache lines that are cold among millions of timers. Measured with a
 /// million: to move one at random costs about twice what a write to one random line costs, for three lines, and
 /// prefetching them made no difference that showed. Rejected: to leave a timer that is put off in its place until its
-/// old slot begins, and to sort a tick that has such timers. Tried: whether a timer is put off or brought forward hangs
-/// on its line, so that a wrong guess waits for memory and the gain is lost (65 ns against 54 to 65 among ten million,
-/// 7 against 14 among a thousand), and hot arm and cancel pay 0.7 ns for the sequence number. Who only ever puts off
-/// does it better alone: note the new deadline, and re-arm when the old one comes. Rejected: an exact bitmap, cleared by cancel(); its best hot arm and cancel was
-/// 5.6 ns against 3.7, though on a busy machine the two ranges overlap.
+/// old slot begins, and to sort a tick that has such timers. Tried: whether a timer is put off or brought forward
+/// hangs on its line, so that a wrong guess waits for memory and the gain is lost (65 ns against 54 to 65 among ten
+/// million, 7 against 14 among a thousand), and hot arm and cancel pay 0.7 ns for the sequence number. Who only ever
+/// puts off does it better alone: note the new deadline, and re-arm when the old one comes. Rejected: an exact bitmap,
+/// cleared by cancel(); its best hot arm and cancel was 5.6 ns against 3.7, though on a busy machine the two ranges
+/// overlap.
 ///
 /// Affinity:  one shard; no member is safe to call from another.
 /// Ownership: the caller owns the nodes; the wheel borrows one from arm() until it fires or is cancelled or cleared.
