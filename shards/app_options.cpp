@@ -61,6 +61,11 @@ option_value cpuset_value(std::string& cpuset) {
           [&cpuset] { return cpuset.empty() ? std::nullopt : std::optional(cpuset); }};
 }
 
+std::optional<std::chrono::nanoseconds> parse_threshold(text from) {
+  if (from == "0" || from == "0s") return 0ns;
+  return within<std::chrono::nanoseconds>(1ms, 1h, parse_duration)(from);
+}
+
 std::optional<std::uint64_t> parse_ring_entries(text from) {
   auto count = within(64u, 32768u, parse_unsigned)(from);
   return count && std::has_single_bit(*count) ? count : std::nullopt;
@@ -99,6 +104,9 @@ std::vector<option> standard_options(app_options& o) {
       {"drain-timeout", "TIME", "how long a graceful stop may take: 10s, 500ms, 2m",
        value_of(o.drain_timeout, "must be a duration from 0s to 24h, such as 10s, 500ms or 2m",
                 within<std::chrono::nanoseconds>(0s, 24h, parse_duration), format_duration)},
+      {"stall-threshold", "TIME", "log a task that keeps its CPU longer than this in one step; 0 turns it off",
+       value_of(o.stall_threshold, "must be 0 or a duration from 1ms to 1h, such as 25ms", parse_threshold,
+                format_duration)},
       {"admin", "off", "the admin endpoint; this version has none",
        one_of(o.admin, {"off"}, "this version has no admin endpoint; use --admin off")},
       {"log-level", "LEVEL", "debug, info, warning, error or off",

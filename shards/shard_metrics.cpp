@@ -65,6 +65,8 @@ constexpr row rows[] = {
      [](in s) { return sum(s, [](const pair_stats& p) { return static_cast<std::uint64_t>(p.queue_wait.count()); }); }},
     {"skerry_log_lines_dropped_total", "Log lines that found the queue full.",
      [](in s) { return s.log_lines_dropped; }},
+    {"skerry_stalls_total", "Steps of tasks that kept the CPU past the stall threshold.",
+     [](in s) { return s.stalls; }},
 };
 
 }  // namespace

@@ -4,7 +4,7 @@
 /// doorbell: one word per shard that tells who has left something for it, and whether it sleeps.
 ///
 ///     bit 0..61   the inbox of shard (bit mod 62) may hold messages; beyond 62 shards a bit stands for several
-///     bit 62      the outside world (signals, a stop, other threads) wants attention
+///     bit 62      something outside of the shards wants a poll (a signal, a stop)
 ///     bit 63      the shard is asleep, or about to be
 ///
 ///     sender                             sleeper

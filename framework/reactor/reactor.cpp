@@ -196,7 +196,7 @@ bool need_preempt() noexcept { return this_shard().loop->need_preempt(); }
 
 reactor_stats reactor::stats() const noexcept {
   reactor_stats s = stats_;
-  s.tasks_run += steps_between_clock_ - steps_until_clock_;
+  s.tasks_run = steps_ended();
   s.uptime = core_.now - started_;
   return s;
 }

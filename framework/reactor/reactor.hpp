@@ -100,6 +100,8 @@ class reactor {
   scope& root() noexcept { return root_; }
   const reactor_options& options() const noexcept { return options_; }
   reactor_stats stats() const noexcept;
+  /// Steps of tasks since the start.
+  std::uint64_t steps_ended() const noexcept { return stats_.tasks_run + steps_between_clock_ - steps_until_clock_; }
 
   /// For a poller's flush: whether what it has may wait for more. True while tasks are ready that may add to it, for
   /// at most 10 us after the last flush.

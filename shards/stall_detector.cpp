@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <skerry/framework/observe/log.hpp>
+#include <skerry/framework/observe/symbols.hpp>
+#include <skerry/framework/reactor/reactor.hpp>
+#include <skerry/framework/task/chain.hpp>
+#include <skerry/shards/stall_detector.hpp>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <iterator>
+#include <utility>
+
+#include <fmt/format.h>
+#include <unistd.h>
+#include <unwind.h>
+
+namespace skerry {
+
+namespace {
+
+int stall_signal() noexcept { return SIGRTMIN + 4; }
+
+struct walk {
+  void** next;
+  void** end;
+};
+
+_Unwind_Reason_Code collect(_Unwind_Context* at, void* argument) {
+  walk& w = *static_cast<walk*>(argument);
+  if (w.next == w.end) return _URC_END_OF_STACK;
+  *w.next++ = reinterpret_cast<void*>(_Unwind_GetIP(at));
+  return _URC_NO_REASON;
+}
+
+}  // namespace
+
+void stall_detector::start(const shard_core& core, std::chrono::nanoseconds threshold) {
+  if (threshold.count() == 0) return;
+  core_ = &core;
+  threshold_ = threshold;
+  struct sigaction action{};
+  action.sa_sigaction = &on_signal;
+  action.sa_flags = SA_SIGINFO | SA_RESTART;
+  sigemptyset(&action.sa_mask);
+  sigaction(stall_signal(), &action, nullptr);
+  sigevent event{};
+  event.sigev_notify = SIGEV_THREAD_ID;
+  event.sigev_signo = stall_signal();
+  event.sigev_value.sival_ptr = this;
+  event._sigev_un._tid = ::gettid();
+  if (::timer_create(CLOCK_THREAD_CPUTIME_ID, &event, &timer_) != 0) {
+    core_ = nullptr;
+    return log::warning("stalls will not be seen: the kernel gives no timer ({}; see ulimit -i)", std::strerror(errno));
+  }
+  const auto half = (threshold / 2).count();
+  const timespec period{half / 1'000'000'000, half % 1'000'000'000};
+  const itimerspec every{period, period};
+  ::timer_settime(timer_, 0, &every, nullptr);
+}
+
+void stall_detector::stop() noexcept {
+  if (std::exchange(core_, nullptr) != nullptr) ::timer_delete(timer_);
+}
+
+void stall_detector::on_signal(int, siginfo_t* info, void*) {
+  const int saved = errno;
+  // Nobody else sends this signal with a timer's code.
+  if (info->si_code == SI_TIMER) static_cast<stall_detector*>(info->si_value.sival_ptr)->look();
+  errno = saved;
+}
+
+/// In the handler, on the shard's thread, at any instruction of it: it reads and notes, and allocates nothing.
+void stall_detector::look() noexcept {
+  if (core_ == nullptr || core_->current == nullptr) {
+    seen_times_ = 0;
+    return;
+  }
+  // Three signals in one step: a whole threshold has passed since the first of them. Once per step.
+  const std::uint64_t step = core_->loop->steps_ended();
+  if (step != seen_step_) seen_times_ = 0;
+  seen_step_ = step;
+  if (++seen_times_ >= 2) {
+    // The reactor counts steps between two looks at its clock, and this one was longer than many: it polls after it.
+    (void)core_->loop->bell().ring(doorbell::outside);
+  }
+  if (seen_times_ != 3 || noted_.load(std::memory_order_relaxed)) return;
+  walk stack{stack_.data(), stack_.data() + stack_.size()};
+  _Unwind_Backtrace(&collect, &stack);
+  depth_ = static_cast<unsigned>(stack.next - stack_.data());
+  std::strncpy(task_.data(), core_->current->name(), task_.size() - 1);
+  noted_.store(true, std::memory_order_release);
+}
+
+void stall_detector::log_it() noexcept {
+  constexpr std::chrono::seconds between_reports{1};
+  std::atomic_signal_fence(std::memory_order_acquire);
+  ++total_;
+  const clock::time_point now = clock::read();
+  if (total_ > 1 && now - last_report_ < between_reports) {
+    ++unreported_;
+  } else {
+    last_report_ = now;
+    try {
+      const observe::symbol_table names;
+      std::string text = fmt::format("task \"{}\" kept the CPU for more than {} ms in one step", task_.data(),
+                                     std::chrono::duration_cast<std::chrono::milliseconds>(threshold_).count());
+      if (unreported_ != 0) fmt::format_to(std::back_inserter(text), " ({} others not shown)", unreported_);
+      unreported_ = 0;
+      constexpr unsigned own = 3;  // look(), on_signal() and the trampoline of the signal come first
+      for (unsigned i = std::min(own, depth_); i < depth_; ++i) {
+        // The first was interrupted; the others are return addresses, which may lie behind the caller's end.
+        const std::string name = names.name_of(static_cast<const char*>(stack_[i]) - (i == own ? 0 : 1));
+        if (name.starts_with("skerry::reactor::run_")) break;  // from here on all stacks are alike
+        fmt::format_to(std::back_inserter(text), "; {}", name);
+      }
+      log::warning("{}", text);
+    } catch (...) {
+      ++unreported_;  // no memory for it
+    }
+  }
+  noted_.store(false, std::memory_order_relaxed);
+}
+
+}  // namespace skerry

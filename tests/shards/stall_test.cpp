@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Tasks that keep their CPU, and what the log says of them. A step here burns CPU time, measured by the thread's own
+/// clock, so that a busy machine changes nothing.
+
+#include <skerry/framework/observe/symbols.hpp>
+#include <skerry/framework/task/spawn.hpp>
+#include <skerry/framework/task/yield.hpp>
+#include <skerry/shards/shard.hpp>
+
+#include <chrono>
+#include <cstdint>
+#include <ctime>
+#include <string>
+
+#include <gtest/gtest.h>
+#include <support/run_shards.hpp>
+
+namespace skerry {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::nanoseconds;
+using test_support::quiet_options;
+using test_support::run_shards;
+
+nanoseconds cpu_time() {
+  timespec used{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+  return std::chrono::seconds(used.tv_sec) + nanoseconds(used.tv_nsec);
+}
+
+[[gnu::noinline]] std::uint64_t grind_the_corn(nanoseconds time) {
+  const nanoseconds end = cpu_time() + time;
+  volatile std::uint64_t rounds = 0;
+  while (cpu_time() < end) {
+    for (int i = 0; i < 10'000; ++i) rounds = rounds + 1;
+  }
+  return rounds;
+}
+
+task<> one_long_step(nanoseconds time) {
+  grind_the_corn(time);
+  co_return;
+}
+
+task<> many_short_steps(nanoseconds time, int steps) {
+  for (int i = 0; i < steps; ++i) {
+    grind_the_corn(time / steps);
+    co_await yield();
+  }
+}
+
+struct seen {
+  std::uint64_t stalls;
+  std::string log;
+};
+
+seen watch(milliseconds threshold, task<> (*body)()) {
+  app_options options = quiet_options(1);
+  options.stall_threshold = threshold;
+  seen result{};
+  testing::internal::CaptureStderr();
+  run_shards(options, [&]() -> task<> {
+    co_await spawn(body(), "miller");
+    co_await yield();  // a turn, in which it is reported
+    co_await yield();
+    result.stalls = stats().stalls;
+  });
+  result.log = testing::internal::GetCapturedStderr();
+  return result;
+}
+
+TEST(stall_detector, names_the_task_that_keeps_the_cpu_and_where_it_was) {
+  const seen s = watch(milliseconds(20), [] { return one_long_step(milliseconds(200)); });
+  EXPECT_EQ(s.stalls, 1u);
+  EXPECT_NE(s.log.find("task \"miller\" kept the CPU for more than 20 ms in one step"), std::string::npos) << s.log;
+  EXPECT_NE(s.log.find("grind_the_corn("), std::string::npos) << s.log;
+  EXPECT_NE(s.log.find("one_long_step("), std::string::npos) << s.log;
+  EXPECT_EQ(s.log.find("stall_detector"), std::string::npos) << s.log;
+}
+
+TEST(stall_detector, says_nothing_of_short_steps_however_many) {
+  const seen s = watch(milliseconds(50), [] { return many_short_steps(milliseconds(300), 300); });
+  EXPECT_EQ(s.stalls, 0u);
+  EXPECT_EQ(s.log, "");
+}
+
+TEST(stall_detector, reports_once_a_second_and_counts_all) {
+  const seen s = watch(milliseconds(10), [] { return many_short_steps(milliseconds(500), 5); });
+  EXPECT_EQ(s.stalls, 5u);
+  EXPECT_EQ(s.log.find("kept the CPU"), s.log.rfind("kept the CPU")) << s.log;
+}
+
+TEST(stall_detector, a_threshold_of_zero_turns_it_off) {
+  const seen s = watch(milliseconds(0), [] { return one_long_step(milliseconds(100)); });
+  EXPECT_EQ(s.stalls, 0u);
+  EXPECT_EQ(s.log, "");
+}
+
+TEST(symbols, names_of_coroutines_read_like_the_source) {
+  // What g++ 12 and clang 19 make of `task<int> ready(int)` and of a lambda in it.
+  EXPECT_EQ(observe::readable_name("_Z5readyPZ5readyiE15_Z5readyi.Frame.actor"), "ready(int)");
+  EXPECT_EQ(observe::readable_name("_Z5readyi.resume"), "ready(int)");
+  EXPECT_EQ(observe::readable_name("_Z5readyi"), "ready(int)");
+  EXPECT_EQ(observe::readable_name("main"), "main");
+}
+
+TEST(symbols, finds_functions_of_the_program_and_of_libraries) {
+  const observe::symbol_table names;
+  EXPECT_NE(names.name_of(reinterpret_cast<const void*>(&grind_the_corn)).find("grind_the_corn("), std::string::npos);
+  EXPECT_NE(names.name_of(reinterpret_cast<const void*>(&::clock_gettime)).find("clock_gettime"), std::string::npos);
+  EXPECT_EQ(names.name_of(nullptr), "0x0");
+}
+
+}  // namespace
+}  // namespace skerry
