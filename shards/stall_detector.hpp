@@ -8,8 +8,7 @@
 /// find the same step, the task phase is to end after it; when three do, the handler notes the call stack, and the
 /// shard logs it with the task's name when the step lets it.
 ///
-///     warning shard 1: task "import" kept the CPU for more than 25 ms in one step; parse_row(std::string_view);
-///         import(skerry::net::stream)
+///     warning shard 1: task "import" kept the CPU for more than 25 ms in one step; parse_row(std::string_view); …
 ///
 /// Not seen: a step that blocks in the kernel (it uses no CPU time), and functions that a message runs in the poll
 /// phase.

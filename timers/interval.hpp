@@ -4,9 +4,9 @@
 /// interval, every: something that happens again and again at fixed distances.
 ///
 ///     interval heartbeat(std::chrono::seconds(1));
-///     while (connected()) {
+///     for (;;) {
 ///       co_await heartbeat.tick();
-///       send_heartbeat();
+///       co_await greet_everybody();
 ///     }
 ///
 /// A tick is missed when the task comes for it after the next one was due already. What then, the policy says (period
