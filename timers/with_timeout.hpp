@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// with_timeout, with_deadline: a task's result, or timeout_error when it takes too long.
+/// with_timeout, with_deadline: a result, or timeout_error when it takes too long.
 ///
 ///     std::string line = co_await with_timeout(std::chrono::seconds(5), read_line(connection));
 ///
-/// The task runs as a branch of its own. When the deadline comes first the branch is cancelled, and only when it has
-/// let go of everything (the kernel has answered, its frames are destroyed) does the caller go on with the exception. A
-/// task that completes in the same turn as its deadline wins: its result is never lost.
+/// What is waited for runs as a branch of its own. When the deadline comes first the branch is cancelled, and only when
+/// it has let go of everything (the kernel has answered, its frames are destroyed) does the caller go on with the
+/// exception. A branch that completes in the same turn as its deadline wins: its result is never lost.
 ///
 /// Affinity:     the caller's shard throughout.
 /// Errors:       what the task throws; timeout_error (std::errc::timed_out) when the deadline came first.
 /// Cancellation: cancels the branch and waits for it.
 /// Limits:       none; timer and branch live in the caller's frame.
 
-#include <skerry/framework/task/task.hpp>
+#include <skerry/framework/task/branch.hpp>
 #include <skerry/timers/timer.hpp>
 
 #include <coroutine>
@@ -31,67 +31,44 @@ class timeout_error : public std::system_error {
 
 namespace detail {
 
-class timed_branch : private leaf, private timers::timer, private chain {
+template <class T>
+class [[nodiscard("co_await it")]] timeout_awaiter final : public lone_fork<T>, private timers::timer {
  public:
-  bool await_ready() const noexcept { return false; }
+  timeout_awaiter(clock::time_point deadline, task<T>&& body) noexcept
+      : lone_fork<T>(std::move(body)), deadline_(deadline) {}
   void await_suspend(std::coroutine_handle<> resume_point) noexcept {
-    suspend(resume_point);
     timers::this_timers().arm(*this, deadline_);
-    start(std::exchange(body_, nullptr));
+    lone_fork<T>::await_suspend(resume_point);
   }
-
- protected:
-  timed_branch(clock::time_point deadline, std::coroutine_handle<> body) noexcept
-      : chain(this_shard().current->name(), this_shard().current->group(), this_shard().current),
-        deadline_(deadline),
-        body_(body) {}
-  ~timed_branch() {
-    if (body_ != nullptr) body_.destroy();
-  }
-
-  void require_result() const {
-    if (was_cancelled()) throw timeout_error();
-  }
-
- private:
-  void expired() noexcept override { chain::cancel(); }
-  void let_go() noexcept override {
-    timers::this_timers().cancel(*this);
-    chain::cancel();
-  }
-  void ended() noexcept override {
-    timers::this_timers().cancel(*this);
-    leaf::wake();
+  T await_resume() {
+    if (this->branch_.was_cancelled()) throw timeout_error();
+    return lone_fork<T>::await_resume();
   }
   const char* describe() const noexcept override { return "with_timeout"; }
 
-  clock::time_point deadline_;
-  std::coroutine_handle<> body_;
-};
-
-template <class T>
-class [[nodiscard("co_await it")]] timeout_awaiter final : private result_slot<T>, public timed_branch {
- public:
-  timeout_awaiter(clock::time_point deadline, task<T> body) noexcept
-      : timed_branch(deadline, std::move(body).release(*this)) {}
-  T await_resume() {
-    this->require_result();
-    return this->take();
+ private:
+  void expired() noexcept override { this->branch_.cancel(); }
+  void branch_ended(branch_base& which, outcome how) noexcept override {
+    timers::this_timers().cancel(*this);
+    lone_fork<T>::branch_ended(which, how);
   }
+
+  clock::time_point deadline_;
 };
 
 }  // namespace detail
 
-/// The result of `body` if it is there by `deadline`.
-template <class T>
-detail::timeout_awaiter<T> with_deadline(clock::time_point deadline, task<T> body) {
-  return detail::timeout_awaiter<T>(deadline, std::move(body));
+/// The result of `operation` if it is there by `deadline`.
+template <detail::branchable Operation>
+auto with_deadline(clock::time_point deadline, Operation&& operation) {
+  return detail::timeout_awaiter<detail::branch_result_t<Operation>>(
+      deadline, detail::as_task(std::forward<Operation>(operation)));
 }
 
-/// The result of `body` if it takes at most `limit`.
-template <class T>
-detail::timeout_awaiter<T> with_timeout(clock::duration limit, task<T> body) {
-  return detail::timeout_awaiter<T>(timers::saturating_add(clock::now(), limit), std::move(body));
+/// The result of `operation` if it takes at most `limit`.
+template <detail::branchable Operation>
+auto with_timeout(clock::duration limit, Operation&& operation) {
+  return with_deadline(timers::saturating_add(clock::now(), limit), std::forward<Operation>(operation));
 }
 
 }  // namespace skerry

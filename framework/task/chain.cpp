@@ -3,11 +3,13 @@
 #include <skerry/framework/task/chain.hpp>
 
 #include <cstdio>
+#include <system_error>
 
 namespace skerry::detail {
 
 void chain::destroy_and_end() noexcept {
   SKERRY_ASSERT(state_ == chain_state::destroying, "the run queue holds ready tasks");
+  if (!may_be_destroyed()) return;
   was_cancelled_ = true;
   std::exchange(root_, nullptr).destroy();
   state_ = chain_state::done;
@@ -31,10 +33,28 @@ void chain::cancel() noexcept {
   }
 }
 
+void chain::abandon() noexcept {
+  if (state_ == chain_state::queued) {
+    cancel_requested_ = true;
+    state_ = chain_state::destroying;
+  } else {
+    cancel();
+  }
+}
+
+void chain::destroy_now() noexcept {
+  SKERRY_ASSERT(state_ == chain_state::destroying, "only what was to be destroyed can be destroyed later");
+  current_shard->ready->push(*this);
+}
+
 void chain::begin_cancel() noexcept {
   SKERRY_ASSERT(leaf_ != nullptr, "a suspended task waits for something");
   state_ = chain_state::cancelling;
   leaf_->let_go();
+}
+
+void throw_cancelled() {
+  throw std::system_error(std::make_error_code(std::errc::operation_canceled), "the awaited task was cancelled");
 }
 
 namespace {

@@ -21,15 +21,15 @@
 ///     state when cancel() comes     what happens
 ///     unstarted                     never runs
 ///     running, queued               completion wins; the next suspension ends it
-///     suspended                     the leaf lets go, then the frames are destroyed; the result it may have got is
-///     given
-///                                   back by the awaiter's destructor
+///     suspended                     the leaf lets go, then the frames are destroyed; the awaiter's destructor gives
+///                                   back what it may have got
 ///     cancelling, destroying, done  nothing
 ///
 /// Affinity:   home shard only.
 /// Ownership:  whoever derives from it (a spawned task, a branch inside an awaiter, a remote call inside its message).
-/// Invariants: (1) it is in the run queue in exactly the states unstarted, queued and destroying; (2) it has a leaf in
-///             exactly the states suspended and cancelling; (3) `ended()` runs once, as the last thing.
+/// Invariants: (1) it is in the run queue in exactly the states unstarted, queued and destroying, but for one whose
+///             destruction was put off; (2) it has a leaf in exactly the states suspended and cancelling;
+///             (3) `ended()` runs once, as the last thing.
 /// Limits:     none of its own; what makes chains bounds them.
 
 #include <skerry/framework/assert.hpp>
@@ -92,9 +92,13 @@ class chain : public list_hook<scope_tag>, public run_queue::hook {
   void start_express(std::coroutine_handle<> root) noexcept { prepare(root).push_express(*this); }
   /// Asks the chain to end. Idempotent; never allocates, destroys or resumes.
   void cancel() noexcept;
+  /// Like cancel, but a task whose wait is over does not go on either: it is destroyed where it is queued, and what it
+  /// waited for is given back as from any cancelled wait.
+  void abandon() noexcept;
   /// Runs or destroys, as the state says; called by the run queue.
   void step(shard_core& shard) noexcept;
-  /// A frame ends that had waited or is the outermost: `parent` goes on, or the chain is done when that is its end.
+  /// A frame ends (or a generator yields) after it had waited, or is the outermost: `parent` goes on, or the chain is
+  /// done when that is its end.
   void frame_ended(std::coroutine_handle<> parent) noexcept {
     SKERRY_ASSERT(state_ == chain_state::running, "only the running task can finish");
     if (parent == end_of_chain()) {
@@ -124,6 +128,10 @@ class chain : public list_hook<scope_tag>, public run_queue::hook {
 
   /// The chain has ended (see was_cancelled). The last call on it: it may free itself.
   virtual void ended() noexcept = 0;
+  /// Asked when its frames are about to be destroyed. One that says no stays as it is, out of the run queue, until
+  /// `destroy_now()`: the body of a group waits so for its children, which may refer to what it holds.
+  virtual bool may_be_destroyed() noexcept { return true; }
+  void destroy_now() noexcept;
 
  private:
   friend class leaf;
@@ -142,6 +150,9 @@ class chain : public list_hook<scope_tag>, public run_queue::hook {
   bool cancel_requested_ = false;
   bool was_cancelled_ = false;
 };
+
+/// What `co_await` of something says that somebody else cancelled: std::system_error(operation_canceled).
+[[noreturn]] void throw_cancelled();
 
 /// Makes failed assertions and log lines name the running task; called by every reactor.
 void describe_tasks_elsewhere() noexcept;
@@ -209,3 +220,13 @@ inline void chain::step(shard_core& shard) noexcept {
 }
 
 }  // namespace skerry::detail
+
+namespace skerry {
+
+/// The group of the running task; `main` outside tasks.
+inline scheduling_group current_scheduling_group() noexcept {
+  const detail::chain* current = this_shard().current;
+  return current != nullptr ? current->group() : scheduling_group::main;
+}
+
+}  // namespace skerry

@@ -4,10 +4,6 @@
 
 namespace skerry::detail {
 
-void spawned_base::throw_cancelled() {
-  throw std::system_error(std::make_error_code(std::errc::operation_canceled), "the awaited task was cancelled");
-}
-
 void spawned_base::ended() noexcept {
   home_.remove(*this);
   if (joiner_ != nullptr) {

@@ -68,7 +68,6 @@ class spawned_base : public chain, public pooled {
   void ended() noexcept final;
 
  private:
-  [[noreturn]] static void throw_cancelled();
   void dispose() noexcept {
     if (!joined_) [[unlikely]]
       report_unseen();
@@ -189,12 +188,6 @@ class join_handle {
 
   detail::spawned<T>* node_ = nullptr;
 };
-
-/// The group of the running task; `main` outside tasks.
-inline scheduling_group current_scheduling_group() noexcept {
-  const detail::chain* current = this_shard().current;
-  return current != nullptr ? current->group() : scheduling_group::main;
-}
 
 namespace detail {
 template <class T>

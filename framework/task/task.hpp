@@ -66,6 +66,7 @@ class result_slot {
 
   bool filled() const noexcept { return outcome_ != outcome::none; }
   bool has_value() const noexcept { return outcome_ == outcome::value; }
+  outcome how() const noexcept { return outcome_; }
   template <class... U>
   void set_value(U&&... value) {
     if constexpr (std::is_reference_v<T>) {
@@ -79,11 +80,15 @@ class result_slot {
     ::new (static_cast<void*>(&error_)) std::exception_ptr(std::move(error));
     outcome_ = outcome::error;
   }
+  /// What was thrown and has not been taken.
   std::exception_ptr error() const noexcept { return outcome_ == outcome::error ? error_ : nullptr; }
+  std::exception_ptr take_error() noexcept {
+    return outcome_ == outcome::error ? std::exchange(error_, nullptr) : nullptr;
+  }
   T take() {
     if (!has_value()) [[unlikely]] {
       SKERRY_ASSERT(outcome_ == outcome::error, "a result exists once the task has ended");
-      std::rethrow_exception(error_);
+      std::rethrow_exception(take_error());
     }
     if constexpr (std::is_reference_v<T>) {
       return static_cast<T>(*value_);

@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// fork, branch: how one task waits for several things at once. Every combinator is made of these two.
+///
+/// The rule they enforce: whoever waits goes on, or is destroyed, only after every branch has ended. A branch is a
+/// chain of its own inside the awaiter, so it lives in the caller's frame and costs no allocation; the fork is the leaf
+/// that the caller waits at.
+///
+///     caller ---co_await---> fork (leaf, scope of branches)
+///                             |- branch: chain, result      started from the run queue
+///                             |- branch: chain, result
+///                             `- all have ended -> the caller goes on
+///
+///     let_go()          the caller is cancelled: every branch is asked to end
+///     branch_ended()    what one end means for the others; this is where combinators differ
+///
+/// A branch is anything that can be awaited: a task, a function that returns one (referred to if it has a name, else
+/// kept with its captures until that task has ended), or an awaitable such as `sleep_for(…)`, which is awaited where it
+/// stands: the combinator is then awaited in the same expression.
+///
+/// Affinity:   the caller's shard and scheduling group.
+/// Ownership:  the awaiter owns its branches; each branch owns its frames and its result.
+/// Invariants: (1) a fork is woken once, when no branch runs; (2) an exception of a branch is rethrown to the caller or
+///             logged and counted, never lost.
+/// Limits:     none of their own; frames come from the frame pool.
+
+#include <skerry/framework/task/chain.hpp>
+#include <skerry/framework/task/scope.hpp>
+#include <skerry/framework/task/task.hpp>
+
+#include <concepts>
+#include <coroutine>
+#include <exception>
+#include <functional>
+#include <type_traits>
+#include <utility>
+
+namespace skerry {
+
+/// What a branch gives that returns nothing, where a value has to stand for it.
+struct unit {
+  friend bool operator==(unit, unit) = default;
+};
+
+namespace detail {
+
+class branch_base;
+
+/// Logs and counts what a branch of the running task threw when nobody waits for it any more.
+[[gnu::cold]] void report_unseen(const std::exception_ptr& error) noexcept;
+
+/// Waits for branches.
+class fork : public leaf {
+ public:
+  bool await_ready() const noexcept { return false; }
+  void let_go() noexcept override { branches_.cancel(); }
+
+ protected:
+  fork() = default;
+  ~fork() = default;
+
+  /// `which` has ended and is about to leave the awaiter's hands: takes it out of its scope, decides about the others,
+  /// and wakes the caller after the last.
+  virtual void branch_ended(branch_base& which, outcome how) noexcept = 0;
+
+  scope branches_;
+
+ private:
+  template <class T>
+  friend class branch;
+};
+
+/// The part of a branch that does not depend on its type.
+class branch_base : public chain {
+ public:
+  /// What it threw, once; null if it did not.
+  virtual std::exception_ptr take_error() noexcept = 0;
+
+ protected:
+  branch_base() noexcept : branch_base(waiting_task()) {}
+  explicit branch_base(chain& parent) noexcept : branch_base(parent.name(), parent.group(), parent) {}
+  branch_base(const char* name, scheduling_group group, chain& parent) noexcept : chain(name, group, &parent) {}
+
+ private:
+  static chain& waiting_task() noexcept {
+    SKERRY_ASSERT(this_shard().current != nullptr, "only a task can wait for branches");
+    return *current_shard->current;
+  }
+};
+
+template <class T>
+class branch : public branch_base {
+ public:
+  branch() noexcept = default;
+  explicit branch(task<T>&& body) noexcept { hold(std::move(body)); }
+  branch(task<T>&& body, const char* name, scheduling_group group, chain& parent) noexcept
+      : branch_base(name, group, parent) {
+    hold(std::move(body));
+  }
+  ~branch() {
+    if (body_ != nullptr) body_.destroy();
+    if (result_.how() == outcome::error) [[unlikely]] {
+      if (std::exception_ptr unseen = result_.error(); unseen != nullptr) report_unseen(unseen);
+    }
+  }
+
+  void hold(task<T>&& body) noexcept { body_ = std::move(body).release(result_); }
+  void begin(fork& owner) noexcept { begin(owner, owner.branches_); }
+  void begin(fork& owner, scope& home) noexcept {
+    owner_ = &owner;
+    home.add(*this);
+    start(std::exchange(body_, nullptr));
+  }
+  const result_slot<T>& result() const noexcept { return result_; }
+  T take() { return result_.take(); }
+  std::exception_ptr take_error() noexcept final { return result_.take_error(); }
+
+ protected:
+  void ended() noexcept override { owner_->branch_ended(*this, result_.how()); }
+
+ private:
+  result_slot<T> result_;
+  std::coroutine_handle<> body_;  // until it begins
+  fork* owner_;
+};
+
+/// A fork with one branch, which ends when that has ended.
+template <class T>
+class lone_fork : public fork {
+ public:
+  void await_suspend(std::coroutine_handle<> resume_point) noexcept {
+    suspend(resume_point);
+    branch_.begin(*this);
+  }
+  T await_resume() { return branch_.take(); }
+
+ protected:
+  explicit lone_fork(task<T>&& body) noexcept : branch_(std::move(body)) {}
+  ~lone_fork() = default;
+  void branch_ended(branch_base& which, outcome) noexcept override {
+    branches_.remove(which);
+    wake();
+  }
+
+  branch<T> branch_;
+};
+
+/// Branches that stand or fall together: the first failure ends the others and is rethrown when all have ended. What
+/// fails after it is logged and counted.
+class joint_fork : public fork {
+ protected:
+  joint_fork() = default;
+  ~joint_fork() {
+    if (failure_ != nullptr) [[unlikely]]
+      report_unseen(failure_);
+  }
+  [[gnu::cold]] void fail(std::exception_ptr error) noexcept;
+  void rethrow_failure() {
+    if (failure_ != nullptr) [[unlikely]]
+      std::rethrow_exception(std::exchange(failure_, nullptr));
+  }
+
+ private:
+  std::exception_ptr failure_;
+};
+
+template <class T>
+concept awaiter = requires(T& a) {
+  a.await_ready();
+  a.await_resume();
+};
+
+template <class T>
+decltype(auto) awaiter_of(T&& operation) {
+  if constexpr (requires { std::forward<T>(operation).operator co_await(); }) {
+    return std::forward<T>(operation).operator co_await();
+  } else {
+    return static_cast<T&&>(operation);
+  }
+}
+
+/// What `co_await` accepts; a task only as an rvalue.
+template <class T>
+concept awaitable = requires(T&& operation) { std::forward<T>(operation).operator co_await(); } || awaiter<T>;
+
+template <class T>
+using awaited_t = decltype(awaiter_of(std::declval<T>()).await_resume());
+
+/// A function without arguments that returns a task.
+template <class Fn>
+concept task_function = any_task<std::invoke_result_t<std::remove_cvref_t<Fn>&>>;
+
+#define SKERRY_DESTROYED_TWICE "g++ 12 destroys a temporary lambda in its operand twice, and this one holds something"
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ <= 12
+template <class Fn>
+inline constexpr bool safe_in_co_await =
+    std::is_lvalue_reference_v<Fn> || std::is_trivially_destructible_v<std::remove_cvref_t<Fn>>;
+#else
+template <class Fn>
+inline constexpr bool safe_in_co_await = true;
+#endif
+
+/// What a task can be made of that lives on its own.
+template <class T>
+concept task_source = (any_task<T> && awaitable<T>) || task_function<T>;
+
+template <class T>
+task<T> as_task(task<T>&& body) noexcept {
+  return std::move(body);
+}
+template <awaitable T>
+  requires(!any_task<T>)
+task<awaited_t<T>> as_task(T&& operation) {
+  if constexpr (awaiter<T>) {
+    co_return co_await operation;  // as an rvalue g++ 12 would move it, and a leaf does not move
+  } else {
+    co_return co_await std::forward<T>(operation);
+  }
+}
+/// `Fn` is an lvalue reference or an owned value, which then lives as long as the task it makes.
+template <class Fn>
+std::invoke_result_t<Fn&> run_function(Fn fn) {
+  co_return co_await fn();
+}
+template <task_function Fn>
+std::invoke_result_t<std::remove_cvref_t<Fn>&> as_task(Fn&& fn) {
+  static_assert(safe_in_co_await<Fn>, "name this function before the co_await: " SKERRY_DESTROYED_TWICE);
+  return run_function<Fn>(std::forward<Fn>(fn));
+}
+
+template <class T>
+concept branchable = awaitable<T> || task_function<T>;
+
+template <class T>
+using branch_result_t = typename task_value<decltype(as_task(std::declval<T>()))>::type;
+
+/// What stands for a branch's result in a tuple or vector.
+template <class T>
+struct stored_result {
+  using type = T;
+};
+template <class T>
+  requires std::is_void_v<T>
+struct stored_result<T> {
+  using type = unit;
+};
+template <class T>
+struct stored_result<T&> {
+  using type = std::reference_wrapper<T>;
+};
+template <class T>
+using stored_result_t = typename stored_result<T>::type;
+
+template <class T>
+stored_result_t<T> take_stored(branch<T>& from) {
+  if constexpr (std::is_void_v<T>) {
+    from.take();
+    return {};
+  } else {
+    return from.take();
+  }
+}
+
+}  // namespace detail
+
+}  // namespace skerry

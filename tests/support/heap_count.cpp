@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cstddef>
+#include <cstdlib>
+#include <new>
+
+#include <support/heap_count.hpp>
+
+namespace {
+std::uint64_t count = 0;
+}
+
+std::uint64_t skerry::test_support::heap_allocations() noexcept { return count; }
+
+// The other forms of operator new end here.
+void* operator new(std::size_t bytes) {
+  ++count;
+  if (void* memory = std::malloc(bytes)) return memory;
+  throw std::bad_alloc();
+}
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// heap_count: how often this test program has called operator new. Link heap_count.cpp. Frames come from the frame
+/// pool, which takes 1 MiB at a time, and not through operator new.
+
+#include <cstdint>
+
+namespace skerry::test_support {
+
+std::uint64_t heap_allocations() noexcept;
+
+}  // namespace skerry::test_support
