@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// with_group: a number of tasks, known only while they run, that end together.
+///
+///     co_await with_group([&](group& g) -> task<> {
+///       for (int n = 0; n < 10; ++n) g.spawn(greet_everybody(), "greet");
+///       co_await sleep_for(std::chrono::seconds(1));
+///     });                                      // goes on when the body and all children have ended
+///
+/// The rule it enforces: no child outlives with_group, however it ends. There is no group without a body, because a
+/// group's end waits, and nothing whose teardown waits can be a local.
+///
+///     body returns             the children run to their end
+///     body or a child throws   everything else is cancelled, then the first exception is rethrown
+///     the caller is cancelled  children and body are asked to end and acknowledge; the children are destroyed, then
+///                              the body, then the caller
+///
+/// A child may refer to what the callable holds and to what lives outside of it. It may refer to locals of the body as
+/// long as the body waits for it: `co_await g.until_empty()`.
+///
+/// Affinity:     the caller's shard.
+/// Ownership:    a callable without a name lives in the caller's frame, children in the frame pool until they end.
+/// Errors:       the first exception by time, of body or child; later ones are logged and counted.
+/// Cancellation: as above.
+/// Limits:       the frame pool's; `spawn` throws std::bad_alloc there.
+
+#include <skerry/framework/task/branch.hpp>
+
+#include <coroutine>
+#include <cstddef>
+#include <type_traits>
+#include <utility>
+
+namespace skerry {
+
+class group : protected detail::joint_fork {
+ public:
+  /// Starts a child: a task, or a function that returns one and is kept with its captures until that has ended. It
+  /// first runs from the run queue. `name` must live for ever. A child that comes while the group is ending never runs.
+  template <detail::task_source Child>
+  void spawn(Child&& child, const char* name = "child", scheduling_group charged_to = current_scheduling_group());
+
+  /// `co_await g.until_empty()`: waits until every child has ended. One task at a time, usually the body.
+  scope::empty_awaiter until_empty() noexcept { return children_.until_empty(); }
+  /// Asks every child to end; the body goes on, and what it spawns from here on never runs.
+  void cancel_children() noexcept { children_.cancel(); }
+  /// Children that have not ended.
+  std::size_t size() const noexcept { return children_.size(); }
+
+ protected:
+  group() = default;
+  ~group() = default;
+  void let_go() noexcept override {
+    children_.cancel();
+    branches_.cancel();
+  }
+  void branch_ended(detail::branch_base& which, detail::outcome how) noexcept override {
+    branches_.remove(which);
+    settle(which, how);
+  }
+  /// Destroys a body that was kept for the children.
+  virtual void destroy_body() noexcept = 0;
+
+  scope children_;  // branches_ has the body
+
+ private:
+  template <class T>
+  class child;
+  void settle(detail::branch_base& ended, detail::outcome how) noexcept;
+};
+
+namespace detail {
+
+/// The body's chain: its frames are destroyed after the children's.
+template <class T>
+class group_body final : public branch<T> {
+ public:
+  explicit group_body(const scope& children) noexcept : children_(children) {}
+  void destroy_if_kept() noexcept {
+    if (std::exchange(kept_, false)) this->destroy_now();
+  }
+
+ private:
+  bool may_be_destroyed() noexcept override { return !(kept_ = !children_.empty()); }
+
+  const scope& children_;
+  bool kept_ = false;
+};
+
+template <class T, class Body>
+class [[nodiscard("co_await it")]] group_awaiter final : public group {
+ public:
+  explicit group_awaiter(Body&& body) : callable_(std::forward<Body>(body)), body_(children_) {
+    body_.hold(callable_(static_cast<group&>(*this)));
+  }
+  using fork::await_ready;
+  void await_suspend(std::coroutine_handle<> resume_point) noexcept {
+    suspend(resume_point);
+    body_.begin(*this);
+  }
+  T await_resume() {
+    rethrow_failure();
+    return body_.take();
+  }
+  const char* describe() const noexcept override { return "with_group"; }
+
+ private:
+  void destroy_body() noexcept override { body_.destroy_if_kept(); }
+
+  Body callable_;  // a reference if it has a name
+  group_body<T> body_;
+};
+
+}  // namespace detail
+
+/// Runs `body(g)`, which returns a task and may spawn children into the group `g`, and waits for all of them. Gives
+/// what the body returns.
+template <class Body>
+  requires detail::any_task<std::invoke_result_t<std::remove_cvref_t<Body>&, group&>>
+auto with_group(Body&& body) {
+  static_assert(detail::safe_in_co_await<Body>, "name this function before the co_await: " SKERRY_DESTROYED_TWICE);
+  using result = std::invoke_result_t<std::remove_cvref_t<Body>&, group&>;
+  return detail::group_awaiter<typename detail::task_value<result>::type, Body>(std::forward<Body>(body));
+}
+
+template <class T>
+class group::child final : public detail::branch<T>, public detail::pooled {
+ public:
+  child(group& home, task<T>&& body, const char* name, scheduling_group charged_to) noexcept
+      : detail::branch<T>(std::move(body), name, charged_to, *home.waiting()), home_(home) {}
+
+ private:
+  void ended() noexcept override {
+    group& home = home_;
+    home.children_.remove(*this);
+    home.settle(*this, this->result().how());
+    delete this;
+  }
+
+  group& home_;
+};
+
+template <detail::task_source Child>
+void group::spawn(Child&& body, const char* name, scheduling_group charged_to) {
+  if (children_.closing()) return;
+  using result = detail::branch_result_t<Child>;
+  auto own = [&]() -> task<result> {
+    if constexpr (detail::any_task<Child>) {
+      return std::move(body);
+    } else {
+      return detail::run_function<std::remove_cvref_t<Child>>(std::forward<Child>(body));
+    }
+  };
+  auto* node = new child<result>(*this, own(), name, charged_to);
+  node->begin(*this, children_);
+}
+
+inline void group::settle(detail::branch_base& ended, detail::outcome how) noexcept {
+  if (how == detail::outcome::error) [[unlikely]]
+    fail(ended.take_error());
+  if (!children_.empty()) return;
+  destroy_body();
+  if (branches_.empty()) wake();
+}
+
+}  // namespace skerry
