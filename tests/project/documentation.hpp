@@ -24,6 +24,8 @@ extern char** argv;
 extern std::uint64_t seed;
 extern std::uint64_t task_number;
 extern std::vector<int> slots;
+extern std::vector<std::string> files;
+extern std::vector<task<int>> tasks;
 extern std::string file;
 extern std::string key;
 extern shard_id owner;
@@ -37,6 +39,7 @@ extern host& running;
 
 void fail();
 void look_at(int fd);
+void look_at(const std::string& line);
 void use(int a, int b);
 void leave(int status, const std::string& text);
 task<int> count();
@@ -44,6 +47,7 @@ task<int> count_words(std::string file);
 task<std::string> read_line(net::stream& from);
 task<> serve(net::stream client);
 task<> greet_everybody();
+generator<std::string> lines(net::stream& from);
 
 constexpr auto fn = [](int n) { return n; };
 
