@@ -26,6 +26,7 @@
 /// Limits:       the frame pool's; `spawn` throws std::bad_alloc there.
 
 #include <skerry/framework/task/branch.hpp>
+#include <skerry/framework/task/scope.hpp>
 
 #include <coroutine>
 #include <cstddef>
@@ -53,21 +54,17 @@ class group : protected detail::joint_fork {
   ~group() = default;
   void let_go() noexcept override {
     children_.cancel();
-    branches_.cancel();
+    fork::let_go();
   }
-  void branch_ended(detail::branch_base& which, detail::outcome how) noexcept override {
-    branches_.remove(which);
-    settle(which, how);
-  }
+  void branch_ended(detail::branch_base& which, detail::outcome how) noexcept override;
   /// Destroys a body that was kept for the children.
   virtual void destroy_body() noexcept = 0;
 
-  scope children_;  // branches_ has the body
+  scope children_;
 
  private:
   template <class T>
   class child;
-  void settle(detail::branch_base& ended, detail::outcome how) noexcept;
 };
 
 namespace detail {
@@ -95,6 +92,10 @@ class [[nodiscard("co_await it")]] group_awaiter final : public group {
     body_.hold(callable_(static_cast<group&>(*this)));
   }
   using fork::await_ready;
+  void for_each_branch(visitor visit) noexcept override {
+    visit(body_);
+    children_.for_each(visit);
+  }
   void await_suspend(std::coroutine_handle<> resume_point) noexcept {
     suspend(resume_point);
     body_.begin(*this);
@@ -134,7 +135,7 @@ class group::child final : public detail::branch<T>, public detail::pooled {
   void ended() noexcept override {
     group& home = home_;
     home.children_.remove(*this);
-    home.settle(*this, this->result().how());
+    home.branch_ended(*this, this->result().how());
     delete this;
   }
 
@@ -153,15 +154,15 @@ void group::spawn(Child&& body, const char* name, scheduling_group charged_to) {
     }
   };
   auto* node = new child<result>(*this, own(), name, charged_to);
-  node->begin(*this, children_);
+  children_.add(*node);
+  node->begin(*this);
 }
 
-inline void group::settle(detail::branch_base& ended, detail::outcome how) noexcept {
+inline void group::branch_ended(detail::branch_base& which, detail::outcome how) noexcept {
   if (how == detail::outcome::error) [[unlikely]]
-    fail(ended.take_error());
-  if (!children_.empty()) return;
-  destroy_body();
-  if (branches_.empty()) wake();
+    fail(which.take_error());
+  if (children_.empty()) destroy_body();
+  one_less();
 }
 
 }  // namespace skerry

@@ -81,6 +81,9 @@ class select_awaiter<R, select_case<T, Handler>...> final : public any_fork {
     suspend(resume_point);
     std::apply([this](auto&... each) { (each.begin(*this), ...); }, each_);
   }
+  void for_each_branch(visitor visit) noexcept override {
+    std::apply([visit](auto&... each) { (visit(each), ...); }, each_);
+  }
   task<R> await_resume() {
     std::optional<task<R>> chosen;
     [&]<std::size_t... I>(std::index_sequence<I...>) {
@@ -93,12 +96,11 @@ class select_awaiter<R, select_case<T, Handler>...> final : public any_fork {
 
  private:
   void branch_ended(branch_base& which, outcome how) noexcept override {
-    branches_.remove(which);
     if (first_ == nullptr && how != outcome::none) {
       first_ = &which;
-      branches_.for_each([](chain& loser) { loser.abandon(); });
+      for_each_branch([](chain& loser) noexcept { loser.abandon(); });
     }
-    if (branches_.empty()) wake();
+    one_less();
   }
 
   std::tuple<branch<T>...> each_;

@@ -47,13 +47,13 @@ class [[nodiscard("co_await it")]] finally_awaiter final : public lone_fork<T> {
   const char* describe() const noexcept override { return "finally"; }
 
  private:
+  void for_each_branch(fork::visitor visit) noexcept override {
+    visit(this->branch_);
+    visit(cleanup_);
+  }
   void branch_ended(branch_base& which, outcome) noexcept override {
-    this->branches_.remove(which);
-    if (&which == &this->branch_) {
-      cleanup_.begin(*this);
-    } else {
-      this->wake();
-    }
+    if (&which == &this->branch_) cleanup_.begin(*this);
+    this->one_less();
   }
 
   branch<void> cleanup_;

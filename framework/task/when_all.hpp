@@ -33,10 +33,9 @@ class all_fork : public joint_fork {
 
  protected:
   void branch_ended(branch_base& which, outcome how) noexcept final {
-    branches_.remove(which);
     if (how == outcome::error) [[unlikely]]
       fail(which.take_error());
-    if (branches_.empty()) wake();
+    one_less();
   }
 };
 
@@ -47,6 +46,9 @@ class [[nodiscard("co_await it")]] all_awaiter final : public all_fork {
   void await_suspend(std::coroutine_handle<> resume_point) noexcept {
     suspend(resume_point);
     std::apply([this](auto&... each) { (each.begin(*this), ...); }, each_);
+  }
+  void for_each_branch(visitor visit) noexcept override {
+    std::apply([visit](auto&... each) { (visit(each), ...); }, each_);
   }
   std::tuple<stored_result_t<T>...> await_resume() {
     rethrow_failure();
@@ -68,6 +70,9 @@ class [[nodiscard("co_await it")]] all_of_vector_awaiter final : public all_fork
     suspend(resume_point);
     for (branch<T>& each : each_) each.begin(*this);
   }
+  void for_each_branch(visitor visit) noexcept override {
+    for (branch<T>& each : each_) visit(each);
+  }
   std::vector<stored_result_t<T>> await_resume() {
     rethrow_failure();
     std::vector<stored_result_t<T>> results;
@@ -77,7 +82,7 @@ class [[nodiscard("co_await it")]] all_of_vector_awaiter final : public all_fork
   }
 
  private:
-  std::vector<branch<T>> each_;
+  std::vector<branch_element<T>> each_;
 };
 
 }  // namespace detail

@@ -42,12 +42,11 @@ class any_fork : public fork {
 
  protected:
   void branch_ended(branch_base& which, outcome how) noexcept override {
-    branches_.remove(which);
     if (first_ == nullptr && how != outcome::none) {
       first_ = &which;
-      branches_.cancel();
+      let_go();
     }
-    if (branches_.empty()) wake();
+    one_less();
   }
   /// Whether `which` was the first; rethrows what it threw.
   bool won(branch_base& which) const {
@@ -76,6 +75,9 @@ class [[nodiscard("co_await it")]] any_awaiter final : public any_fork {
     suspend(resume_point);
     std::apply([this](auto&... each) { (each.begin(*this), ...); }, each_);
   }
+  void for_each_branch(visitor visit) noexcept override {
+    std::apply([visit](auto&... each) { (visit(each), ...); }, each_);
+  }
   first_of<results> await_resume() {
     return std::apply(
         [this](auto&... each) {
@@ -103,6 +105,9 @@ class [[nodiscard("co_await it")]] any_of_vector_awaiter final : public any_fork
     suspend(resume_point);
     for (branch<T>& each : each_) each.begin(*this);
   }
+  void for_each_branch(visitor visit) noexcept override {
+    for (branch<T>& each : each_) visit(each);
+  }
   first_of<results> await_resume() {
     first_of<results> all{0, {}};
     while (!won(each_[all.index])) ++all.index;
@@ -112,7 +117,7 @@ class [[nodiscard("co_await it")]] any_of_vector_awaiter final : public any_fork
   }
 
  private:
-  std::vector<branch<T>> each_;
+  std::vector<branch_element<T>> each_;
 };
 
 }  // namespace detail

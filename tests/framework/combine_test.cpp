@@ -112,7 +112,6 @@ TEST(when_all, failures_of_one_turn_are_counted_but_for_the_first) {
 TEST(when_all, a_failure_in_a_vector_ends_the_others) {
   run_with_all_frames_back([]() -> task<> {
     door never;
-    tally seen;
     auto all = [&]() -> task<> {
       std::vector<task<>> tasks;
       tasks.push_back(wait_at(never));
@@ -257,7 +256,6 @@ TEST(when_any, gives_the_first_after_the_others_have_let_go) {
 TEST(when_any, what_completes_in_the_same_turn_is_not_lost) {
   run_with_all_frames_back([]() -> task<> {
     door a, b;
-    tally seen;
     auto unique = [&](door& d, int n) -> task<std::unique_ptr<int>> {
       co_await d.wait();
       co_return std::make_unique<int>(n);
@@ -349,7 +347,6 @@ TEST(select, runs_the_handler_of_the_first_and_gives_its_result) {
 TEST(select, a_loser_whose_wait_is_over_takes_nothing) {
   run_with_all_frames_back([]() -> task<> {
     door a, b;
-    tally seen;
     std::string ran;
     auto handle = spawn(
         [&]() -> task<> { co_await select(on(a.wait(), [&] { ran += 'a'; }), on(b.wait(), [&] { ran += 'b'; })); });
