@@ -33,7 +33,7 @@ namespace skerry {
 namespace detail {
 
 /// `Range` and `Fn` are lvalue references or owned values. Awaits `fn(element)` or `fn(element, index)` for each.
-template <class Range, class Fn>
+template <bool WithIndex, class Range, class Fn>
 task<> for_each_element(Range range, std::size_t limit, Fn fn) {
   SKERRY_ASSERT(limit > 0, "at least one element at a time");
   auto next = std::begin(range);
@@ -49,7 +49,7 @@ task<> for_each_element(Range range, std::size_t limit, Fn fn) {
         ++workers;
         g.spawn(self(self, g), "for each");
       }
-      if constexpr (std::is_invocable_v<Fn&, decltype(element), std::size_t>) {
+      if constexpr (WithIndex) {
         co_await std::invoke(fn, std::forward<decltype(element)>(element), index);
       } else {
         co_await std::invoke(fn, std::forward<decltype(element)>(element));
@@ -71,7 +71,7 @@ using mapped_t = awaited_t<std::invoke_result_t<Fn&, element_t<Range>>>;
 template <class Range, class Fn>
 task<> max_concurrent_for_each(Range&& range, std::size_t limit, Fn&& fn) {
   static_assert(detail::safe_in_co_await<Fn>, "name this function before the co_await: " SKERRY_DESTROYED_TWICE);
-  return detail::for_each_element<Range, Fn>(std::forward<Range>(range), limit, std::forward<Fn>(fn));
+  return detail::for_each_element<false, Range, Fn>(std::forward<Range>(range), limit, std::forward<Fn>(fn));
 }
 
 /// Awaits `fn(element)` for each element, all at a time.
@@ -93,7 +93,8 @@ auto map(Range&& range, std::size_t limit, Fn&& fn) {
       found.emplace_back();
       found[index].emplace(co_await std::invoke(make, std::forward<decltype(element)>(element)));
     };
-    co_await detail::for_each_element<std::remove_reference_t<Range>&, decltype(store)&>(elements, at_once, store);
+    co_await detail::for_each_element<true, std::remove_reference_t<Range>&, decltype(store)&>(elements, at_once,
+                                                                                               store);
     std::vector<result> results;
     results.reserve(found.size());
     for (std::optional<result>& each : found) results.push_back(std::move(*each));
@@ -109,11 +110,11 @@ task<Value> reduce(Range&& range, std::size_t limit, Fn&& fn, Value initial, Com
   static_assert(detail::safe_in_co_await<Fn>, "name this function before the co_await: " SKERRY_DESTROYED_TWICE);
   static_assert(detail::safe_in_co_await<Combine>, "name this function before the co_await: " SKERRY_DESTROYED_TWICE);
   auto fold = [](Range elements, std::size_t at_once, Fn make, Value value, Combine join) -> task<Value> {
-    auto add = [&](auto&& element, std::size_t) -> task<> {
+    auto add = [&](auto&& element) -> task<> {
       auto&& result = co_await std::invoke(make, std::forward<decltype(element)>(element));
       value = std::invoke(join, std::move(value), std::forward<decltype(result)>(result));
     };
-    co_await detail::for_each_element<std::remove_reference_t<Range>&, decltype(add)&>(elements, at_once, add);
+    co_await detail::for_each_element<false, std::remove_reference_t<Range>&, decltype(add)&>(elements, at_once, add);
     co_return std::move(value);
   };
   return fold(std::forward<Range>(range), limit, std::forward<Fn>(fn), std::move(initial),

@@ -144,6 +144,7 @@ class group::child final : public detail::branch<T>, public detail::pooled {
 
 template <detail::task_source Child>
 void group::spawn(Child&& body, const char* name, scheduling_group charged_to) {
+  SKERRY_ASSERT(waiting() != nullptr, "children come from a group's body, once it runs, or from each other");
   if (children_.closing()) return;
   using result = detail::branch_result_t<Child>;
   auto own = [&]() -> task<result> {

@@ -210,5 +210,17 @@ TEST(generator, one_whose_next_lost_a_select_has_ended) {
   });
 }
 
+TEST(generatorDeathTest, items_are_awaited_by_one_task_at_a_time) {
+  EXPECT_DEATH(block_on([]() -> task<> {
+                 door d;
+                 tally seen;
+                 auto numbers = items_of(d, seen);
+                 auto first = spawn([&]() -> task<> { co_await numbers.next(); });
+                 auto second = spawn([&]() -> task<> { co_await numbers.next(); });
+                 co_await second;
+               }),
+               "a generator's items are awaited one at a time");
+}
+
 }  // namespace
 }  // namespace skerry

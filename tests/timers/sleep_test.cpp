@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// Sleeping and deadlines as tasks see them. What is waited for is time itself, a few milliseconds of it.
 
+#include <skerry/framework/reactor/reactor.hpp>
 #include <skerry/framework/task/spawn.hpp>
 #include <skerry/framework/task/task.hpp>
 #include <skerry/framework/task/yield.hpp>
@@ -174,6 +175,43 @@ TEST(with_timeout, cancelling_the_caller_cancels_the_branch_first) {
     while (!handle.is_finished()) co_await yield();
     EXPECT_EQ(destroyed, 1);
     EXPECT_FALSE(went_on);
+  });
+}
+
+TEST(with_timeout, cancelled_at_any_step_nothing_is_left) {
+  for (int steps = 0; steps < 4; ++steps) {
+    block_on([steps]() -> task<> {
+      const std::size_t frames = this_shard().loop->frames().in_use();
+      const std::size_t timers = timers::this_timers().size();
+      int started_and_destroyed = 0;
+      auto handle = spawn([&]() -> task<> {
+        co_await with_timeout(hours(2), sleep_then(hours(1), 1, started_and_destroyed));
+        ADD_FAILURE() << "went on after a cancelled wait";
+      });
+      for (int i = 0; i < steps; ++i) co_await yield();
+      handle.abort();
+      while (!handle.is_finished()) co_await yield();
+      EXPECT_EQ(started_and_destroyed, steps < 2 ? 0 : 1);
+      handle = {};
+      EXPECT_EQ(this_shard().loop->frames().in_use(), frames);
+      EXPECT_EQ(timers::this_timers().size(), timers);
+    });
+  }
+}
+
+TEST(with_timeout, takes_any_awaitable_and_any_function_that_returns_a_task) {
+  block_on([]() -> task<> {
+    int destroyed = 0;
+    EXPECT_EQ(co_await with_timeout(hours(1), [&] { return sleep_then(milliseconds(1), 6, destroyed); }), 6);
+    auto joined = spawn(sleep_then(milliseconds(1), 7, destroyed));
+    EXPECT_EQ(co_await with_timeout(hours(1), joined), 7);
+    bool late = false;
+    try {
+      co_await with_timeout(milliseconds(1), sleep_for(hours(1)));
+    } catch (const timeout_error&) {
+      late = true;
+    }
+    EXPECT_TRUE(late);
   });
 }
 
