@@ -38,6 +38,8 @@ extern reply_buffer out;
 extern host& running;
 
 void fail();
+bool connected();
+void send_heartbeat();
 void look_at(int fd);
 void look_at(const std::string& line);
 void use(int a, int b);
