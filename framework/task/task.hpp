@@ -34,8 +34,12 @@
 #include <skerry/framework/task/frame_pool.hpp>
 
 #include <coroutine>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
 #include <exception>
 #include <memory>
+#include <new>
 #include <type_traits>
 #include <utility>
 
@@ -67,12 +71,12 @@ class result_slot {
   bool filled() const noexcept { return outcome_ != outcome::none; }
   bool has_value() const noexcept { return outcome_ == outcome::value; }
   outcome how() const noexcept { return outcome_; }
-  template <class... U>
-  void set_value(U&&... value) {
+  template <class U>
+  void set_value(U&& value) {
     if constexpr (std::is_reference_v<T>) {
-      ::new (static_cast<void*>(&value_)) stored(std::addressof(value)...);
+      ::new (static_cast<void*>(&value_)) stored(std::addressof(value));
     } else {
-      ::new (static_cast<void*>(&value_)) stored(std::forward<U>(value)...);
+      ::new (static_cast<void*>(&value_)) stored(std::forward<U>(value));
     }
     outcome_ = outcome::value;
   }
@@ -92,21 +96,72 @@ class result_slot {
     }
     if constexpr (std::is_reference_v<T>) {
       return static_cast<T>(*value_);
-    } else if constexpr (!std::is_void_v<T>) {
+    } else {
       return std::move(value_);
     }
   }
 
  private:
-  struct nothing {};
-  using stored = std::conditional_t<std::is_void_v<T>, nothing,
-                                    std::conditional_t<std::is_reference_v<T>, std::add_pointer_t<T>, T>>;
+  using stored = std::conditional_t<std::is_reference_v<T>, std::add_pointer_t<T>, T>;
 
   union {
     stored value_;
     std::exception_ptr error_;
   };
   outcome outcome_ = outcome::none;
+};
+
+/// The same for a task that returns nothing, in one word, because every frame that awaits one holds it: a small number
+/// says how it stands, and anything else is what was thrown (an exception_ptr is a pointer in both standard libraries).
+template <>
+class result_slot<void> {
+ public:
+  result_slot() noexcept { set(none); }
+  ~result_slot() {
+    if (word() > taken) [[unlikely]]
+      destroy_error(thrown());
+  }
+  result_slot(const result_slot&) = delete;
+  result_slot& operator=(const result_slot&) = delete;
+
+  bool filled() const noexcept { return word() != none; }
+  bool has_value() const noexcept { return word() == done; }
+  outcome how() const noexcept {
+    return has_value() ? outcome::value : word() == none ? outcome::none : outcome::error;
+  }
+  void set_value() noexcept { set(done); }
+  void set_error(std::exception_ptr error) noexcept {
+    ::new (static_cast<void*>(word_)) std::exception_ptr(std::move(error));
+  }
+  std::exception_ptr error() const noexcept {
+    return word() > taken ? const_cast<result_slot*>(this)->thrown() : nullptr;
+  }
+  std::exception_ptr take_error() noexcept {
+    if (word() <= taken) return nullptr;
+    std::exception_ptr error = std::move(thrown());
+    set(taken);
+    return error;
+  }
+  void take() {
+    if (has_value()) [[likely]]
+      return;
+    SKERRY_ASSERT(filled(), "a result exists once the task has ended");
+    std::rethrow_exception(take_error());
+  }
+
+ private:
+  static constexpr std::uintptr_t done = 0, none = 1, taken = 2;
+  static_assert(sizeof(std::exception_ptr) == sizeof(std::uintptr_t));
+
+  std::uintptr_t word() const noexcept {
+    std::uintptr_t w;
+    std::memcpy(&w, word_, sizeof w);
+    return w;
+  }
+  void set(std::uintptr_t state) noexcept { std::memcpy(word_, &state, sizeof state); }
+  std::exception_ptr& thrown() noexcept { return *std::launder(reinterpret_cast<std::exception_ptr*>(word_)); }
+
+  alignas(std::exception_ptr) std::byte word_[sizeof(std::exception_ptr)];
 };
 
 /// The frame ends by itself: its result is with whoever waits, so nothing in it is needed any more.
