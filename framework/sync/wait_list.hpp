@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// wait_list: units that tasks wait for, first come first served. The one mechanism under every local primitive: a
+/// mutex has one unit, a semaphore many, a channel as many as it has items and as many again as it has free places.
+///
+/// The rule it enforces: a wake-up transfers nothing. A unit that is given back is reserved for the first waiter, which
+/// is woken and takes it when it resumes. Until then nobody overtakes it, and if its task ends instead of resuming, the
+/// waiter's destructor gives the unit to the next one.
+///
+///     outside --await_suspend()--> waiting --give(): serve()--> reserved --await_resume(): accept()--> holds it
+///        ^                          |   |                          |
+///        +------let_go(): leave()---+   |                          +--~waiter(): give()--> the next waiter
+///        +---------wake_all()-----------+      (nothing is reserved: the waiter sees for itself why it was woken)
+///
+/// A waiter that came by `wake_all` touches the list no more, so an event may go as soon as it is set. One that has a
+/// reservation does: what it waits for must outlive it.
+///
+/// Affinity:     the shard that made it (asserted at every use).
+/// Ownership:    waiters live in the awaiters, so in coroutine frames; nothing is allocated.
+/// Invariants:   (1) while somebody waits, fewer units are free than the first one wants; (2) units are free, reserved
+///               or held, and only `add` makes new ones; (3) the list is destroyed without waiters (asserted).
+/// Cancellation: a waiter leaves at once, and those behind it are served if it was what held them up.
+/// Limits:       none of its own: tasks are bounded by the frame pool.
+///
+/// Rejected: giving the unit away at once to whoever asks while woken waiters are on their way. It saves a switch under
+/// contention, but a task in a loop starves all others. Rejected too: a list of its own per primitive (five of them,
+/// each with the same three mistakes to make under cancellation).
+
+#include <skerry/framework/assert.hpp>
+#include <skerry/framework/detail/intrusive_list.hpp>
+#include <skerry/framework/task/chain.hpp>
+#include <skerry/framework/this_shard.hpp>
+
+#include <coroutine>
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+namespace skerry::detail {
+
+class wait_list;
+
+/// A task's place in a wait list; awaiters derive from it. `await_ready` tries to take the units, `await_resume` calls
+/// `accept` and uses them.
+class waiter : public leaf, public list_hook<waiter> {
+ public:
+  void await_suspend(std::coroutine_handle<> resume_point) noexcept;
+  void let_go() noexcept final;
+  const char* describe() const noexcept final;
+
+ protected:
+  waiter(wait_list& list, std::uint64_t units) noexcept : list_(&list), units_(units) {}
+  ~waiter();
+
+  wait_list& list() const noexcept { return *list_; }
+  std::uint64_t unit_count() const noexcept { return units_; }
+  bool has_suspended() const noexcept { return waiting() != nullptr; }
+  bool reserved() const noexcept { return reserved_; }
+  /// The reservation becomes the caller's.
+  void accept() noexcept { reserved_ = false; }
+
+ private:
+  friend class wait_list;
+  wait_list* list_;
+  std::uint64_t units_;
+  bool reserved_ = false;
+};
+
+class wait_list {
+ public:
+  /// `what` is shown to people and lives for ever.
+  explicit wait_list(const char* what, std::uint64_t units = 0) noexcept
+      : free_(units), home_(current_shard), what_(what) {}
+  ~wait_list() { SKERRY_ASSERT(waiting_.empty(), "what tasks wait for must outlive their wait"); }
+  wait_list(const wait_list&) = delete;
+  wait_list& operator=(const wait_list&) = delete;
+
+  /// Takes units that nobody else has, has reserved or waits for.
+  bool try_take(std::uint64_t units = 1) noexcept {
+    check_home();
+    if (free_ < units || !waiting_.empty()) return false;
+    free_ -= units;
+    return true;
+  }
+  /// Gives units back, or makes new ones.
+  void give(std::uint64_t units = 1) noexcept {
+    check_home();
+    free_ += units;
+    if (!waiting_.empty()) serve();
+  }
+  /// Wakes those who wait, without a reservation.
+  void wake_all() noexcept {
+    wake_if([](const waiter&) { return true; });
+  }
+  /// The same for those that `wanted` picks; says how many.
+  template <class Wanted>
+  std::size_t wake_if(Wanted wanted) noexcept;
+  /// Asserts that somebody waits.
+  waiter& front() const noexcept { return waiting_.front(); }
+  /// The first waiter waits there from now on.
+  void move_front_to(wait_list& there) noexcept;
+
+  std::uint64_t free() const noexcept { return free_; }
+  std::size_t waiting_count() const noexcept { return waiting_count_; }
+  const char* what() const noexcept { return what_; }
+  void check_home() const noexcept {
+    SKERRY_ASSERT(home_ == current_shard, "a primitive is used only on the shard that made it");
+  }
+
+ private:
+  friend class waiter;
+  void join(waiter& last) noexcept;
+  void leave(waiter& gone) noexcept;
+  void serve() noexcept;
+
+  std::uint64_t free_;
+  intrusive_list<waiter, waiter> waiting_;
+  const shard_core* home_;
+  const char* what_;
+  std::size_t waiting_count_ = 0;
+};
+
+inline waiter::~waiter() {
+  if (reserved_) [[unlikely]]
+    list_->give(units_);
+}
+
+template <class Wanted>
+std::size_t wait_list::wake_if(Wanted wanted) noexcept {
+  check_home();
+  const std::size_t before = waiting_count_;
+  waiting_.for_each([&](waiter& each) {
+    if (!wanted(each)) return;
+    each.unlink();
+    --waiting_count_;
+    each.wake();
+  });
+  const std::size_t woken = before - waiting_count_;
+  if (woken > 0) serve();
+  return woken;
+}
+
+}  // namespace skerry::detail
