@@ -17,7 +17,7 @@
 #include <vector>
 
 #include <gtest/gtest.h>
-#include <support/count_allocations.hpp>
+#include <support/heap_count.hpp>
 #include <support/run_shards.hpp>
 #include <support/task_steps.hpp>
 
@@ -488,7 +488,7 @@ TEST(sync, waiting_and_passing_on_allocates_nothing) {
       }
     };
     for (int round = 0;; ++round) {
-      const std::uint64_t before = allocations;
+      const std::uint64_t before = heap_allocations();
       auto x = spawn(worker());
       auto y = spawn(worker());
       auto z = spawn(worker());
@@ -496,7 +496,7 @@ TEST(sync, waiting_and_passing_on_allocates_nothing) {
       co_await y;
       co_await z;
       if (round == 0) continue;  // fills the frame pool
-      EXPECT_EQ(allocations, before);
+      EXPECT_EQ(heap_allocations(), before);
       break;
     }
   });

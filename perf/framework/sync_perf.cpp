@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// What local primitives and channels cost when nobody has to wait, and what a hand-over between two tasks costs.
+#include <skerry/framework/sync/channel.hpp>
+#include <skerry/framework/sync/mutex.hpp>
+#include <skerry/framework/sync/semaphore.hpp>
+#include <skerry/framework/task/spawn.hpp>
+#include <skerry/framework/task/task.hpp>
+#include <skerry/shards/block_on.hpp>
+
+#include <cstdint>
+
+#include <benchmark/benchmark.h>
+
+namespace {
+
+using namespace skerry;
+
+// The loop's own bookkeeping would be a tenth of what is measured.
+constexpr benchmark::IterationCount batch = 1024;
+
+void BM_mutex_lock_unlock(benchmark::State& state) {
+  block_on([&state]() -> task<> {
+    mutex m;
+    while (state.KeepRunningBatch(batch)) {
+      for (int i = 0; i < batch; ++i) {
+        units held = co_await m.lock();
+        benchmark::ClobberMemory();
+      }
+    }
+  });
+}
+BENCHMARK(BM_mutex_lock_unlock);
+
+void BM_semaphore_acquire_release(benchmark::State& state) {
+  block_on([&state]() -> task<> {
+    semaphore s(8);
+    while (state.KeepRunningBatch(batch)) {
+      for (int i = 0; i < batch; ++i) {
+        units held = co_await s.acquire(2);
+        benchmark::ClobberMemory();
+      }
+    }
+  });
+}
+BENCHMARK(BM_semaphore_acquire_release);
+
+void send_and_receive(benchmark::State& state, auto bound) {
+  block_on([&state, bound]() -> task<> {
+    channel<std::uint64_t> c(bound);
+    while (state.KeepRunningBatch(batch)) {
+      for (std::uint64_t i = 0; i < batch; ++i) {
+        co_await c.send(i);
+        benchmark::DoNotOptimize(co_await c.recv());
+      }
+    }
+  });
+}
+void BM_channel_send_recv(benchmark::State& state) { send_and_receive(state, std::size_t{16}); }
+BENCHMARK(BM_channel_send_recv);
+void BM_unbounded_channel_send_recv(benchmark::State& state) { send_and_receive(state, unbounded); }
+BENCHMARK(BM_unbounded_channel_send_recv);
+
+// One task sends, another receives, and each waits for the other once per filled channel.
+void BM_channel_between_two_tasks(benchmark::State& state) {
+  block_on([&state]() -> task<> {
+    channel<std::uint64_t> c(static_cast<std::size_t>(state.range(0)));
+    auto receiver = spawn([&c]() -> task<> {
+      while (auto item = co_await c.recv()) benchmark::DoNotOptimize(*item);
+    });
+    while (state.KeepRunningBatch(batch)) {
+      for (std::uint64_t i = 0; i < batch; ++i) co_await c.send(i);
+    }
+    c.close();
+    co_await receiver;
+  });
+}
+BENCHMARK(BM_channel_between_two_tasks)->Arg(1)->Arg(64);
+
+}  // namespace

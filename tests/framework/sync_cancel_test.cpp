@@ -1,0 +1,359 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Every local primitive's waiter is cancelled at each point where it can be suspended: nothing may be lost, and the
+/// next waiter is served.
+
+#include <skerry/framework/reactor/reactor.hpp>
+#include <skerry/framework/sync/broadcast.hpp>
+#include <skerry/framework/sync/channel.hpp>
+#include <skerry/framework/sync/event.hpp>
+#include <skerry/framework/sync/mutex.hpp>
+#include <skerry/framework/sync/oneshot.hpp>
+#include <skerry/framework/sync/semaphore.hpp>
+#include <skerry/framework/sync/watch.hpp>
+#include <skerry/shards/block_on.hpp>
+
+#include <list>
+#include <optional>
+#include <string>
+
+#include <gtest/gtest.h>
+#include <support/task_steps.hpp>
+
+namespace skerry {
+namespace {
+
+using namespace test_support;
+
+// A case is something to wait for that is not there yet: `wait()` is the awaitable, and `serve()` lets at least one
+// waiter pass.
+
+struct mutex_case {
+  mutex m;
+  std::optional<units> held = m.try_lock();
+  auto wait() { return m.lock(); }
+  void serve() { held.reset(); }
+};
+
+struct shared_mutex_writer_case {
+  shared_mutex m;
+  std::optional<units> held = m.try_lock_shared();
+  auto wait() { return m.lock(); }
+  void serve() { held.reset(); }
+};
+
+struct shared_mutex_reader_case {
+  shared_mutex m;
+  std::optional<units> held = m.try_lock();
+  auto wait() { return m.lock_shared(); }
+  void serve() { held.reset(); }
+};
+
+struct semaphore_case {
+  semaphore s{4};
+  std::optional<units> held = s.try_acquire(2);
+  auto wait() { return s.acquire(3); }
+  void serve() { held.reset(); }
+};
+
+/// A mutex for each waiter, so that one that comes while another is on its way can wait for the condition at once.
+struct condition_case {
+  condition c;
+  std::list<mutex> mutexes{};
+  std::list<units> locks{};
+  auto wait() {
+    locks.push_back(*mutexes.emplace_back().try_lock());
+    return c.wait(locks.back());
+  }
+  void serve() { c.notify_one(); }
+};
+
+struct event_case {
+  event e;
+  auto wait() { return e.wait(); }
+  void serve() { e.set(); }
+};
+
+/// Woken waiters pass even if the event is reset before they run.
+struct event_pulse_case {
+  event e;
+  auto wait() { return e.wait(); }
+  void serve() {
+    e.set();
+    e.reset();
+  }
+};
+
+struct auto_reset_event_case {
+  auto_reset_event e;
+  auto wait() { return e.wait(); }
+  void serve() { e.set(); }
+};
+
+struct latch_case {
+  latch l{1};
+  auto wait() { return l.wait(); }
+  void serve() {
+    if (!l.try_wait()) l.count_down();
+  }
+};
+
+struct gate_case {
+  gate g;
+  std::optional<gate::holder> inside = g.try_enter();
+  auto wait() { return g.close(); }
+  void serve() { inside.reset(); }
+};
+
+struct channel_recv_case {
+  channel<int> c{4};
+  auto wait() { return c.recv(); }
+  void serve() { (void)c.try_send(1); }
+};
+
+struct channel_end_case {
+  channel<int> c{4};
+  auto wait() { return c.recv(); }
+  void serve() { c.close(); }
+};
+
+struct channel_send_case {
+  channel<int> c{1};
+  bool filled = c.try_send(0);
+  auto wait() { return c.send(1); }
+  void serve() { (void)c.try_recv(); }
+};
+
+struct channel_refuse_case : channel_send_case {
+  void serve() { c.close(); }
+};
+
+/// The shard's limit is two items, and another channel has them.
+struct unbounded_send_case {
+  unbounded_channels& limit = small_limit();
+  channel<int> other{unbounded};
+  channel<int> c{unbounded};
+  bool filled = other.try_send(0) && other.try_send(0);
+  auto wait() { return c.send(1); }
+  void serve() {
+    if (!other.try_recv()) (void)c.try_recv();
+  }
+  static unbounded_channels& small_limit() { return resources().emplace<unbounded_channels>(2 * sizeof(int)); }
+};
+
+struct oneshot_case {
+  oneshot<int> o;
+  std::optional<oneshot_sender<int>> sender{o.sender()};
+  auto wait() { return o.recv(); }
+  void serve() {
+    if (!o.is_finished()) sender->send(1);
+  }
+};
+
+struct oneshot_without_value_case : oneshot_case {
+  void serve() { sender.reset(); }
+};
+
+/// Receivers that were there before anything was sent, one for each wait.
+template <class Source>
+struct receivers {
+  explicit receivers(Source& from) {
+    for (int i = 0; i < 20; ++i) unused.emplace_back(from);
+  }
+  auto& next() {
+    used.splice(used.end(), unused, unused.begin());
+    return used.back();
+  }
+  std::list<typename Source::receiver> unused, used;
+};
+
+struct broadcast_case {
+  broadcast<int> b{2};
+  receivers<broadcast<int>> each{b};
+  auto wait() { return each.next().recv(); }
+  void serve() { b.send(1); }
+};
+
+struct watch_case {
+  watch<int> w{0};
+  receivers<watch<int>> each{w};
+  auto wait() { return each.next().changed(); }
+  void serve() { w.set(1); }
+};
+
+template <class Case>
+task<> pass(Case& c) {
+  (void)co_await when_suspended([&c] { return c.wait(); }, [] {});
+}
+
+template <class Case>
+class cancel_at_every_point : public testing::Test {};
+using cases = testing::Types<mutex_case, shared_mutex_writer_case, shared_mutex_reader_case, semaphore_case,
+                             condition_case, event_case, auto_reset_event_case, latch_case, gate_case,
+                             channel_recv_case, channel_end_case, channel_send_case, channel_refuse_case,
+                             unbounded_send_case, oneshot_case, oneshot_without_value_case, broadcast_case, watch_case>;
+TYPED_TEST_SUITE(cancel_at_every_point, cases);
+
+/// Runs `body(case)` on a shard and holds it against the frames it leaves behind.
+template <class Case, class Body>
+void on_a_shard(Body body) {
+  block_on([&]() -> task<> {
+    const std::size_t before = this_shard().loop->frames().in_use();
+    {
+      Case c;
+      co_await body(c);
+    }
+    EXPECT_EQ(this_shard().loop->frames().in_use(), before);
+  });
+}
+
+template <class Case>
+task<> expect_served(Case& c, join_handle<>& next) {
+  co_await let_others_run();
+  if (!next.is_finished()) c.serve();
+  co_await next;
+}
+
+TYPED_TEST(cancel_at_every_point, while_it_waits) {
+  on_a_shard<TypeParam>([](TypeParam& c) -> task<> {
+    auto first = spawn(pass(c));
+    auto second = spawn(pass(c));
+    co_await let_others_run();
+    EXPECT_FALSE(first.is_finished());
+    first.abort();
+    EXPECT_TRUE(co_await was_cancelled(first));
+    EXPECT_FALSE(second.is_finished());
+    c.serve();
+    co_await let_others_run();
+    EXPECT_TRUE(second.is_finished()) << "what was there went to one that is gone";
+    co_await second;
+  });
+}
+
+TYPED_TEST(cancel_at_every_point, and_what_it_waits_for_comes_in_the_same_turn) {
+  on_a_shard<TypeParam>([](TypeParam& c) -> task<> {
+    auto first = spawn(pass(c));
+    auto second = spawn(pass(c));
+    co_await let_others_run();
+    first.abort();
+    c.serve();
+    EXPECT_TRUE(co_await was_cancelled(first));
+    co_await let_others_run();
+    EXPECT_TRUE(second.is_finished()) << "what was there went to one that is gone";
+    co_await second;
+  });
+}
+
+TYPED_TEST(cancel_at_every_point, after_it_was_woken_and_it_completes) {
+  on_a_shard<TypeParam>([](TypeParam& c) -> task<> {
+    auto first = spawn(pass(c));
+    auto second = spawn(pass(c));
+    co_await let_others_run();
+    c.serve();
+    first.abort();
+    EXPECT_FALSE(co_await was_cancelled(first));
+    co_await expect_served(c, second);
+  });
+}
+
+TYPED_TEST(cancel_at_every_point, after_it_was_woken_and_it_is_destroyed) {
+  on_a_shard<TypeParam>([](TypeParam& c) -> task<> {
+    join_handle<> first;
+    first = spawn([&]() -> task<> {
+      first.abort();
+      (void)co_await when_suspended([&c] { return c.wait(); }, [&c] { c.serve(); });
+      ADD_FAILURE() << "went on after a cancelled wait";
+    });
+    auto second = spawn(pass(c));  // comes while the reservation is on its way
+    EXPECT_TRUE(co_await was_cancelled(first));
+    co_await let_others_run();
+    EXPECT_TRUE(second.is_finished()) << "the reservation of one that is gone was not passed on";
+    co_await second;
+  });
+}
+
+TYPED_TEST(cancel_at_every_point, when_many_wait_and_every_second_one_goes) {
+  on_a_shard<TypeParam>([](TypeParam& c) -> task<> {
+    std::list<join_handle<>> tasks;
+    for (int i = 0; i < 20; ++i) tasks.push_back(spawn(pass(c)));
+    co_await let_others_run();
+    int i = 0;
+    for (auto& each : tasks) {
+      if (i++ % 2 == 0) each.abort();
+    }
+    i = 0;
+    for (auto& each : tasks) {
+      if (i++ % 2 == 0) {
+        EXPECT_TRUE(co_await was_cancelled(each));
+      } else {
+        co_await expect_served(c, each);
+      }
+    }
+  });
+}
+
+/// A task that waits for the condition with the lock of `c`, and holds it over a turn.
+struct shared_lock {
+  mutex m;
+  condition c;
+  std::string out;
+  task<> wait(char name) {
+    units held = co_await m.lock();
+    co_await c.wait(held);
+    out += name;
+    co_await yield();
+  }
+};
+
+TEST(cancel, one_that_was_notified_and_waits_for_the_lock_notifies_the_next) {
+  on_a_shard<shared_lock>([](shared_lock& s) -> task<> {
+    auto first = spawn(s.wait('a'));
+    auto second = spawn(s.wait('b'));
+    co_await let_others_run();
+    units held = co_await s.m.lock();
+    s.c.notify_one();
+    co_await let_others_run();
+    first.abort();
+    EXPECT_TRUE(co_await was_cancelled(first));
+    held.release();
+    co_await let_others_run();
+    EXPECT_EQ(s.out, "b");
+    EXPECT_FALSE(s.m.is_locked());
+    co_await second;
+  });
+}
+
+TEST(cancel, one_that_waits_for_a_condition_holds_no_lock) {
+  on_a_shard<shared_lock>([](shared_lock& s) -> task<> {
+    auto first = spawn(s.wait('a'));
+    auto second = spawn(s.wait('b'));
+    co_await let_others_run();
+    first.abort();
+    units held = co_await s.m.lock();
+    EXPECT_TRUE(co_await was_cancelled(first));
+    EXPECT_TRUE(s.m.is_locked());
+    held.release();
+    s.c.notify_one();
+    co_await second;
+    EXPECT_EQ(s.out, "b");
+  });
+}
+
+TEST(cancel, a_pulse_lets_pass_who_waited_and_nobody_else) {
+  on_a_shard<event_pulse_case>([](event_pulse_case& c) -> task<> {
+    auto aborted = spawn(pass(c));
+    auto waited = spawn(pass(c));
+    co_await let_others_run();
+    aborted.abort();
+    c.serve();
+    auto late = spawn(pass(c));
+    co_await waited;
+    EXPECT_TRUE(co_await was_cancelled(aborted));
+    co_await let_others_run();
+    EXPECT_FALSE(late.is_finished());
+    c.serve();
+    co_await late;
+  });
+}
+
+}  // namespace
+}  // namespace skerry
