@@ -3,12 +3,15 @@
 #include <skerry/shards/block_on.hpp>
 #include <skerry/shards/host.hpp>
 
+#include <chrono>
+
 namespace skerry::detail {
 
 void block_on_host(const std::function<task<>()>& main) {
   app_options options;
   options.shards = 1;
   options.log_level = "warning";
+  options.stall_threshold = std::chrono::nanoseconds(0);  // nobody else is on this shard
   placement where;
   where.shards.resize(1);
   where.count_reason = "block_on";

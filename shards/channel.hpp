@@ -13,13 +13,14 @@
 /// Every sender has a ring of `capacity` items of its own and four messages that carry ranges of it:
 ///
 ///     sender's shard                                      receiver's shard
-///     send: item -> ring; the message that is in the      items are moved out of the ring, one by one;
+///     send: item -> ring; the message that is in the      items are moved out of the ring, one by one,
 ///     outbox covers it too, else the next idle one  --->  when a range is empty its message goes back
 ///     places are free again  <---------------------------------------'
 ///
 /// So a message carries whatever was sent until it was flushed: one item when little happens, a quarter of the ring at
-/// full load, and neither side allocates or copies an item twice. Rejected: a message per item (three times the price of
-/// the item), and a ring that both shards poll (every look at an empty one is a cache miss, and nobody can sleep).
+/// full load, and neither side allocates or copies an item twice. Rejected: a message per item (it costs three times as
+/// much as the item), and a ring that both shards poll (every look at an empty one is a cache miss, and nobody can
+/// sleep).
 ///
 /// The end:   senders close or go --> what they sent is received --> recv() gives std::nullopt
 ///            the receiver closes or goes --> what is on the way is destroyed --> send() gives false

@@ -44,7 +44,7 @@ using namespace skerry;
 void run_two_shards(std::chrono::microseconds idle_spin, const std::function<task<>()>& main) {
   app_options options;
   options.shards = 2;
-  options.log_level = "warning";
+  options.log_level = "error";  // a benchmark is one long step
   options.idle_spin = idle_spin;
   placement where;
   where.shards = {place{{0}, {}}, place{{1}, {}}};

@@ -152,7 +152,10 @@ TEST(mpsc_channel, try_forms_decline_when_full_and_when_empty) {
   });
 }
 
-task<> send_one(channel_sender<int>& to, int number, int& sent) { sent += co_await to.send(number) ? 1 : 0; }
+task<> send_one(channel_sender<int>& to, int number, int& sent) {
+  const bool was_sent = co_await to.send(number);
+  sent += static_cast<int>(was_sent);
+}
 
 TEST(mpsc_channel, a_cancelled_send_has_sent_nothing_and_the_next_one_goes_on) {
   run_shards(1, []() -> task<> {
