@@ -25,6 +25,7 @@
 #include <skerry/framework/task/task.hpp>
 
 #include <memory>
+#include <optional>
 #include <system_error>
 #include <tuple>
 #include <type_traits>
@@ -65,7 +66,7 @@ class spawned_base : public chain, public pooled {
       : chain(name, group, nullptr), home_(home) {}
   virtual ~spawned_base() = default;
   virtual std::exception_ptr error() const noexcept = 0;
-  void ended() noexcept final;
+  void ended() noexcept override;
 
  private:
   void dispose() noexcept {
@@ -123,16 +124,21 @@ class spawned : public spawned_base {
   result_slot<T> result_;
 };
 
-/// Keeps the callable alive as long as the coroutine it made, whose frame may refer to its captures.
+/// Keeps the callable alive exactly as long as the coroutine it made, whose frame may refer to its captures.
 template <class T, class Fn>
 class spawned_call final : public spawned<T> {
  public:
   spawned_call(Fn&& fn, scope& home, const char* name, scheduling_group group)
       : spawned<T>(home, name, group), fn_(std::move(fn)) {}
-  auto call() { return fn_(); }
+  auto call() { return (*fn_)(); }
 
  private:
-  Fn fn_;
+  void ended() noexcept override {
+    fn_.reset();
+    spawned<T>::ended();
+  }
+
+  std::optional<Fn> fn_;
 };
 
 template <class T>

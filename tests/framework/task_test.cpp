@@ -275,6 +275,25 @@ TEST(spawn, what_a_task_holds_goes_when_it_ends_and_not_when_it_is_joined) {
   });
 }
 
+TEST(spawn, what_a_function_has_captured_goes_when_its_task_ends) {
+  block_on([]() -> task<> {
+    int destroyed = 0;
+    auto captured = std::make_shared<guard>(destroyed);
+    auto function = [captured]() -> task<int> {
+      co_await yield();
+      co_return captured != nullptr ? 7 : 0;
+    };
+    auto handle = spawn(std::move(function));
+    captured.reset();
+    co_await yield();
+    EXPECT_EQ(destroyed, 0);
+    co_await let_others_run();
+    EXPECT_TRUE(handle.is_finished());
+    EXPECT_EQ(destroyed, 1);
+    EXPECT_EQ(co_await handle, 7);
+  });
+}
+
 task<int> sees_them_gone(gate& g, const int& destroyed) {
   const int result = co_await holds(std::make_unique<guard>(const_cast<int&>(destroyed)), &g);
   co_return result * 10 + destroyed;
