@@ -228,7 +228,8 @@ class mailboxes final : public poller {
   std::vector<shard_id> dirty_;    // targets whose outbox may have something
   std::vector<shard_id> to_wake_;  // sleeping targets that this shard was the first to ring
   std::vector<pair_stats> received_;
-  std::vector<std::uint64_t> popped_;  // entries from each shard, ever
+  std::vector<std::uint64_t> popped_;     // entries from each shard, ever
+  std::vector<const void*> likely_next_;  // where each shard's next entry may point to, to fetch it early
   std::size_t outstanding_ = 0;
   std::uint64_t sent_total_ = 0;
   home_awaiter* home_waiter_ = nullptr;
