@@ -17,6 +17,7 @@
 #include <vector>
 
 #include <gtest/gtest.h>
+#include <support/waiting.hpp>
 
 namespace skerry {
 namespace {
@@ -27,47 +28,8 @@ constexpr std::uint64_t many = 1'000'000;
 constexpr std::uint64_t many = 10'000'000;
 #endif
 
-/// Something to wait for that the test opens by hand; `late` keeps a cancelled waiter until `acknowledge`.
-class gate {
- public:
-  class awaiter final : public detail::leaf {
-   public:
-    explicit awaiter(gate& g) : gate_(g) {}
-    bool await_ready() const noexcept { return false; }
-    void await_suspend(std::coroutine_handle<> resume_point) noexcept {
-      gate_.waiter_ = this;
-      suspend(resume_point);
-    }
-    void await_resume() const noexcept {}
-    void let_go() noexcept override {
-      ++gate_.let_go_calls;
-      if (!gate_.late) gate_.open();
-    }
-    const char* describe() const noexcept override { return "gate"; }
-    void end_wait() noexcept { wake(); }
-
-   private:
-    gate& gate_;
-  };
-  awaiter wait() noexcept { return awaiter(*this); }
-  void open() noexcept { std::exchange(waiter_, nullptr)->end_wait(); }
-  bool waited_for() const noexcept { return waiter_ != nullptr; }
-
-  bool late = false;
-  int let_go_calls = 0;
-
- private:
-  awaiter* waiter_ = nullptr;
-};
-
-/// Counts its destruction.
-struct guard {
-  explicit guard(int& destroyed) noexcept : destroyed_(destroyed) {}
-  guard(const guard&) = delete;
-  guard& operator=(const guard&) = delete;
-  ~guard() { ++destroyed_; }
-  int& destroyed_;
-};
+using test_support::door;
+using test_support::guard;
 
 struct record {
   int started = 0;
@@ -75,14 +37,14 @@ struct record {
   int destroyed = 0;
 };
 
-task<> pass(gate& g, record& seen) {
+task<> pass(door& g, record& seen) {
   guard here(seen.destroyed);
   ++seen.started;
   co_await g.wait();
   ++seen.finished;
 }
 
-task<> pass_nested(gate& g, record& outer, record& inner) {
+task<> pass_nested(door& g, record& outer, record& inner) {
   guard here(outer.destroyed);
   ++outer.started;
   co_await pass(g, inner);
@@ -228,7 +190,7 @@ TEST(spawn, an_exception_that_nobody_awaits_is_counted_once) {
 
 TEST(spawn, dropping_the_handle_leaves_the_task_running) {
   block_on([]() -> task<> {
-    gate g;
+    door g;
     record seen;
     {
       auto dropped = spawn(pass(g, seen));
@@ -257,7 +219,7 @@ TEST(spawn, frames_and_nodes_are_all_given_back) {
   });
 }
 
-task<int> holds(std::unique_ptr<guard> held, gate* g) {
+task<int> holds(std::unique_ptr<guard> held, door* g) {
   if (g != nullptr) co_await g->wait();
   co_return held != nullptr ? 7 : 0;
 }
@@ -294,14 +256,14 @@ TEST(spawn, what_a_function_has_captured_goes_when_its_task_ends) {
   });
 }
 
-task<int> sees_them_gone(gate& g, const int& destroyed) {
+task<int> sees_them_gone(door& g, const int& destroyed) {
   const int result = co_await holds(std::make_unique<guard>(const_cast<int&>(destroyed)), &g);
   co_return result * 10 + destroyed;
 }
 
 TEST(task, arguments_are_destroyed_before_the_caller_goes_on) {
   block_on([]() -> task<> {
-    gate g;
+    door g;
     int destroyed = 0;
     auto handle = spawn(sees_them_gone(g, destroyed));
     co_await let_others_run();
@@ -326,7 +288,7 @@ TEST(task, a_task_that_is_never_awaited_gives_its_frame_back) {
 
 TEST(cancel, an_unstarted_task_never_runs) {
   block_on([]() -> task<> {
-    gate g;
+    door g;
     record seen;
     auto handle = spawn(pass(g, seen));
     handle.abort();
@@ -349,7 +311,7 @@ TEST(cancel, a_running_task_that_finishes_without_waiting_keeps_its_result) {
 
 TEST(cancel, a_running_task_ends_at_its_next_suspension) {
   block_on([]() -> task<> {
-    gate g;
+    door g;
     record seen;
     join_handle<> handle;
     handle = spawn([&]() -> task<> {
@@ -379,7 +341,7 @@ TEST(cancel, yield_is_a_cancellation_point_for_a_running_task) {
 
 TEST(cancel, a_suspended_chain_is_destroyed_with_all_its_frames) {
   block_on([]() -> task<> {
-    gate g;
+    door g;
     record outer, inner;
     auto handle = spawn(pass_nested(g, outer, inner));
     co_await let_others_run();
@@ -395,7 +357,7 @@ TEST(cancel, a_suspended_chain_is_destroyed_with_all_its_frames) {
 
 TEST(cancel, a_queued_task_whose_wait_is_over_completes) {
   block_on([]() -> task<> {
-    gate g;
+    door g;
     record seen;
     auto handle = spawn(pass(g, seen));
     co_await let_others_run();
@@ -409,7 +371,7 @@ TEST(cancel, a_queued_task_whose_wait_is_over_completes) {
 
 TEST(cancel, a_queued_task_that_waits_again_ends_there) {
   block_on([]() -> task<> {
-    gate first, second;
+    door first, second;
     int between = 0;
     auto handle = spawn([&]() -> task<> {
       co_await first.wait();
@@ -427,7 +389,7 @@ TEST(cancel, a_queued_task_that_waits_again_ends_there) {
 
 TEST(cancel, frames_live_until_the_leaf_has_acknowledged) {
   block_on([]() -> task<> {
-    gate g;
+    door g;
     g.late = true;
     record seen;
     auto handle = spawn(pass(g, seen));
@@ -457,7 +419,7 @@ TEST(cancel, a_task_that_is_done_keeps_its_result) {
 
 TEST(cancel, a_cancelled_joiner_leaves_the_task_alone) {
   block_on([]() -> task<> {
-    gate g;
+    door g;
     record seen;
     auto joined = spawn(pass(g, seen));
     auto joiner = spawn([&joined]() -> task<> { co_await joined; });
@@ -473,7 +435,7 @@ TEST(cancel, a_cancelled_joiner_leaves_the_task_alone) {
 
 TEST(cancel, no_catch_block_sees_a_cancellation) {
   block_on([]() -> task<> {
-    gate g;
+    door g;
     bool caught = false;
     auto handle = spawn([&]() -> task<> {
       try {
@@ -490,7 +452,7 @@ TEST(cancel, no_catch_block_sees_a_cancellation) {
 }
 
 TEST(cancel, what_main_left_behind_is_cancelled_at_the_end_of_block_on) {
-  gate g;
+  door g;
   record seen;
   block_on([&]() -> task<> {
     {
@@ -538,10 +500,10 @@ TEST(yield, maybe_yield_lets_others_run_within_the_time_slice) {
 TEST(scope, cancel_ends_every_task_and_until_empty_waits_for_the_last) {
   block_on([]() -> task<> {
     scope group;
-    std::vector<gate> gates(5);
+    std::vector<door> gates(5);
     gates[2].late = true;
     record seen;
-    for (gate& g : gates) detail::spawn_in(group, pass(g, seen), "member", scheduling_group::main);
+    for (door& g : gates) detail::spawn_in(group, pass(g, seen), "member", scheduling_group::main);
     co_await let_others_run();
     EXPECT_EQ(group.size(), 5u);
     group.cancel();
@@ -565,7 +527,7 @@ TEST(scope, cancel_ends_every_task_and_until_empty_waits_for_the_last) {
 TEST(scope, a_task_that_comes_while_the_scope_closes_never_runs) {
   block_on([]() -> task<> {
     scope group;
-    gate g, unused;
+    door g, unused;
     g.late = true;
     record first, second;
     detail::spawn_in(group, pass(g, first), "first", scheduling_group::main);
