@@ -63,15 +63,6 @@ class intrusive_list {
     head_.previous_ = &hook;
   }
 
-  void push_front(T& element) noexcept {
-    list_hook<Tag>& hook = element;
-    SKERRY_ASSERT(!hook.linked(), "an element is in one list at a time");
-    hook.next_ = head_.next_;
-    hook.previous_ = &head_;
-    head_.next_->previous_ = &hook;
-    head_.next_ = &hook;
-  }
-
   T& front() const noexcept {
     SKERRY_ASSERT(!empty(), "an empty list has no front");
     return *static_cast<T*>(head_.next_);

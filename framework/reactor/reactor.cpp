@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <skerry/framework/observe/log.hpp>
 #include <skerry/framework/observe/trace.hpp>
-#include <skerry/framework/reactor/preempt.hpp>
 #include <skerry/framework/reactor/reactor.hpp>
+#include <skerry/framework/task/yield.hpp>
 
 #include <algorithm>
 

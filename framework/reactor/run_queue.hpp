@@ -92,7 +92,6 @@ class run_queue {
     return groups_[static_cast<unsigned>(g)].cpu_time;
   }
   const char* name(scheduling_group g) const noexcept { return groups_[static_cast<unsigned>(g)].name; }
-  unsigned group_count() const noexcept { return group_count_; }
 
   std::uint64_t next_task_id() noexcept { return ++task_ids_; }
   /// Tasks started since the start.

@@ -44,7 +44,10 @@ class scope {
     if (--size_ == 0 && waiter_ != nullptr) std::exchange(waiter_, nullptr)->scope_is_empty();
   }
   /// Asks every task to end, and refuses new ones. Idempotent.
-  void cancel() noexcept;
+  void cancel() noexcept {
+    // Cancelling queues tasks but ends none, so the list stays as it is while we walk it.
+    if (!std::exchange(closing_, true)) for_each([](detail::chain& task) { task.cancel(); });
+  }
 
   bool closing() const noexcept { return closing_; }
   bool empty() const noexcept { return size_ == 0; }

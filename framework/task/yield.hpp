@@ -7,12 +7,15 @@
 /// Affinity:     any task; resumes on the same shard, behind what is ready in its group.
 /// Cancellation: `yield` is a cancellation point; `maybe_yield` is one even when it need not yield.
 
-#include <skerry/framework/reactor/preempt.hpp>
 #include <skerry/framework/task/chain.hpp>
 
 #include <coroutine>
 
 namespace skerry {
+
+/// Whether the running task should let others go first: its slice is over, a message or a completion waits. A few
+/// loads; every 16th call reads the clock. Affinity: any task.
+bool need_preempt() noexcept;
 
 /// Goes to the back of the run queue.
 struct [[nodiscard("co_await it")]] yield {
