@@ -59,9 +59,10 @@ class resource_table {
     return *found;
   }
 
-  /// Destroys all, the last made first.
-  void clear() noexcept {
-    while (size_ > 0) {
+  std::size_t size() const noexcept { return size_; }
+  /// Destroys all but the first `left`, the last made first.
+  void clear(std::size_t left = 0) noexcept {
+    while (size_ > left) {
       entry last = entries_[--size_];
       last.destroy(last.object);
     }

@@ -54,6 +54,10 @@ void require_descriptors(std::size_t shards, std::size_t per_shard) {
   ::_exit(1);
 }
 
+/// What start() makes for itself on each shard; the resources of the application go before the last messages are home,
+/// because they may hold the ends of channels.
+constexpr std::size_t own_resources = 3;
+
 /// The deadline of a stop, on each shard: lists what is left; on shard 0, a little later, ends the process.
 class drain_deadline final : public timers::timer {
  public:
@@ -159,7 +163,7 @@ host::~host() = default;
 void host::run(const std::function<task<>()>& main, bool auto_shutdown) {
   place_this_thread(where_.shards[0]);
   shard& first = *shards_[0];
-  first.start(log_.open(0));
+  start(0);
   std::vector<std::thread> threads;
   threads.reserve(size());
   for (shard_id id = 1; id < size(); ++id) {
@@ -182,11 +186,17 @@ void host::run(const std::function<task<>()>& main, bool auto_shutdown) {
   if (main_error_ != nullptr) std::rethrow_exception(main_error_);
 }
 
+void host::start(shard_id id) {
+  shards_[id]->start(log_.open(id));
+  resources().emplace<drain_deadline>(id == 0 ? &log_ : nullptr);
+  SKERRY_ASSERT(resources().size() == own_resources, "what a shard makes for itself comes first");
+}
+
 void host::run_thread(shard_id id) noexcept {
   try {
     if (options_.thread_names) pthread_setname_np(pthread_self(), fmt::format("shard-{}", id).c_str());
     place_this_thread(where_.shards[id]);
-    shards_[id]->start(log_.open(id));
+    start(id);
   } catch (const std::exception& refused) {
     cannot_start(id, refused);
   }
@@ -234,8 +244,8 @@ task<> host::control(const std::function<task<>()>& main, bool auto_shutdown) {
   }
   co_await on_every_shard([] {
     host& owner = *this_shard().host;
-    auto& deadline = resources().emplace<drain_deadline>(this_shard_id() == 0 ? &owner.log_ : nullptr);
-    timers::this_timers().arm(deadline, timers::saturating_add(clock::now(), owner.options_.drain_timeout));
+    timers::this_timers().arm(resource<drain_deadline>(),
+                              timers::saturating_add(clock::now(), owner.options_.drain_timeout));
   });
   if (stop_requested()) co_await drain();
   co_await end_everything();
@@ -279,7 +289,8 @@ task<> host::end_everything() {
     co_await here.until_drained(shard::drain_stage::all);
   });
   co_await on_every_shard([]() -> task<> { return this_assembled_shard().stop_services(); });
-  // No task is left that could send. What objects sent while they were destroyed comes home now.
+  co_await on_every_shard([] { resources().clear(own_resources); });
+  // Nothing is left that could send. What objects sent while they were destroyed comes home now.
   co_await on_every_shard([]() -> task<> {
     if (this_shard_id() != 0) co_await detail::this_mailboxes().until_home(0);
   });

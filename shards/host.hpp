@@ -67,6 +67,7 @@ class host {
   friend class shard;
   class change;
 
+  void start(shard_id id);
   task<> control(const std::function<task<>()>& main, bool auto_shutdown);
   task<> wait_until_quiet();
   task<> drain();
