@@ -45,9 +45,7 @@ int app::run(int argc, const char* const* argv, const std::function<task<>()>& m
       return stop->status;
     }
     const auto& options = std::get<app_options>(parsed);
-    placement_request wanted = to_placement_request(options);
-    placement where = decide(discover(wanted), wanted);
-    running.emplace(options, std::move(where));
+    running.emplace(options, decide(discover(options), options));
     running->log().serve_other_threads();
     log::info("{}", running->where().explain());
     guard.serve(*running);

@@ -3,55 +3,34 @@
 #include <skerry/shards/command_line.hpp>
 
 #include <algorithm>
+#include <cctype>
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
 #include <map>
+#include <ranges>
 #include <sstream>
-#include <string_view>
 
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
 
 namespace skerry {
 
-namespace {
-
 using detail::printable;
 
-std::string environment_name(std::string_view option) {
-  std::string name = "SKERRY_";
-  for (char c : option) name += c == '-' ? '_' : c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
-  return name;
-}
-
-/// What the variable of an option holds; empty if there is none.
-std::string from_environment(std::string_view option) {
-  const char* value = std::getenv(environment_name(option).c_str());
-  return value == nullptr ? "" : value;
-}
-
-/// How many letters only one of two words has, wherever they stand.
-std::size_t difference(std::string a, std::string b) {
-  std::string odd;
-  std::ranges::sort(a);
-  std::ranges::sort(b);
-  std::ranges::set_symmetric_difference(a, b, std::back_inserter(odd));
-  return odd.size();
-}
-
-}  // namespace
-
-struct command_line::values : std::map<std::string, std::string> {};
+struct command_line::mention {
+  std::string text, as_written;
+};
+struct command_line::mentions : std::map<std::string, mention> {};
 
 command_line::command_line(std::string program, std::string description, std::string version,
                            std::optional<std::uint16_t> default_port)
     : program_(std::move(program)), description_(std::move(description)), version_(std::move(version)) {
   options_.port = default_port;
-  for (detail::option& each : detail::standard_options(options_)) {
-    bool listens = each.name == "port" || each.name == "bind";
-    if (!listens || default_port) all_.push_back(std::move(each));
-  }
+  all_ = detail::standard_options(options_);
+  if (!default_port) std::erase_if(all_, [](const auto& each) { return each.name == "port" || each.name == "bind"; });
+  add_option("config", config_, "read options from this file, one name = value per line");
+  all_.back().value_name = "FILE";
   standard_ = all_.size();
 }
 
@@ -59,13 +38,12 @@ void command_line::add(detail::option option) {
   SKERRY_ASSERT(option.name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") == option.name.npos,
                 "an option's name is lower case words joined by dashes");
   SKERRY_ASSERT(!has(option.name), "two options cannot share a name");
-  SKERRY_ASSERT(option.name != "help" && option.name != "version" && option.name != "config",
-                "this name has a fixed meaning");
+  SKERRY_ASSERT(option.name != "help" && option.name != "version", "this name has a fixed meaning");
   all_.push_back(std::move(option));
 }
 
 bool command_line::has(std::string_view name) const {
-  return std::ranges::any_of(all_, [&](const detail::option& each) { return each.name == name; });
+  return std::ranges::find(all_, name, &detail::option::name) != all_.end();
 }
 
 command_line::outcome command_line::parse(int argc, const char* const* argv, app_options defaults) {
@@ -76,9 +54,15 @@ command_line::outcome command_line::parse(int argc, const char* const* argv, app
   options_ = std::move(defaults);
   try {
     validate(options_);
-    values given;
-    if (auto text = split(argc, argv, given)) return exit_request{0, std::move(*text)};
-    read_all(given);
+    mentions given;
+    if (auto text = read_arguments(argc, argv, given)) return exit_request{0, std::move(*text)};
+    read_environment(given);
+    if (auto config = given.find("config"); config != given.end()) read_config(config->second.text, given);
+    for (const detail::option& each : all_) {
+      if (auto found = given.find(each.name); found != given.end()) {
+        each.read(found->second.text, found->second.as_written);
+      }
+    }
     return options_;
   } catch (const startup_error& why) {
     std::string text = fmt::format("{}: {}\n", program_, why.what());
@@ -89,9 +73,8 @@ command_line::outcome command_line::parse(int argc, const char* const* argv, app
   }
 }
 
-/// Lets CLI11 split the arguments; values are read when it is known which place has them. Returns the text to print if
-/// that is all there is to do.
-std::optional<std::string> command_line::split(int argc, const char* const* argv, values& given) const {
+/// Lets CLI11 split the arguments. Returns the text to print if that is all there is to do.
+std::optional<std::string> command_line::read_arguments(int argc, const char* const* argv, mentions& given) const {
   CLI::App app(description_, program_);
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.allow_extras();  // refused below, in our own words
@@ -107,9 +90,6 @@ std::optional<std::string> command_line::split(int argc, const char* const* argv
     option->description(each.help);
     if (!flag) option->type_name(each.value_name)->default_str(each.value.show().value_or(""));
   }
-  app.option_defaults()->group("Options");
-  app.add_option("--config")->description("read options from this file, one name = value per line")->type_name("FILE");
-
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
@@ -123,11 +103,12 @@ std::optional<std::string> command_line::split(int argc, const char* const* argv
     throw startup_error(printable(error.what()));
   }
   for (const CLI::Option* option : app.get_options([](const CLI::Option* each) { return each->count() > 0; })) {
-    std::string_view value = given[option->get_single_name()] = option->results().back();
+    const std::string& value = option->results().back();
     // In `--shards --port 1` the parser takes `--port` for the number of shards.
     if (value.starts_with("--") && has(value.substr(2, value.find('=') - 2))) {
       throw startup_error(fmt::format("{} needs a value before {}", option->get_name(), printable(value)));
     }
+    given[option->get_single_name()] = {value, fmt::format("{} {}", option->get_name(), printable(value))};
   }
   for (const std::string& extra : app.remaining()) {
     auto name = extra.find_first_not_of('-');
@@ -139,7 +120,16 @@ std::optional<std::string> command_line::split(int argc, const char* const* argv
   return std::nullopt;
 }
 
-command_line::values command_line::read_config(const std::string& path) const {
+void command_line::read_environment(mentions& given) const {
+  for (const detail::option& each : all_) {
+    std::string name = "SKERRY_";
+    for (char c : each.name) name += c == '-' ? '_' : static_cast<char>(std::toupper(c));
+    const char* value = std::getenv(name.c_str());
+    if (value != nullptr && *value != '\0') given.try_emplace(each.name, value, name + '=' + printable(value));
+  }
+}
+
+void command_line::read_config(const std::string& path, mentions& given) const {
   constexpr std::streamsize size_max = 1 << 20;
   std::ifstream file(path, std::ios::binary);
   std::string text(static_cast<std::size_t>(size_max) + 1, '\0');
@@ -154,106 +144,63 @@ command_line::values command_line::read_config(const std::string& path) const {
   CLI::ConfigBase reader;
   reader.arrayDelimiter('\n');
   std::istringstream lines(text);
-  values found;
-  for (const CLI::ConfigItem& item : reader.from_config(lines)) {
+  std::vector<CLI::ConfigItem> items = reader.from_config(lines);
+  for (const CLI::ConfigItem& item : items | std::views::reverse) {  // the last mention wins
     if (!item.parents.empty()) {
       throw startup_error(
           fmt::format("{}: sections such as [{}] have no meaning here; write each option as name = value",
                       printable(path), printable(item.parents.front())));
     }
-    if (!has(item.name)) throw unknown(item.name, printable(item.name) + " in " + printable(path));
-    found[item.name] = item.inputs.empty() ? "" : item.inputs.back();  // `name = []` has none
-  }
-  return found;
-}
-
-/// Reads each option from the first place that has it.
-void command_line::read_all(const values& given) const {
-  std::string path = given.contains("config") ? given.at("config") : "";
-  if (path.empty()) path = from_environment("config");
-  values file;
-  if (!path.empty()) file = read_config(path);
-  for (const detail::option& each : all_) {
-    std::string variable = from_environment(each.name);
-    if (auto here = given.find(each.name); here != given.end()) {
-      // A bare flag is written without the value it stands for.
-      bool bare = each.value_name.empty() && here->second == "true";
-      each.read(here->second, "--" + each.name + (bare ? "" : ' ' + printable(here->second)));
-    } else if (!variable.empty()) {
-      each.read(variable, environment_name(each.name) + '=' + printable(variable));
-    } else if (auto there = file.find(each.name); there != file.end()) {
-      each.read(there->second, fmt::format("{}: {} = {}", printable(path), each.name, printable(there->second)));
+    if (!has(item.name) || item.name == "config") {
+      throw unknown(item.name, printable(item.name) + " in " + printable(path));
     }
+    std::string value = item.inputs.empty() ? "" : item.inputs.back();  // `name = []` has none
+    given.try_emplace(item.name, value, fmt::format("{}: {} = {}", printable(path), item.name, printable(value)));
   }
 }
 
+/// Names the options there are, and the one that has nearly the same letters.
 startup_error command_line::unknown(std::string_view name, std::string_view as_written) const {
-  std::string names;
-  std::string nearest;
+  auto sorted = [](std::string_view word) {
+    std::string letters(word.substr(0, 64));
+    std::ranges::sort(letters);
+    return letters;
+  };
+  std::string names, nearest;
   std::size_t best = 3;  // further away than this is another word
   for (const detail::option& each : all_) {
     names += each.name + ' ';
-    if (std::size_t d = difference(std::string(name.substr(0, 64)), each.name); d < best) {
-      best = d;
-      nearest = fmt::format("; did you mean {}?", each.name);
-    }
+    std::string odd;
+    std::ranges::set_symmetric_difference(sorted(name), sorted(each.name), std::back_inserter(odd));
+    if (odd.size() >= best) continue;
+    best = odd.size();
+    nearest = fmt::format("; did you mean {}?", each.name);
   }
-  return startup_error(fmt::format("unknown option {}{}\n  valid: {}config help version", as_written, nearest, names));
+  return startup_error(fmt::format("unknown option {}{}\n  valid: {}help version", as_written, nearest, names));
 }
 
-namespace {
-
-std::string show_number(auto value) { return fmt::format("{}", value); }
-
-/// A number of some kind inside its limits. Those that its type has anyway need no words.
-template <class Number, class Parse, class Show>
-detail::option_value limited(Number& variable, Number lowest, Number highest, std::string what, Parse parse, Show show,
-                             Number natural_lowest = std::numeric_limits<Number>::lowest(),
-                             Number natural_highest = std::numeric_limits<Number>::max()) {
-  SKERRY_ASSERT(lowest <= highest, "the limits of an option leave a value");
-  std::string valid = "must be " + what;
-  if (lowest > natural_lowest) valid += ", at least " + show(lowest);
-  if (highest < natural_highest) valid += ", at most " + show(highest);
-  return detail::value_of(variable, std::move(valid), detail::within(lowest, highest, parse), show);
-}
-
-}  // namespace
-
-void command_line::add_option(const std::string& name, std::string& value, const std::string& help,
-                              std::vector<std::string> choices) {
-  auto any = [](std::string_view text) { return std::optional(std::string(text)); };
-  add({name, "TEXT", help,
-       choices.empty() ? detail::value_of(value, "", any, std::identity())
-                       : detail::one_of(value, std::move(choices))});
+void command_line::add_option(const std::string& name, std::string& value, const std::string& help) {
+  add({name, "TEXT", help, detail::value_of(value, "", [](auto text) { return std::optional(std::string(text)); })});
 }
 
 void command_line::add_option(const std::string& name, std::uint64_t& value, const std::string& help,
                               std::uint64_t lowest, std::uint64_t highest) {
-  add({name, "N", help,
-       limited(value, lowest, highest, "a number", detail::parse_unsigned, show_number<std::uint64_t>)});
-}
-
-void command_line::add_option(const std::string& name, double& value, const std::string& help, double lowest,
-                              double highest) {
-  add({name, "NUMBER", help, limited(value, lowest, highest, "a number", detail::parse_decimal, show_number<double>)});
+  add({name, "N", help, detail::between(value, lowest, highest, "a number", detail::parse_unsigned)});
 }
 
 void command_line::add_option(const std::string& name, byte_size& value, const std::string& help, byte_size lowest,
                               byte_size highest) {
-  add({name, "BYTES", help,
-       limited(value.bytes, lowest.bytes, highest.bytes, "a size such as 64mb", detail::parse_bytes,
-               show_number<std::uint64_t>)});
+  add({name, "BYTES", help, detail::between(value, lowest, highest, "a size such as 64mb,", detail::parse_bytes)});
 }
 
 void command_line::add_option(const std::string& name, std::chrono::nanoseconds& value, const std::string& help,
                               std::chrono::nanoseconds lowest, std::chrono::nanoseconds highest) {
   add({name, "TIME", help,
-       limited(value, lowest, highest, "a duration such as 500ms", detail::parse_duration, detail::format_duration,
-               std::chrono::nanoseconds::zero(), std::chrono::nanoseconds::max())});
+       detail::between(value, lowest, highest, "a duration such as 500ms,", detail::parse_duration)});
 }
 
 void command_line::add_option(const std::string& name, bool& value, const std::string& help) {
-  add({name, "", help, detail::on_or_off(value)});
+  add({name, "", help, detail::value_of(value, "must be on or off", detail::parse_switch)});
 }
 
 }  // namespace skerry

@@ -4,73 +4,54 @@
 #include <skerry/shards/detail/option.hpp>
 
 #include <algorithm>
-#include <bitset>
 #include <charconv>
+#include <set>
 
 #include <fmt/core.h>
 
 namespace skerry {
 
-namespace {
-
-using cpu_set = std::bitset<cpu_id_max + 1>;
-
-/// Adds what a part such as "8" or "10-12:2" names.
-void add_part(cpu_set& named, std::string_view part) {
-  auto refuse = [part](const char* why) {
+cpu_list parse_cpu_list(std::string_view text) {
+  std::set<unsigned> named;
+  const char* at = text.data();
+  const char* end = at + text.size();
+  auto refuse = [text](const char* why) {
     throw startup_error(
-        fmt::format("\"{}\" {}; a list of CPUs looks like 0-3,8,10-12:2", detail::printable(part), why));
+        fmt::format("\"{}\" {}; a list of CPUs looks like 0-3,8,10-12:2", detail::printable(text), why));
   };
-  const char* at = part.data();
-  const char* end = at + part.size();
+  auto skip = [&](char c) { return at != end && *at == c && ++at; };
   auto number = [&] {
     unsigned value = 0;
     auto [next, error] = std::from_chars(at, end, value);
-    if (next == at) refuse("is no CPU number or range");
-    if (error != std::errc{} || value > cpu_id_max) refuse("is beyond the largest CPU number, 8191");
+    if (next == at) refuse("is not made of CPU numbers and ranges");
+    if (error != std::errc{} || value > cpu_id_max) refuse("goes beyond the largest CPU number, 8191");
     at = next;
     return value;
   };
-  auto skip = [&](char c) { return at != end && *at == c && ++at; };
-  unsigned first = number(), last = first, stride = 1;
-  if (skip('-')) {
-    last = number();
-    if (skip(':')) stride = number();
-  }
-  if (at != end) refuse("is no CPU number or range");
-  if (last < first) refuse("runs backwards");
-  if (stride == 0) refuse("has a stride of 0");
-  for (unsigned cpu = first; cpu <= last; cpu += stride) named.set(cpu);
-}
-
-}  // namespace
-
-cpu_list parse_cpu_list(std::string_view text) {
-  cpu_set named;
-  for (std::size_t begin = 0, end; begin <= text.size(); begin = end + 1) {
-    end = std::min(text.find(',', begin), text.size());
-    std::string_view part = text.substr(begin, end - begin);
-    part.remove_prefix(std::min(part.find_first_not_of(" \t"), part.size()));
-    add_part(named, part.substr(0, part.find_last_not_of(" \t") + 1));
-  }
-  cpu_list out;
-  for (unsigned cpu = 0; cpu <= cpu_id_max; ++cpu) {
-    if (named[cpu]) out.push_back(cpu);
-  }
-  SKERRY_ASSERT(!out.empty(), "a list that was accepted names a CPU");
-  return out;
+  do {
+    while (skip(' ')) continue;
+    unsigned first = number(), last = first, stride = 1;
+    if (skip('-')) {
+      last = number();
+      if (skip(':')) stride = number();
+    }
+    if (last < first) refuse("has a range that runs backwards");
+    if (stride == 0) refuse("has a stride of 0");
+    for (unsigned cpu = first; cpu <= last; cpu += stride) named.insert(cpu);
+    while (skip(' ')) continue;
+  } while (skip(','));
+  if (at != end) refuse("is not made of CPU numbers and ranges");
+  return {named.begin(), named.end()};
 }
 
 std::string format_cpu_list(const cpu_list& cpus) {
   SKERRY_ASSERT(std::ranges::is_sorted(cpus), "a cpu_list is ascending");
   std::string out;
-  for (std::size_t i = 0; i < cpus.size();) {
-    std::size_t last = i;
-    while (last + 1 < cpus.size() && cpus[last + 1] == cpus[last] + 1) ++last;
-    if (!out.empty()) out += ',';
-    out += fmt::format("{}", cpus[i]);
-    if (last > i) out += fmt::format("-{}", cpus[last]);
-    i = last + 1;
+  for (std::size_t first = 0, i = 0; i < cpus.size(); ++i) {
+    if (i + 1 < cpus.size() && cpus[i + 1] == cpus[i] + 1) continue;  // the range goes on
+    out += fmt::format("{}{}", out.empty() ? "" : ",", cpus[first]);
+    if (i > first) out += fmt::format("-{}", cpus[i]);
+    first = i + 1;
   }
   return out;
 }

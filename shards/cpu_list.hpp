@@ -20,10 +20,10 @@ using cpu_list = std::vector<unsigned>;
 /// The largest number a CPU can have: Linux is built for 8192 at most.
 inline constexpr unsigned cpu_id_max = 8191;
 
-/// Reads numbers and ranges separated by commas; a range may have a stride after a colon. Blanks around parts are fine.
+/// Numbers and ranges separated by commas, with blanks around them or not; a range may have a stride after a colon.
 cpu_list parse_cpu_list(std::string_view text);
 
-/// The shortest text without strides. Empty for an empty list.
+/// The shortest text without strides.
 std::string format_cpu_list(const cpu_list& cpus);
 
 /// What to tell who asked for CPUs that the process may not use.

@@ -3,11 +3,9 @@
 
 /// placement: how many shards, and where each runs. A pure decision over a described machine.
 ///
-///     request (options) --+
-///                         +--> decide() --> placement --> place_this_thread(), one per shard
-///     machine (discover) -+
-///
-/// The rules:
+///     app_options -----------+
+///                            +--> decide() --> placement --> place_this_thread(), one per shard
+///     machine (discover()) --+
 ///
 /// | what           | rule                                                                                        |
 /// | -------------- | ------------------------------------------------------------------------------------------- |
@@ -16,40 +14,22 @@
 /// | which CPUs     | the first thread of each core, package by package; second threads when the cores run out    |
 /// | pinned, auto   | yes, unless a quota alone shares the machine out, or shards share CPUs                      |
 ///
-/// Cores are filled package by package because shards talk to each other and a message between packages costs several
-/// times one within; spreading them would favour memory bandwidth, which a server of small requests does not run out
-/// of.
+/// Package by package, because a message between packages costs several times one within; spreading would favour memory
+/// bandwidth, which a server of small requests does not run out of.
 ///
 /// A quota alone, no cpuset: several containers see all CPUs, each with a share of their time. If each pinned, shard 0
 /// of every one of them would sit on CPU 0 while others idle; so the kernel's scheduler places the threads.
 ///
-/// Errors: startup_error, naming the flag that helps.
-/// Limits: `shard_count_max` shards, because pairs of shards have queues and tables of their own.
+/// Errors: startup_error, naming the flag that helps. The options are valid.
 
+#include <skerry/shards/app_options.hpp>
 #include <skerry/shards/cpu_list.hpp>
 
-#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
 
 namespace skerry {
-
-inline constexpr unsigned shard_count_max = 1024;
-
-/// `automatic` is `--pin auto`; see the rules above.
-enum class pin_mode : std::uint8_t { automatic, on, off };
-
-/// What the user asked for.
-struct placement_request {
-  placement_request() noexcept {}
-
-  std::optional<unsigned> shards;      ///< empty: as many as fit
-  cpu_list cpuset;                     ///< empty: all that are allowed
-  pin_mode pin = pin_mode::automatic;  ///< whether each shard stays on one CPU
-  bool smt = false;                    ///< "as many as fit" counts hardware threads, not cores
-  bool overprovision = false;          ///< shards may share CPUs
-};
 
 /// What there is to choose from.
 struct machine {
@@ -84,10 +64,10 @@ struct placement {
   std::string explain() const;
 };
 
+placement decide(const machine& from, const app_options& options);
+
 /// Whether `decide` would choose otherwise if it knew cores, packages and nodes. If not, nobody needs to look. Refuses
 /// what `decide` refuses.
-bool needs_layout(const machine& from, const placement_request& request);
-
-placement decide(const machine& from, const placement_request& request);
+bool needs_layout(const machine& from, const app_options& options);
 
 }  // namespace skerry

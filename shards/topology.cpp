@@ -43,75 +43,41 @@ cpu_list read_affinity() {
   return allowed;
 }
 
-using topology_handle = std::unique_ptr<hwloc_topology, decltype([](auto* raw) { hwloc_topology_destroy(raw); })>;
-
-/// Null if hwloc cannot read the machine.
-topology_handle load_topology(const std::string& synthetic) {
-  constexpr const char* plugins = "HWLOC_PLUGINS_PATH";  // read by the first line that follows
+/// Does nothing if hwloc cannot read the machine.
+void read_layout(machine& into, const std::string& synthetic) {
+  constexpr const char* plugins = "HWLOC_PLUGINS_PATH";  // read by hwloc_topology_init
   bool ours = std::getenv(plugins) == nullptr;
   if (ours) setenv(plugins, "/nonexistent", 0);
   hwloc_topology_t raw = nullptr;
   bool made = hwloc_topology_init(&raw) == 0;
   if (ours) unsetenv(plugins);
-  if (!made) return nullptr;
-  topology_handle topology(raw);
+  if (!made) return;
+  std::unique_ptr<hwloc_topology, decltype(&hwloc_topology_destroy)> owner(raw, &hwloc_topology_destroy);
   hwloc_topology_set_components(raw, HWLOC_TOPOLOGY_COMPONENTS_FLAG_BLACKLIST, "x86");
-  if (!synthetic.empty() && hwloc_topology_set_synthetic(raw, synthetic.c_str()) != 0) return nullptr;
+  if (!synthetic.empty() && hwloc_topology_set_synthetic(raw, synthetic.c_str()) != 0) return;
   hwloc_topology_set_flags(raw, HWLOC_TOPOLOGY_FLAG_INCLUDE_DISALLOWED | HWLOC_TOPOLOGY_FLAG_NO_DISTANCES |
                                     HWLOC_TOPOLOGY_FLAG_NO_MEMATTRS | HWLOC_TOPOLOGY_FLAG_NO_CPUKINDS);
   hwloc_topology_set_all_types_filter(raw, HWLOC_TYPE_FILTER_KEEP_NONE);
   hwloc_topology_set_type_filter(raw, HWLOC_OBJ_PACKAGE, HWLOC_TYPE_FILTER_KEEP_ALL);
   hwloc_topology_set_type_filter(raw, HWLOC_OBJ_CORE, HWLOC_TYPE_FILTER_KEEP_ALL);
-  if (hwloc_topology_load(raw) != 0) return nullptr;
-  return topology;
-}
+  if (hwloc_topology_load(raw) != 0) return;
 
-void read_layout(machine& into, const std::string& synthetic) {
-  topology_handle topology = load_topology(synthetic);
-  if (!topology) return;
-  // Some virtual machines report CPUs without cores, and a CPU may be missing altogether (plugged in just now): each of
-  // those is a core of its own, numbered past the real ones.
-  hwloc_topology_t raw = topology.get();
-  auto cores = static_cast<unsigned>(std::max(0, hwloc_get_nbobjs_by_type(raw, HWLOC_OBJ_CORE)));
   for (machine::cpu& cpu : into.cpus) {
-    cpu.core = cores + cpu.id;
+    // Some virtual machines report CPUs without cores, and a CPU may be missing altogether (plugged in just now): each
+    // of those is a core of its own, numbered past the real ones.
+    cpu.core = cpu_id_max + 1 + cpu.id;
     hwloc_obj_t pu = hwloc_get_pu_obj_by_os_index(raw, cpu.id);
     if (pu == nullptr) continue;
-    hwloc_obj_t core = hwloc_get_ancestor_obj_by_type(raw, HWLOC_OBJ_CORE, pu);
-    if (core != nullptr) cpu.core = core->logical_index;
-    hwloc_obj_t package = hwloc_get_ancestor_obj_by_type(raw, HWLOC_OBJ_PACKAGE, pu);
-    if (package != nullptr) cpu.package = package->logical_index;
+    if (auto* core = hwloc_get_ancestor_obj_by_type(raw, HWLOC_OBJ_CORE, pu)) cpu.core = core->logical_index;
+    if (auto* package = hwloc_get_ancestor_obj_by_type(raw, HWLOC_OBJ_PACKAGE, pu))
+      cpu.package = package->logical_index;
     cpu.node = static_cast<unsigned>(std::max(0, hwloc_bitmap_first(pu->nodeset)));
   }
   into.nodes = static_cast<unsigned>(std::max(1, hwloc_get_nbobjs_by_type(raw, HWLOC_OBJ_NUMANODE)));
   into.layout_known = true;
 }
 
-}  // namespace
-
-machine discover(const placement_request& request, const discovery_source& source) {
-  machine found;
-  for (unsigned id : source.allowed ? *source.allowed : read_affinity()) found.cpus.push_back({.id = id, .core = id});
-  long online = source.online ? *source.online : sysconf(_SC_NPROCESSORS_ONLN);
-  found.online = static_cast<unsigned>(std::max(online, std::ssize(found.cpus)));
-  found.quota = detail::read_cgroup_limits(source.root).cpus;
-  if (needs_layout(found, request)) read_layout(found, source.layout);
-  return found;
-}
-
-std::uint64_t memory_limit_bytes(const discovery_source& source) {
-  std::ifstream file(source.root + "/proc/meminfo");
-  std::string key;
-  std::uint64_t kibibytes = 0;
-  if (!(file >> key >> kibibytes) || key != "MemTotal:") kibibytes = 0;  // the first line is "MemTotal: 16266928 kB"
-  std::uint64_t installed = kibibytes == 0 ? std::numeric_limits<std::uint64_t>::max() : kibibytes * 1024;
-  std::uint64_t limit = std::min(installed, detail::read_cgroup_limits(source.root).memory_bytes.value_or(installed));
-  SKERRY_ASSERT(limit > 0, "there is memory to run in");
-  return limit;
-}
-
 void confine_this_thread(const cpu_list& cpus) {
-  SKERRY_ASSERT(!cpus.empty(), "a thread runs on some CPU");
   SKERRY_ASSERT(cpus.back() <= cpu_id_max, "CPU numbers are bounded");
   cpu_mask mask;
   for (unsigned cpu : cpus) CPU_SET_S(cpu, sizeof mask, mask.parts);
@@ -122,14 +88,36 @@ void confine_this_thread(const cpu_list& cpus) {
                                   format_cpu_list(cpus), std::strerror(error)));
 }
 
-bool prefer_memory_of_node(unsigned node) noexcept {
+void prefer_memory_of_node(unsigned node) noexcept {
   constexpr unsigned bits = std::numeric_limits<unsigned long>::digits;
-  constexpr unsigned nodes_max = 1024;
-  if (node >= nodes_max) return false;
-  unsigned long mask[nodes_max / bits] = {};
+  unsigned long mask[16] = {};
+  if (node >= std::size(mask) * bits) return;
   mask[node / bits] = 1ul << (node % bits);
   // The raw call: libnuma would be a dependency for this one line. The kernel reads one bit less than it is told.
-  return syscall(SYS_set_mempolicy, MPOL_PREFERRED, mask, nodes_max + 1ul) == 0;
+  syscall(SYS_set_mempolicy, MPOL_PREFERRED, mask, std::size(mask) * bits + 1);
+}
+
+}  // namespace
+
+machine discover(const app_options& options, const discovery_source& source) {
+  machine found;
+  for (unsigned id : source.allowed ? *source.allowed : read_affinity()) found.cpus.push_back({.id = id, .core = id});
+  long online = source.online ? *source.online : sysconf(_SC_NPROCESSORS_ONLN);
+  found.online = static_cast<unsigned>(std::max(online, std::ssize(found.cpus)));
+  found.quota = detail::read_cgroup_limits(source.root).cpus;
+  if (needs_layout(found, options)) read_layout(found, source.layout);
+  return found;
+}
+
+std::uint64_t memory_limit_bytes(const discovery_source& source) {
+  std::ifstream file(source.root + "/proc/meminfo");
+  std::string key;
+  std::uint64_t kibibytes = 0;
+  file >> key >> kibibytes;  // the first line is "MemTotal: 16266928 kB"
+  std::uint64_t installed = kibibytes > 0 ? kibibytes * 1024 : std::numeric_limits<std::uint64_t>::max();
+  std::uint64_t limit = std::min(installed, detail::read_cgroup_limits(source.root).memory_bytes.value_or(installed));
+  SKERRY_ASSERT(limit > 0, "there is memory to run in");
+  return limit;
 }
 
 void place_this_thread(const place& where) {

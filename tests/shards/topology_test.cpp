@@ -10,7 +10,10 @@
 #include <thread>
 
 #include <gtest/gtest.h>
+#include <linux/mempolicy.h>
 #include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 namespace skerry {
 namespace {
@@ -222,7 +225,7 @@ TEST(discover, reads_the_quota) {
 }
 
 TEST(discover, leaves_the_layout_out_where_nothing_depends_on_it) {
-  placement_request request;
+  app_options request;
   request.shards = 1;
   EXPECT_FALSE(discover(request).layout_known);
 }
@@ -242,7 +245,7 @@ TEST(discover, leaves_the_environment_as_it_was) {
 }
 
 TEST(this_machine, can_be_decided_and_threads_be_placed) {
-  placement_request request;
+  app_options request;
   request.pin = pin_mode::on;
   machine here = discover(request);
   placement chosen = decide(here, request);
@@ -259,7 +262,7 @@ TEST(this_machine, keeps_a_thread_inside_a_set) {
   machine here = discover({});
   unsigned last = here.cpus.back().id;
   std::thread([&] {
-    confine_this_thread({last});
+    place_this_thread({{last}, {}});
     EXPECT_EQ(static_cast<unsigned>(sched_getcpu()), last);
   }).join();
 }
@@ -267,7 +270,7 @@ TEST(this_machine, keeps_a_thread_inside_a_set) {
 TEST(this_machine, refuses_to_pin_to_a_cpu_that_is_not_there) {
   std::thread([] {
     try {
-      confine_this_thread({cpu_id_max});
+      place_this_thread({{cpu_id_max}, {}});
       ADD_FAILURE() << "pinned";
     } catch (const startup_error& error) {
       EXPECT_NE(std::string(error.what()).find("CPU 8191 is not available"), std::string::npos) << error.what();
@@ -275,11 +278,15 @@ TEST(this_machine, refuses_to_pin_to_a_cpu_that_is_not_there) {
   }).join();
 }
 
-TEST(this_machine, prefers_memory_of_a_node_or_says_that_it_cannot) {
+TEST(this_machine, prefers_memory_of_a_node_where_it_may) {
   std::thread([] {
-    prefer_memory_of_node(0);  // a sandbox may refuse; either answer is fine
-    EXPECT_FALSE(prefer_memory_of_node(1023));
-    EXPECT_FALSE(prefer_memory_of_node(1u << 20));
+    place_this_thread({{}, 0});
+    int mode = MPOL_DEFAULT;
+    bool may = syscall(SYS_get_mempolicy, &mode, nullptr, 0, nullptr, 0) == 0;
+    EXPECT_TRUE(!may || mode == MPOL_PREFERRED) << mode;
+    // No node of this machine, and one that no machine has: neither is an error.
+    place_this_thread({{}, 1023});
+    place_this_thread({{}, 1u << 20});
   }).join();
 }
 
