@@ -32,7 +32,7 @@ struct app_options {
   app_options() {}  // no aggregate: g++ 12 destroys an aggregate temporary inside a co_await operand twice
 
   std::optional<unsigned> shards;              ///< 1 to shard_count_max; empty is `auto`, as many as fit
-  std::string cpuset;                          ///< CPUs to use, as in cpu_list.hpp; empty for all that are allowed
+  std::string cpuset;                          ///< CPUs to use, as in placement.hpp; empty for all that are allowed
   pin_mode pin = pin_mode::automatic;          ///< whether each shard stays on one CPU
   bool smt = false;                            ///< `auto` counts hardware threads, not cores
   bool overprovision = false;                  ///< allow more shards than CPUs

@@ -1,26 +1,268 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <skerry/framework/assert.hpp>
+#include <skerry/framework/startup_error.hpp>
 #include <skerry/shards/command_line.hpp>
+#include <skerry/shards/placement.hpp>
 
 #include <algorithm>
+#include <bit>
 #include <cctype>
+#include <charconv>
+#include <cmath>
+#include <concepts>
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
 #include <map>
 #include <ranges>
+#include <span>
 #include <sstream>
+#include <string_view>
+#include <type_traits>
 
 #include <CLI/CLI.hpp>
+#include <arpa/inet.h>
 #include <fmt/core.h>
 
 namespace skerry {
 
-using detail::printable;
+namespace {
 
-struct command_line::mention {
+using detail::option;
+using detail::printable;
+using std::chrono::microseconds;
+using std::chrono::nanoseconds;
+using text = std::string_view;
+using namespace std::chrono_literals;
+
+// What people type, strictly: the whole text or nothing, and nothing is skipped, cut or rounded to fit. What `show`
+// gives, `read` takes.
+
+std::string lower(text from) {
+  std::string out(from);
+  for (char& c : out) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return out;
+}
+
+template <class Number, class... Base>
+bool read_number(text from, Number& into, Base... base) {
+  auto [end, error] = std::from_chars(from.data(), from.data() + from.size(), into, base...);
+  return error == std::errc{} && end == from.data() + from.size();
+}
+
+struct unit {
+  text name;
+  std::uint64_t size;
+};
+
+constexpr std::uint64_t kb = 1 << 10, mb = kb << 10, gb = mb << 10, tb = gb << 10;
+constexpr unit byte_units[] = {unit("", 1),     unit("b", 1),   unit("k", 1'000),
+                               unit("kib", kb), unit("kb", kb), unit("m", 1'000'000),
+                               unit("mib", mb), unit("mb", mb), unit("g", 1'000'000'000),
+                               unit("gib", gb), unit("gb", gb), unit("t", 1'000'000'000'000),
+                               unit("tib", tb), unit("tb", tb)};
+constexpr unit time_units[] = {
+    {"ns", 1}, {"us", 1'000}, {"ms", 1'000'000}, {"s", 1'000'000'000}, {"m", 60'000'000'000}, {"h", 3'600'000'000'000}};
+
+/// A number directly followed by a unit, in the smallest unit. Declines what is not a whole number of it.
+template <class Count>
+bool read_with_unit(text from, Count& into, std::span<const unit> units) {
+  text digits = from.substr(0, from.find_first_not_of("0123456789."));
+  auto found = std::ranges::find(units, lower(from.substr(digits.size())), &unit::name);
+  if (found == units.end()) return false;
+  // Plain integers take the exact way: a double holds only 53 bits.
+  if (found->size == 1) return read_number(digits, into);
+  double value = 0;
+  if (!read_number(digits, value)) return false;
+  value *= static_cast<double>(found->size);
+  into = value <= 9.2e18 ? static_cast<Count>(value) : 0;
+  return static_cast<double>(into) == value;
+}
+
+/// In the largest whole unit: `64mb`, `1500ms`.
+template <class Count>
+std::string show_with_unit(Count count, std::span<const unit> units) {
+  for (const unit& each : units | std::views::reverse) {
+    auto size = static_cast<Count>(each.size);
+    if (count != 0 && count % size == 0) return fmt::format("{}{}", count / size, each.name);
+  }
+  return "0";
+}
+
+bool read(text from, std::string& into) {
+  into = from;
+  return true;
+}
+
+bool read(text from, std::unsigned_integral auto& into) {
+  if (from.starts_with("0x") || from.starts_with("0X")) return read_number(from.substr(2), into, 16);
+  return read_number(from, into);
+}
+
+bool read(text from, bool& into) {
+  std::string word = lower(from);
+  into = word == "true" || word == "on" || word == "yes" || word == "1";
+  return into || word == "false" || word == "off" || word == "no" || word == "0";
+}
+
+bool read(text from, pin_mode& into) {
+  into = from == "on" ? pin_mode::on : from == "off" ? pin_mode::off : pin_mode::automatic;
+  return into != pin_mode::automatic || from == "auto";
+}
+
+bool read(text from, microseconds& into) {
+  std::uint32_t count = 0;  // in the limits of every such option
+  bool valid = read(from, count);
+  into = microseconds(count);
+  return valid;
+}
+
+bool read(text from, byte_size& into) { return read_with_unit(from, into.bytes, byte_units); }
+
+bool read(text from, nanoseconds& into) {
+  nanoseconds::rep count = 0;
+  bool valid = from == "0" || read_with_unit(from, count, time_units);
+  into = nanoseconds(count);
+  return valid;
+}
+
+template <class T>
+bool read(text from, std::optional<T>& into) {
+  if (from == "auto") {
+    into.reset();
+    return true;
+  }
+  return read(from, into.emplace());
+}
+
+std::string show(const std::string& value) { return value; }
+std::string show(std::unsigned_integral auto value) { return std::to_string(value); }
+std::string show(bool value) { return value ? "on" : "off"; }
+
+std::string show(pin_mode value) {
+  SKERRY_ASSERT(value <= pin_mode::off, "a pin_mode is one of its three values");
+  return value == pin_mode::on ? "on" : value == pin_mode::off ? "off" : "auto";
+}
+
+std::string show(microseconds value) { return std::to_string(value.count()); }
+std::string show(byte_size value) { return show_with_unit(value.bytes, byte_units); }
+std::string show(nanoseconds value) { return show_with_unit(value.count(), time_units); }
+
+template <class T>
+std::string show(const std::optional<T>& value) {
+  return value ? show(*value) : "auto";
+}
+
+/// `accept` says whether a value will do, and may put it right; `valid` says to people what would do.
+template <class T, class Accept>
+option checked(text name, text value_name, text help, T& variable, std::string valid, Accept accept) {
+  auto read_into = [&variable, valid, accept](text from) {
+    T value{};
+    if (!read(from, value) || !accept(value)) throw startup_error(valid);
+    variable = value;
+  };
+  return {std::string(name), std::string(value_name), std::string(help), read_into,
+          [&variable] { return show(variable); }};
+}
+
+/// `what` a value is, and its limits.
+template <class T>
+option between(text name, text value_name, text help, T& variable, text what, std::type_identity_t<T> lowest,
+               std::type_identity_t<T> highest) {
+  return checked(name, value_name, help, variable,
+                 fmt::format("must be {} from {} to {}", what, show(lowest), show(highest)),
+                 [=](const T& value) { return lowest <= value && value <= highest; });
+}
+
+constexpr auto any = [](const auto&) { return true; };
+
+auto among(std::vector<text> choices) {
+  return [=](text from) { return std::ranges::find(choices, from) != choices.end(); };
+}
+
+option flag(text name, text help, bool& variable) {
+  return checked(name, "", help, variable, "must be on or off", any);
+}
+
+/// An IP address; loses the brackets around it, if it has them.
+bool is_address(std::string& from) {
+  if (from.size() > 2 && from.front() == '[' && from.back() == ']') from = from.substr(1, from.size() - 2);
+  // A zone ("fe80::1%eth0") is for the socket layer to resolve.
+  std::string address = from.substr(0, from.find('%'));
+  in6_addr parsed;
+  return inet_pton(AF_INET, address.c_str(), &parsed) == 1 || inet_pton(AF_INET6, address.c_str(), &parsed) == 1;
+}
+
+bool is_shard_count(std::optional<unsigned> count) {
+  if (count == 0u) throw startup_error("there is no work without a shard; use --shards auto");
+  return !count || *count <= shard_count_max;
+}
+
+/// Of an option in one of the places.
+struct mention {
   std::string text, as_written;
 };
+
+}  // namespace
+
+std::vector<option> detail::standard_options(app_options& o) {
+  return {
+      checked("port", "PORT", "TCP port to listen on; 0 takes a free one", o.port, "must be a number from 0 to 65535",
+              any),
+      checked("bind", "ADDR", "address to listen on", o.bind,
+              "must be an IP address, such as 127.0.0.1, 0.0.0.0 or ::", is_address),
+      checked("shards", "N|auto", "how many shards; auto: one per allowed core, within the CPU quota", o.shards,
+              fmt::format("must be auto or a number from 1 to {}", shard_count_max), is_shard_count),
+      checked("cpuset", "LIST", "CPUs to use, such as 0-3,8 (all that are allowed)", o.cpuset, "",
+              [](text list) { return list.empty() || !parse_cpu_list(list).empty(); }),
+      checked("pin", "auto|on|off", "keep each shard on one CPU; auto: unless a quota alone shares the machine out",
+              o.pin, "must be one of auto, on, off", any),
+      flag("smt", "auto counts hardware threads, not cores", o.smt),
+      flag("overprovision", "allow more shards than CPUs", o.overprovision),
+      checked("backend", "NAME", "I/O backend: auto or io_uring", o.backend,
+              "is not built into this program; use one of auto, io_uring", among({"auto", "io_uring"})),
+      between("idle-spin-us", "N", "look for work this long before sleeping, in microseconds", o.idle_spin, "a number",
+              0us, 1s),
+      between("task-budget-us", "N", "run tasks this long before looking at I/O, in microseconds", o.task_budget,
+              "a number", 10us, 1s),
+      checked("ring-entries", "N", "submission queue of each shard, a power of two", o.ring_entries,
+              "must be a power of two from 64 to 32768",
+              [](unsigned n) { return std::has_single_bit(n) && n >= 64 && n <= 32768; }),
+      between("mailbox-capacity", "N", "messages handed over in one batch between two shards", o.mailbox_capacity,
+              "a number", 1, 65536),
+      between("drain-timeout", "TIME", "how long a graceful stop may take: 10s, 500ms, 2m", o.drain_timeout,
+              "a duration such as 10s, 500ms or 2m,", 0s, 24h),
+      checked("stall-threshold", "TIME", "log a task that keeps its CPU longer than this in one step; 0 turns it off",
+              o.stall_threshold, "must be 0 or a duration from 1ms to 1h, such as 25ms",
+              [](nanoseconds t) { return t == 0s || (t >= 1ms && t <= 1h); }),
+      checked("admin", "off", "the admin endpoint; this version has none", o.admin,
+              "this version has no admin endpoint; use --admin off", among({"off"})),
+      checked("log-level", "LEVEL", "debug, info, warning, error or off", o.log_level,
+              "must be one of debug, info, warning, error, off", among({"debug", "info", "warning", "error", "off"})),
+      checked("log-format", "FORMAT", "text or json, one line per record", o.log_format, "must be one of text, json",
+              among({"text", "json"})),
+      checked("seed", "N", "seed of every random draw (the kernel gives one)", o.seed,
+              "must be a number below 2^64, decimal or 0x...", any),
+  };
+}
+
+/// The error of a text that is refused begins with how the user wrote it.
+void option::read(text from, text as_written) const {
+  try {
+    read_into(from);
+  } catch (const startup_error& why) {
+    throw startup_error(fmt::format("{}: {}", as_written, why.what()));
+  }
+}
+
+void validate(const app_options& options) {
+  app_options copy = options;
+  for (const option& each : detail::standard_options(copy)) {
+    each.read(each.show(), each.name + " = " + printable(each.show()));
+  }
+}
+
+/// By name. The first mention stays, so places are read from the strongest to the weakest.
 struct command_line::mentions : std::map<std::string, mention> {};
 
 command_line::command_line(std::string program, std::string description, std::string version,
@@ -29,12 +271,11 @@ command_line::command_line(std::string program, std::string description, std::st
   options_.port = default_port;
   all_ = detail::standard_options(options_);
   if (!default_port) std::erase_if(all_, [](const auto& each) { return each.name == "port" || each.name == "bind"; });
-  add_option("config", config_, "read options from this file, one name = value per line");
-  all_.back().value_name = "FILE";
+  add(checked("config", "FILE", "read options from this file, one name = value per line", config_, "", any));
   standard_ = all_.size();
 }
 
-void command_line::add(detail::option option) {
+void command_line::add(option option) {
   SKERRY_ASSERT(option.name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") == option.name.npos,
                 "an option's name is lower case words joined by dashes");
   SKERRY_ASSERT(!has(option.name), "two options cannot share a name");
@@ -43,7 +284,7 @@ void command_line::add(detail::option option) {
 }
 
 bool command_line::has(std::string_view name) const {
-  return std::ranges::find(all_, name, &detail::option::name) != all_.end();
+  return std::ranges::find(all_, name, &option::name) != all_.end();
 }
 
 command_line::outcome command_line::parse(int argc, const char* const* argv, app_options defaults) {
@@ -58,7 +299,7 @@ command_line::outcome command_line::parse(int argc, const char* const* argv, app
     if (auto text = read_arguments(argc, argv, given)) return exit_request{0, std::move(*text)};
     read_environment(given);
     if (auto config = given.find("config"); config != given.end()) read_config(config->second.text, given);
-    for (const detail::option& each : all_) {
+    for (const option& each : all_) {
       if (auto found = given.find(each.name); found != given.end()) {
         each.read(found->second.text, found->second.as_written);
       }
@@ -83,12 +324,12 @@ std::optional<std::string> command_line::read_arguments(int argc, const char* co
   app.footer(
       "Each option can also come from the environment (--idle-spin-us as SKERRY_IDLE_SPIN_US) or the file.\n"
       "The command line beats the environment, the environment beats the file.");
-  for (const detail::option& each : all_) {
+  for (const option& each : all_) {
     if (&each == all_.data() + standard_) app.option_defaults()->group("Options of " + program_);
     bool flag = each.value_name.empty();
     CLI::Option* option = flag ? app.add_flag("--" + each.name) : app.add_option("--" + each.name);
     option->description(each.help);
-    if (!flag) option->type_name(each.value_name)->default_str(each.value.show().value_or(""));
+    if (!flag) option->type_name(each.value_name)->default_str(each.show());
   }
   try {
     app.parse(argc, argv);
@@ -121,7 +362,7 @@ std::optional<std::string> command_line::read_arguments(int argc, const char* co
 }
 
 void command_line::read_environment(mentions& given) const {
-  for (const detail::option& each : all_) {
+  for (const option& each : all_) {
     std::string name = "SKERRY_";
     for (char c : each.name) name += c == '-' ? '_' : static_cast<char>(std::toupper(c));
     const char* value = std::getenv(name.c_str());
@@ -168,7 +409,7 @@ startup_error command_line::unknown(std::string_view name, std::string_view as_w
   };
   std::string names, nearest;
   std::size_t best = 3;  // further away than this is another word
-  for (const detail::option& each : all_) {
+  for (const option& each : all_) {
     names += each.name + ' ';
     std::string odd;
     std::ranges::set_symmetric_difference(sorted(name), sorted(each.name), std::back_inserter(odd));
@@ -179,28 +420,22 @@ startup_error command_line::unknown(std::string_view name, std::string_view as_w
   return startup_error(fmt::format("unknown option {}{}\n  valid: {}help version", as_written, nearest, names));
 }
 
-void command_line::add_option(const std::string& name, std::string& value, const std::string& help) {
-  add({name, "TEXT", help, detail::value_of(value, "", [](auto text) { return std::optional(std::string(text)); })});
+void command_line::add_option(text name, std::string& value, text help) {
+  add(checked(name, "TEXT", help, value, "", any));
 }
 
-void command_line::add_option(const std::string& name, std::uint64_t& value, const std::string& help,
-                              std::uint64_t lowest, std::uint64_t highest) {
-  add({name, "N", help, detail::between(value, lowest, highest, "a number", detail::parse_unsigned)});
+void command_line::add_option(text name, std::uint64_t& value, text help, std::uint64_t lowest, std::uint64_t highest) {
+  add(between(name, "N", help, value, "a number", lowest, highest));
 }
 
-void command_line::add_option(const std::string& name, byte_size& value, const std::string& help, byte_size lowest,
-                              byte_size highest) {
-  add({name, "BYTES", help, detail::between(value, lowest, highest, "a size such as 64mb,", detail::parse_bytes)});
+void command_line::add_option(text name, byte_size& value, text help, byte_size lowest, byte_size highest) {
+  add(between(name, "BYTES", help, value, "a size such as 64mb,", lowest, highest));
 }
 
-void command_line::add_option(const std::string& name, std::chrono::nanoseconds& value, const std::string& help,
-                              std::chrono::nanoseconds lowest, std::chrono::nanoseconds highest) {
-  add({name, "TIME", help,
-       detail::between(value, lowest, highest, "a duration such as 500ms,", detail::parse_duration)});
+void command_line::add_option(text name, nanoseconds& value, text help, nanoseconds lowest, nanoseconds highest) {
+  add(between(name, "TIME", help, value, "a duration such as 500ms,", lowest, highest));
 }
 
-void command_line::add_option(const std::string& name, bool& value, const std::string& help) {
-  add({name, "", help, detail::value_of(value, "must be on or off", detail::parse_switch)});
-}
+void command_line::add_option(text name, bool& value, text help) { add(flag(name, help, value)); }
 
 }  // namespace skerry

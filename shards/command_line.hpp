@@ -27,13 +27,15 @@
 /// Errors:    as an exit_request of at most three lines: the option as it was written, why not, what would do.
 ///            After one, own options may hold part of what was asked.
 /// Limits:    a configuration file of up to 1 MiB.
+/// Units:     sizes: k, m, g, t are powers of 1000 and kb, mb, gb, tb (also kib ...) powers of 1024, as in a Redis
+///            configuration. Durations: ns, us, ms, s, m, h, and a bare 0.
 
 #include <skerry/framework/startup_error.hpp>
 #include <skerry/shards/app_options.hpp>
-#include <skerry/shards/detail/option.hpp>
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <optional>
 #include <string>
@@ -42,6 +44,25 @@
 #include <vector>
 
 namespace skerry {
+
+namespace detail {
+
+/// A named value that people type, bound to a variable. What `show` gives, `read_into` takes, so a value is valid
+/// exactly if it can be read as it is shown.
+struct option {
+  std::string name;        ///< without dashes
+  std::string value_name;  ///< for --help; empty for a flag
+  std::string help;
+  std::function<void(std::string_view)> read_into;  ///< throws startup_error that says what would do
+  std::function<std::string()> show;
+
+  void read(std::string_view text, std::string_view as_written) const;
+};
+
+/// What every program has, one row each.
+std::vector<option> standard_options(app_options& options);
+
+}  // namespace detail
 
 /// The program is not to run: print the text (status 0: to standard output, else to standard error) and return.
 struct exit_request {
@@ -60,23 +81,22 @@ class command_line {
   command_line& operator=(const command_line&) = delete;
 
   /// An own option, with a name such as "max-memory" that is not taken. The variable's value is its default.
-  void add_option(const std::string& name, std::string& value, const std::string& help);
-  void add_option(const std::string& name, std::uint64_t& value, const std::string& help, std::uint64_t lowest = 0,
+  void add_option(std::string_view name, std::string& value, std::string_view help);
+  void add_option(std::string_view name, std::uint64_t& value, std::string_view help, std::uint64_t lowest = 0,
                   std::uint64_t highest = std::numeric_limits<std::uint64_t>::max());
-  void add_option(const std::string& name, byte_size& value, const std::string& help, byte_size lowest = {0},
+  void add_option(std::string_view name, byte_size& value, std::string_view help, byte_size lowest = {0},
                   byte_size highest = {1ull << 50});
-  void add_option(const std::string& name, std::chrono::nanoseconds& value, const std::string& help,
-                  std::chrono::nanoseconds lowest = std::chrono::nanoseconds{0},
+  void add_option(std::string_view name, std::chrono::nanoseconds& value, std::string_view help,
+                  std::chrono::nanoseconds lowest = {},
                   std::chrono::nanoseconds highest = std::chrono::hours(24 * 365));
   /// A flag: `--name` sets it, `--name=off` clears it.
-  void add_option(const std::string& name, bool& value, const std::string& help);
+  void add_option(std::string_view name, bool& value, std::string_view help);
 
   /// The options to run with, starting from those given; or how to exit. Called once.
   [[nodiscard]] outcome parse(int argc, const char* const* argv, app_options defaults = app_options());
 
  private:
-  struct mention;   // of an option: the text, and how the user wrote it
-  struct mentions;  // by name; the first stays, so places are read from the strongest to the weakest
+  struct mentions;
 
   void add(detail::option option);
   bool has(std::string_view name) const;

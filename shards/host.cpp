@@ -4,6 +4,7 @@
 #include <skerry/framework/random.hpp>
 #include <skerry/framework/startup_error.hpp>
 #include <skerry/framework/task/when_any.hpp>
+#include <skerry/shards/block_on.hpp>
 #include <skerry/shards/call_batch.hpp>
 #include <skerry/shards/host.hpp>
 #include <skerry/shards/shard.hpp>
@@ -224,6 +225,24 @@ task<> host::end_everything() {
   });
   co_await detail::this_mailboxes().until_home(0);
   co_await on_every_shard([] { this_assembled_shard().exit_when_flushed(); });
+}
+
+void detail::block_on_host(const std::function<task<>()>& main) {
+  app_options options;
+  options.shards = 1;
+  options.log_level = "warning";
+  options.stall_threshold = std::chrono::nanoseconds(0);  // nobody else is on this shard
+  placement where;
+  where.shards.resize(1);
+  where.count_reason = "block_on";
+  host one(options, where);
+  one.run(
+      [&main, &one]() -> task<> {
+        co_await main();
+        this_shard().root->cancel();  // what main left behind is not waited for, as a drain would
+        one.request_stop();
+      },
+      false);
 }
 
 }  // namespace skerry

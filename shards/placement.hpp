@@ -22,14 +22,29 @@
 ///
 /// Errors: startup_error, naming the flag that helps. The options are valid.
 
+#include <skerry/framework/startup_error.hpp>
 #include <skerry/shards/app_options.hpp>
-#include <skerry/shards/cpu_list.hpp>
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace skerry {
+
+/// CPUs, ascending, no number twice.
+using cpu_list = std::vector<unsigned>;
+
+/// The largest number a CPU can have: Linux is built for 8192 at most. A typing error cannot ask for gigabytes.
+inline constexpr unsigned cpu_id_max = 8191;
+
+/// Reads what Linux writes: `0-3,8,10-12:2` (the last part: 10 and 12), with blanks between the parts or not. Throws
+/// startup_error for anything else; the empty text is no list.
+cpu_list parse_cpu_list(std::string_view text);
+/// The shortest text without strides.
+std::string format_cpu_list(const cpu_list& cpus);
+/// What to tell who asked for CPUs that the process may not use.
+startup_error cpus_unavailable(const cpu_list& wanted, const cpu_list& allowed);
 
 /// What there is to choose from.
 struct machine {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <skerry/shards/app_options.hpp>
 #include <skerry/shards/command_line.hpp>
-#include <skerry/shards/detail/option.hpp>
 #include <skerry/shards/placement.hpp>
 
 #include <algorithm>
@@ -213,9 +212,10 @@ TEST(options, a_flag_set_elsewhere_can_be_cleared) {
   EXPECT_FALSE(accepted(parse({"--overprovision=false"})).overprovision);
 }
 
-TEST(options, auto_takes_back_a_number_of_shards) {
-  environment set{{"SKERRY_SHARDS", "4"}};
+TEST(options, auto_takes_back_a_number) {
+  environment set{{"SKERRY_SHARDS", "4"}, {"SKERRY_SEED", "4"}};
   EXPECT_FALSE(accepted(parse({"--shards", "auto"})).shards.has_value());
+  EXPECT_FALSE(accepted(parse({"--seed", "auto"})).seed.has_value());
 }
 
 TEST(options, the_last_mention_in_one_place_wins) {
@@ -326,6 +326,7 @@ TEST(options, a_missing_value_is_refused) {
   EXPECT_TRUE(contains(refused(parse({"--shards", "--port", "1"})), "--shards needs a value before --port"));
   EXPECT_TRUE(contains(refused(parse({"--shards", "--port=1"})), "--shards needs a value before --port=1"));
   EXPECT_TRUE(contains(refused(parse({"--shards="})), "--shards"));
+  EXPECT_TRUE(contains(refused(parse({"--config="})), "--config"));
 }
 
 TEST(options, a_file_that_cannot_be_read_is_named) {
@@ -494,29 +495,52 @@ TEST(own_options, that_clash_are_a_bug) {
   EXPECT_DEATH(line.add_option("help", text, ""), "fixed meaning");
 }
 
+/// What a program's own option makes of a text.
+template <class T>
+std::optional<T> as_own(const std::string& written, T highest) {
+  T value{};
+  command_line line("server", "Serves.", "1");
+  line.add_option("own", value, "a value", T{}, highest);
+  if (std::holds_alternative<exit_request>(parse(line, {"--own=" + written}))) return std::nullopt;
+  return value;
+}
+auto bytes(const std::string& written) { return as_own(written, byte_size{~std::uint64_t{0}}); }
+auto duration(const std::string& written) { return as_own(written, std::chrono::nanoseconds::max()); }
+
+/// The default as --help shows it.
+template <class T>
+std::string shown(T value) {
+  command_line line("server", "Serves.", "1");
+  line.add_option("own", value, "a value");
+  std::string help = std::get<exit_request>(parse(line, {"--help"})).text;
+  std::string rest = help.substr(help.find('=', help.find("--own")) + 1);
+  return rest.substr(0, rest.find_first_of(" \n"));
+}
+
 TEST(option_texts, sizes_and_durations_are_exact_or_declined) {
-  EXPECT_EQ(detail::parse_bytes("4096"), byte_size{4096u});
-  EXPECT_EQ(detail::parse_bytes("1k"), byte_size{1000u});
-  EXPECT_EQ(detail::parse_bytes("1KB"), byte_size{1024u});
-  EXPECT_EQ(detail::parse_bytes("1.5gib"), byte_size{1610612736u});
-  EXPECT_EQ(detail::parse_bytes("18446744073709551615"), byte_size{~std::uint64_t{0}});
+  EXPECT_EQ(bytes("4096"), byte_size{4096});
+  EXPECT_EQ(bytes("1k"), byte_size{1000});
+  EXPECT_EQ(bytes("1KB"), byte_size{1024});
+  EXPECT_EQ(bytes("1.5gib"), byte_size{1610612736});
+  EXPECT_EQ(bytes("18446744073709551615"), byte_size{~std::uint64_t{0}});
   for (const char* text : {"", "mb", "-1", "1.5", "1x", "1 mb", "1e3mb", "99999999999gb", "0.0001k", "1..5k"}) {
-    EXPECT_EQ(detail::parse_bytes(text), std::nullopt) << text;
+    EXPECT_EQ(bytes(text), std::nullopt) << text;
   }
-  EXPECT_EQ(detail::parse_duration("1.5s"), 1500ms);
-  EXPECT_EQ(detail::parse_duration("7us"), 7us);
-  EXPECT_EQ(detail::parse_duration("2h"), 2h);
+  EXPECT_EQ(duration("1.5s"), 1500ms);
+  EXPECT_EQ(duration("7us"), 7us);
+  EXPECT_EQ(duration("2h"), 2h);
   for (const char* text : {"", "s", "10", "-1s", "1d", "1e9s", "0.5ns", "99999999999h", "9223372036854775808ns"}) {
-    EXPECT_EQ(detail::parse_duration(text), std::nullopt) << text;
+    EXPECT_EQ(duration(text), std::nullopt) << text;
   }
-  for (auto duration : {0ns, 1ns, 1500ns, 2'000'000ns, 90'000'000'000ns}) {
-    EXPECT_EQ(detail::parse_duration(detail::show(duration)), duration);
+}
+
+TEST(option_texts, are_read_as_they_are_shown) {
+  for (auto time : {0ns, 1ns, 1500ns, 2'000'000ns, 90'000'000'000ns}) EXPECT_EQ(duration(shown(time)), time);
+  for (std::uint64_t size : {0ull, 1ull, 1000ull, 1024ull, 3ull << 40, ~0ull}) {
+    EXPECT_EQ(bytes(shown(byte_size{size})), byte_size{size});
   }
-  for (std::uint64_t bytes : {0ull, 1ull, 1000ull, 1024ull, 3ull << 40, ~0ull}) {
-    EXPECT_EQ(detail::parse_bytes(detail::show(byte_size{bytes})), byte_size{bytes});
-  }
-  EXPECT_EQ(detail::show(byte_size{3 << 20}), "3mb");
-  EXPECT_EQ(detail::show(std::chrono::nanoseconds(90s)), "90s");
+  EXPECT_EQ(shown(byte_size{3 << 20}), "3mb");
+  EXPECT_EQ(shown(std::chrono::nanoseconds(90s)), "90s");
 }
 
 }  // namespace

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <skerry/framework/startup_error.hpp>
-#include <skerry/shards/detail/cgroup.hpp>
 #include <skerry/shards/topology.hpp>
 
 #include <cstdlib>
@@ -36,8 +35,13 @@ class fake_root {
     std::filesystem::create_directories(file.parent_path());
     std::ofstream(file) << text;
   }
-  detail::cgroup_limits limits() const { return detail::read_cgroup_limits(path_); }
-  const std::string& path() const { return path_; }
+  discovery_source source() const {
+    discovery_source here;
+    here.root = path_;
+    return here;
+  }
+  std::optional<double> quota() const { return discover({}, source()).quota; }
+  std::uint64_t memory() const { return memory_limit_bytes(source()); }
 
  private:
   std::string path_;
@@ -51,8 +55,7 @@ constexpr const char* version1_mounts =
     "35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n";
 
 discovery_source described(const std::string& layout, cpu_list allowed, const fake_root& root) {
-  discovery_source source;
-  source.root = root.path();
+  discovery_source source = root.source();
   source.layout = layout;
   source.online = 256;
   source.allowed = std::move(allowed);
@@ -65,8 +68,8 @@ TEST(cgroup, version2_without_limits_has_none) {
   root.write("/proc/self/cgroup", "0::/\n");
   root.write("/sys/fs/cgroup/cpu.max", "max 100000\n");
   root.write("/sys/fs/cgroup/memory.max", "max\n");
-  EXPECT_FALSE(root.limits().cpus.has_value());
-  EXPECT_FALSE(root.limits().memory_bytes.has_value());
+  EXPECT_FALSE(root.quota().has_value());
+  EXPECT_EQ(root.memory(), ~std::uint64_t{0});
 }
 
 TEST(cgroup, version2_quota_and_memory_are_read) {
@@ -75,8 +78,8 @@ TEST(cgroup, version2_quota_and_memory_are_read) {
   root.write("/proc/self/cgroup", "0::/app\n");
   root.write("/sys/fs/cgroup/app/cpu.max", "50000 100000\n");
   root.write("/sys/fs/cgroup/app/memory.max", "1073741824\n");
-  EXPECT_EQ(root.limits().cpus, 0.5);
-  EXPECT_EQ(root.limits().memory_bytes, 1073741824u);
+  EXPECT_EQ(root.quota(), 0.5);
+  EXPECT_EQ(root.memory(), 1073741824u);
 }
 
 TEST(cgroup, the_tightest_limit_on_the_way_up_holds) {
@@ -88,8 +91,8 @@ TEST(cgroup, the_tightest_limit_on_the_way_up_holds) {
   root.write("/sys/fs/cgroup/slice/cpu.max", "250000 100000\n");
   root.write("/sys/fs/cgroup/slice/memory.max", "4000\n");
   root.write("/sys/fs/cgroup/cpu.max", "900000 100000\n");
-  EXPECT_EQ(root.limits().cpus, 2.5);
-  EXPECT_EQ(root.limits().memory_bytes, 1000u);
+  EXPECT_EQ(root.quota(), 2.5);
+  EXPECT_EQ(root.memory(), 1000u);
 }
 
 TEST(cgroup, version1_trees_are_read_each_by_its_own_path) {
@@ -102,8 +105,8 @@ TEST(cgroup, version1_trees_are_read_each_by_its_own_path) {
   root.write("/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us", "100000\n");
   root.write("/sys/fs/cgroup/memory/m/app/memory.limit_in_bytes", "9223372036854771712\n");
   root.write("/sys/fs/cgroup/memory/m/memory.limit_in_bytes", "536870912\n");
-  EXPECT_EQ(root.limits().cpus, 1.5);
-  EXPECT_EQ(root.limits().memory_bytes, 536870912u);
+  EXPECT_EQ(root.quota(), 1.5);
+  EXPECT_EQ(root.memory(), 536870912u);
 }
 
 TEST(cgroup, a_mount_that_shows_only_our_group_is_matched_by_its_root) {
@@ -114,7 +117,7 @@ TEST(cgroup, a_mount_that_shows_only_our_group_is_matched_by_its_root) {
   root.write("/proc/self/cgroup", "2:cpu:/docker/abc/inner\n");
   root.write("/sys/fs/cgroup/cpu/inner/cpu.cfs_quota_us", "300000\n");
   root.write("/sys/fs/cgroup/cpu/inner/cpu.cfs_period_us", "100000\n");
-  EXPECT_EQ(root.limits().cpus, 3.0);
+  EXPECT_EQ(root.quota(), 3.0);
 }
 
 TEST(cgroup, a_mount_of_a_sibling_with_a_similar_name_is_not_ours) {
@@ -125,7 +128,7 @@ TEST(cgroup, a_mount_of_a_sibling_with_a_similar_name_is_not_ours) {
   root.write("/proc/self/cgroup", "2:cpu:/docker/abcd\n");
   root.write("/all/docker/abcd/cpu.cfs_quota_us", "300000\n");
   root.write("/all/docker/abcd/cpu.cfs_period_us", "100000\n");
-  EXPECT_EQ(root.limits().cpus, 3.0);
+  EXPECT_EQ(root.quota(), 3.0);
 }
 
 TEST(cgroup, a_path_of_another_namespace_leaves_the_limits_of_the_mount) {
@@ -134,7 +137,7 @@ TEST(cgroup, a_path_of_another_namespace_leaves_the_limits_of_the_mount) {
     root.write("/proc/self/mountinfo", version2_mount);
     root.write("/proc/self/cgroup", path);
     root.write("/sys/fs/cgroup/cpu.max", "200000 100000\n");
-    EXPECT_EQ(root.limits().cpus, 2.0) << path;
+    EXPECT_EQ(root.quota(), 2.0) << path;
   }
 }
 
@@ -143,24 +146,23 @@ TEST(cgroup, a_mount_point_with_blanks_is_found) {
   root.write("/proc/self/mountinfo", "31 23 0:28 / /sys/c\\040g rw - cgroup2 cgroup2 rw\n");
   root.write("/proc/self/cgroup", "0::/\n");
   root.write("/sys/c g/cpu.max", "200000 100000\n");
-  EXPECT_EQ(root.limits().cpus, 2.0);
+  EXPECT_EQ(root.quota(), 2.0);
 }
 
 TEST(cgroup, missing_and_malformed_files_are_no_limit) {
   fake_root root;
-  EXPECT_FALSE(root.limits().cpus.has_value());
+  EXPECT_FALSE(root.quota().has_value());
   root.write("/proc/self/mountinfo", std::string("x\n - \n1 2 3 - cgroup2\n") + version2_mount);
   root.write("/proc/self/cgroup", "nonsense\n:\n0:\n0::\n0::/\n");
   for (const char* text : {"", "0 0\n", "-5 100000\n", "100000\n", "a b\n", "1 2 3\n", "nan 1\n"}) {
     root.write("/sys/fs/cgroup/cpu.max", text);
-    EXPECT_FALSE(root.limits().cpus.has_value()) << text;
+    EXPECT_FALSE(root.quota().has_value()) << text;
   }
 }
 
 TEST(memory_limit, is_the_groups_or_all_there_is) {
   fake_root root;
-  discovery_source source;
-  source.root = root.path();
+  discovery_source source = root.source();
   root.write("/proc/meminfo", "MemTotal:       1024 kB\nMemFree: 1 kB\n");
   EXPECT_EQ(memory_limit_bytes(source), 1048576u);
   root.write("/proc/self/mountinfo", version2_mount);
