@@ -3,8 +3,8 @@
 
 /// app_options: every knob of an application, with its default. One plain struct for the builder and the command line.
 ///
-/// A program may set any of them before it starts; `command_line` then lets the user override all but the last two. Names
-/// and meaning are the same in all places, so the comment at a field is also the reference for `--its-name`.
+/// A program may set any of them before it starts; `command_line` then lets the user override all but the last two. The
+/// comment at a field is also the reference for `--its-name`.
 ///
 /// Limits: stated at each field and checked by `validate`, whoever set it.
 /// Errors: startup_error naming the option and its valid values.

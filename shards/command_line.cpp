@@ -32,26 +32,26 @@ using detail::option;
 using detail::printable;
 using std::chrono::microseconds;
 using std::chrono::nanoseconds;
-using text = std::string_view;
+using view = std::string_view;
 using namespace std::chrono_literals;
 
 // What people type, strictly: the whole text or nothing, and nothing is skipped, cut or rounded to fit. What `show`
 // gives, `read` takes.
 
-std::string lower(text from) {
+std::string lower(view from) {
   std::string out(from);
   for (char& c : out) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   return out;
 }
 
 template <class Number, class... Base>
-bool read_number(text from, Number& into, Base... base) {
+bool read_number(view from, Number& into, Base... base) {
   auto [end, error] = std::from_chars(from.data(), from.data() + from.size(), into, base...);
   return error == std::errc{} && end == from.data() + from.size();
 }
 
 struct unit {
-  text name;
+  view name;
   std::uint64_t size;
 };
 
@@ -66,8 +66,8 @@ constexpr unit time_units[] = {
 
 /// A number directly followed by a unit, in the smallest unit. Declines what is not a whole number of it.
 template <class Count>
-bool read_with_unit(text from, Count& into, std::span<const unit> units) {
-  text digits = from.substr(0, from.find_first_not_of("0123456789."));
+bool read_with_unit(view from, Count& into, std::span<const unit> units) {
+  view digits = from.substr(0, from.find_first_not_of("0123456789."));
   auto found = std::ranges::find(units, lower(from.substr(digits.size())), &unit::name);
   if (found == units.end()) return false;
   // Plain integers take the exact way: a double holds only 53 bits.
@@ -89,37 +89,37 @@ std::string show_with_unit(Count count, std::span<const unit> units) {
   return "0";
 }
 
-bool read(text from, std::string& into) {
+bool read(view from, std::string& into) {
   into = from;
   return true;
 }
 
-bool read(text from, std::unsigned_integral auto& into) {
+bool read(view from, std::unsigned_integral auto& into) {
   if (from.starts_with("0x") || from.starts_with("0X")) return read_number(from.substr(2), into, 16);
   return read_number(from, into);
 }
 
-bool read(text from, bool& into) {
+bool read(view from, bool& into) {
   std::string word = lower(from);
   into = word == "true" || word == "on" || word == "yes" || word == "1";
   return into || word == "false" || word == "off" || word == "no" || word == "0";
 }
 
-bool read(text from, pin_mode& into) {
+bool read(view from, pin_mode& into) {
   into = from == "on" ? pin_mode::on : from == "off" ? pin_mode::off : pin_mode::automatic;
   return into != pin_mode::automatic || from == "auto";
 }
 
-bool read(text from, microseconds& into) {
+bool read(view from, microseconds& into) {
   std::uint32_t count = 0;  // in the limits of every such option
   bool valid = read(from, count);
   into = microseconds(count);
   return valid;
 }
 
-bool read(text from, byte_size& into) { return read_with_unit(from, into.bytes, byte_units); }
+bool read(view from, byte_size& into) { return read_with_unit(from, into.bytes, byte_units); }
 
-bool read(text from, nanoseconds& into) {
+bool read(view from, nanoseconds& into) {
   nanoseconds::rep count = 0;
   bool valid = from == "0" || read_with_unit(from, count, time_units);
   into = nanoseconds(count);
@@ -127,7 +127,7 @@ bool read(text from, nanoseconds& into) {
 }
 
 template <class T>
-bool read(text from, std::optional<T>& into) {
+bool read(view from, std::optional<T>& into) {
   if (from == "auto") {
     into.reset();
     return true;
@@ -155,8 +155,8 @@ std::string show(const std::optional<T>& value) {
 
 /// `accept` says whether a value will do, and may put it right; `valid` says to people what would do.
 template <class T, class Accept>
-option checked(text name, text value_name, text help, T& variable, std::string valid, Accept accept) {
-  auto read_into = [&variable, valid, accept](text from) {
+option checked(view name, view value_name, view help, T& variable, std::string valid, Accept accept) {
+  auto read_into = [&variable, valid, accept](view from) {
     T value{};
     if (!read(from, value) || !accept(value)) throw startup_error(valid);
     variable = value;
@@ -167,7 +167,7 @@ option checked(text name, text value_name, text help, T& variable, std::string v
 
 /// `what` a value is, and its limits.
 template <class T>
-option between(text name, text value_name, text help, T& variable, text what, std::type_identity_t<T> lowest,
+option between(view name, view value_name, view help, T& variable, view what, std::type_identity_t<T> lowest,
                std::type_identity_t<T> highest) {
   return checked(name, value_name, help, variable,
                  fmt::format("must be {} from {} to {}", what, show(lowest), show(highest)),
@@ -176,11 +176,11 @@ option between(text name, text value_name, text help, T& variable, text what, st
 
 constexpr auto any = [](const auto&) { return true; };
 
-auto among(std::vector<text> choices) {
-  return [=](text from) { return std::ranges::find(choices, from) != choices.end(); };
+auto among(std::vector<view> choices) {
+  return [=](view from) { return std::ranges::find(choices, from) != choices.end(); };
 }
 
-option flag(text name, text help, bool& variable) {
+option flag(view name, view help, bool& variable) {
   return checked(name, "", help, variable, "must be on or off", any);
 }
 
@@ -214,7 +214,7 @@ std::vector<option> detail::standard_options(app_options& o) {
       checked("shards", "N|auto", "how many shards; auto: one per allowed core, within the CPU quota", o.shards,
               fmt::format("must be auto or a number from 1 to {}", shard_count_max), is_shard_count),
       checked("cpuset", "LIST", "CPUs to use, such as 0-3,8 (all that are allowed)", o.cpuset, "",
-              [](text list) { return list.empty() || !parse_cpu_list(list).empty(); }),
+              [](view list) { return list.empty() || !parse_cpu_list(list).empty(); }),
       checked("pin", "auto|on|off", "keep each shard on one CPU; auto: unless a quota alone shares the machine out",
               o.pin, "must be one of auto, on, off", any),
       flag("smt", "auto counts hardware threads, not cores", o.smt),
@@ -247,7 +247,7 @@ std::vector<option> detail::standard_options(app_options& o) {
 }
 
 /// The error of a text that is refused begins with how the user wrote it.
-void option::read(text from, text as_written) const {
+void option::read(view from, view as_written) const {
   try {
     read_into(from);
   } catch (const startup_error& why) {
@@ -283,9 +283,7 @@ void command_line::add(option option) {
   all_.push_back(std::move(option));
 }
 
-bool command_line::has(std::string_view name) const {
-  return std::ranges::find(all_, name, &option::name) != all_.end();
-}
+bool command_line::has(view name) const { return std::ranges::find(all_, name, &option::name) != all_.end(); }
 
 command_line::outcome command_line::parse(int argc, const char* const* argv, app_options defaults) {
   SKERRY_ASSERT(!parsed_, "a command line is parsed once");
@@ -420,22 +418,22 @@ startup_error command_line::unknown(std::string_view name, std::string_view as_w
   return startup_error(fmt::format("unknown option {}{}\n  valid: {}help version", as_written, nearest, names));
 }
 
-void command_line::add_option(text name, std::string& value, text help) {
+void command_line::add_option(view name, std::string& value, view help) {
   add(checked(name, "TEXT", help, value, "", any));
 }
 
-void command_line::add_option(text name, std::uint64_t& value, text help, std::uint64_t lowest, std::uint64_t highest) {
+void command_line::add_option(view name, std::uint64_t& value, view help, std::uint64_t lowest, std::uint64_t highest) {
   add(between(name, "N", help, value, "a number", lowest, highest));
 }
 
-void command_line::add_option(text name, byte_size& value, text help, byte_size lowest, byte_size highest) {
+void command_line::add_option(view name, byte_size& value, view help, byte_size lowest, byte_size highest) {
   add(between(name, "BYTES", help, value, "a size such as 64mb,", lowest, highest));
 }
 
-void command_line::add_option(text name, nanoseconds& value, text help, nanoseconds lowest, nanoseconds highest) {
+void command_line::add_option(view name, nanoseconds& value, view help, nanoseconds lowest, nanoseconds highest) {
   add(between(name, "TIME", help, value, "a duration such as 500ms,", lowest, highest));
 }
 
-void command_line::add_option(text name, bool& value, text help) { add(flag(name, help, value)); }
+void command_line::add_option(view name, bool& value, view help) { add(flag(name, help, value)); }
 
 }  // namespace skerry

@@ -31,10 +31,7 @@ namespace {
 /// one. Per shard: a ring and an event, and where it listens, a listener and a connection.
 void require_descriptors(std::size_t shards, std::size_t per_shard) {
   std::vector<int> taken;
-  for (int fd = 0; fd >= 0 && taken.size() < shards * per_shard;) {
-    fd = ::eventfd(0, EFD_CLOEXEC);
-    if (fd >= 0) taken.push_back(fd);
-  }
+  for (int fd; taken.size() < shards * per_shard && (fd = ::eventfd(0, EFD_CLOEXEC)) >= 0;) taken.push_back(fd);
   for (int fd : taken) ::close(fd);
   if (taken.size() == shards * per_shard) return;
   rlimit limit{};
@@ -229,20 +226,15 @@ task<> host::end_everything() {
 
 void detail::block_on_host(const std::function<task<>()>& main) {
   app_options options;
-  options.shards = 1;
   options.log_level = "warning";
   options.stall_threshold = std::chrono::nanoseconds(0);  // nobody else is on this shard
-  placement where;
-  where.shards.resize(1);
-  where.count_reason = "block_on";
-  host one(options, where);
-  one.run(
-      [&main, &one]() -> task<> {
-        co_await main();
-        this_shard().root->cancel();  // what main left behind is not waited for, as a drain would
-        one.request_stop();
-      },
-      false);
+  host one(options, {.shards = {{}}, .count_reason = "block_on"});
+  auto main_alone = [&main, &one]() -> task<> {
+    co_await main();
+    this_shard().root->cancel();  // what main left behind is not waited for, as a drain would
+    one.request_stop();
+  };
+  one.run(main_alone, false);
 }
 
 }  // namespace skerry

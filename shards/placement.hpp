@@ -72,8 +72,8 @@ struct place {
 struct placement {
   std::vector<place> shards;
   bool pinned = false;
-  std::string count_reason;  ///< "one per core"
-  std::string pin_reason;    ///< "--pin on"
+  std::string count_reason{};  ///< "one per core"
+  std::string pin_reason{};    ///< "--pin on"
 
   /// One line for the start-up log.
   std::string explain() const;

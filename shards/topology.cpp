@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
@@ -71,38 +72,17 @@ void read_layout(machine& into, const std::string& synthetic) {
     hwloc_obj_t pu = hwloc_get_pu_obj_by_os_index(raw, cpu.id);
     if (pu == nullptr) continue;
     if (auto* core = hwloc_get_ancestor_obj_by_type(raw, HWLOC_OBJ_CORE, pu)) cpu.core = core->logical_index;
-    if (auto* package = hwloc_get_ancestor_obj_by_type(raw, HWLOC_OBJ_PACKAGE, pu))
-      cpu.package = package->logical_index;
+    if (auto* pack = hwloc_get_ancestor_obj_by_type(raw, HWLOC_OBJ_PACKAGE, pu)) cpu.package = pack->logical_index;
     cpu.node = static_cast<unsigned>(std::max(0, hwloc_bitmap_first(pu->nodeset)));
   }
   into.nodes = static_cast<unsigned>(std::max(1, hwloc_get_nbobjs_by_type(raw, HWLOC_OBJ_NUMANODE)));
   into.layout_known = true;
 }
 
-void confine_this_thread(const cpu_list& cpus) {
-  SKERRY_ASSERT(cpus.back() <= cpu_id_max, "CPU numbers are bounded");
-  cpu_mask mask;
-  for (unsigned cpu : cpus) CPU_SET_S(cpu, sizeof mask, mask.parts);
-  if (sched_setaffinity(0, sizeof mask, mask.parts) == 0) return;
-  int error = errno;
-  if (error == EINVAL) throw cpus_unavailable(cpus, read_affinity());
-  throw startup_error(fmt::format("cannot pin a thread to CPU {}: {}; use --pin off without --cpuset",
-                                  format_cpu_list(cpus), std::strerror(error)));
-}
-
-void prefer_memory_of_node(unsigned node) noexcept {
-  constexpr unsigned bits = std::numeric_limits<unsigned long>::digits;
-  unsigned long mask[16] = {};
-  if (node >= std::size(mask) * bits) return;
-  mask[node / bits] = 1ul << (node % bits);
-  // The raw call: libnuma would be a dependency for this one line. The kernel reads one bit less than it is told.
-  syscall(SYS_set_mempolicy, MPOL_PREFERRED, mask, std::size(mask) * bits + 1);
-}
-
 /// What the control groups above this process leave it.
 struct cgroup_limits {
-  std::optional<double> cpus;                 ///< quota / period; 0.5 is half a CPU
-  std::optional<std::uint64_t> memory_bytes;  ///< the hard limit
+  double cpus = std::numeric_limits<double>::infinity();  ///< quota / period; 0.5 is half a CPU
+  std::uint64_t memory_bytes = std::numeric_limits<std::uint64_t>::max();
 };
 
 struct mount {
@@ -135,11 +115,6 @@ std::vector<mount> read_mounts(const std::string& root) {
   return mounts;
 }
 
-template <typename Value>
-void tighten(std::optional<Value>& limit, Value found) {
-  if (!limit || found < *limit) limit = found;
-}
-
 /// Reads what numbers the file holds, if it holds these and nothing else.
 template <typename... Numbers>
 bool read_numbers(const std::string& path, Numbers&... numbers) {
@@ -153,13 +128,11 @@ void tighten_by_group(cgroup_limits& limits, const std::string& directory) {
   bool timed =
       read_numbers(directory + "/cpu.max", quota, period) ||
       (read_numbers(directory + "/cpu.cfs_quota_us", quota) && read_numbers(directory + "/cpu.cfs_period_us", period));
-  if (timed && quota > 0 && period > 0) tighten(limits.cpus, quota / period);
-
-  constexpr std::uint64_t unlimited = std::uint64_t{1} << 62;  // version 1 writes the largest multiple of a page
-  std::uint64_t bytes = 0;
-  bool bounded =
-      read_numbers(directory + "/memory.max", bytes) || read_numbers(directory + "/memory.limit_in_bytes", bytes);
-  if (bounded && bytes < unlimited) tighten(limits.memory_bytes, bytes);
+  if (timed && quota > 0 && period > 0) limits.cpus = std::min(limits.cpus, quota / period);
+  std::uint64_t bytes = 0;  // no limit is the word "max", and in version 1 the largest multiple of a page
+  if (read_numbers(directory + "/memory.max", bytes) || read_numbers(directory + "/memory.limit_in_bytes", bytes)) {
+    limits.memory_bytes = std::min(limits.memory_bytes, bytes);
+  }
 }
 
 /// Applies the limits of a group and of those above it.
@@ -195,7 +168,7 @@ cgroup_limits read_cgroup_limits(const std::string& root) {
     while (path.ends_with('/')) path.pop_back();
     tighten_by_path(limits, mounts, ',' + line.substr(first + 1, second - first - 1) + ',', path);
   }
-  SKERRY_ASSERT(!limits.cpus || *limits.cpus > 0, "a quota of no time at all does not exist");
+  SKERRY_ASSERT(limits.cpus > 0, "a quota of no time at all does not exist");
   return limits;
 }
 
@@ -206,7 +179,8 @@ machine discover(const app_options& options, const discovery_source& source) {
   for (unsigned id : source.allowed ? *source.allowed : read_affinity()) found.cpus.push_back({.id = id, .core = id});
   long online = source.online ? *source.online : sysconf(_SC_NPROCESSORS_ONLN);
   found.online = static_cast<unsigned>(std::max(online, std::ssize(found.cpus)));
-  found.quota = read_cgroup_limits(source.root).cpus;
+  double quota = read_cgroup_limits(source.root).cpus;
+  if (std::isfinite(quota)) found.quota = quota;
   if (needs_layout(found, options)) read_layout(found, source.layout);
   return found;
 }
@@ -217,14 +191,29 @@ std::uint64_t memory_limit_bytes(const discovery_source& source) {
   std::uint64_t kibibytes = 0;
   file >> key >> kibibytes;  // the first line is "MemTotal: 16266928 kB"
   std::uint64_t installed = kibibytes > 0 ? kibibytes * 1024 : std::numeric_limits<std::uint64_t>::max();
-  std::uint64_t limit = std::min(installed, read_cgroup_limits(source.root).memory_bytes.value_or(installed));
+  std::uint64_t limit = std::min(installed, read_cgroup_limits(source.root).memory_bytes);
   SKERRY_ASSERT(limit > 0, "there is memory to run in");
   return limit;
 }
 
 void place_this_thread(const place& where) {
-  if (!where.cpus.empty()) confine_this_thread(where.cpus);
-  if (where.node) prefer_memory_of_node(*where.node);
+  cpu_mask mask;
+  for (unsigned cpu : where.cpus) {
+    SKERRY_ASSERT(cpu <= cpu_id_max, "CPU numbers are bounded");
+    CPU_SET_S(cpu, sizeof mask, mask.parts);
+  }
+  if (!where.cpus.empty() && sched_setaffinity(0, sizeof mask, mask.parts) != 0) {
+    int error = errno;
+    if (error == EINVAL) throw cpus_unavailable(where.cpus, read_affinity());
+    throw startup_error(fmt::format("cannot pin a thread to CPU {}: {}; use --pin off without --cpuset",
+                                    format_cpu_list(where.cpus), std::strerror(error)));
+  }
+  constexpr unsigned bits = std::numeric_limits<unsigned long>::digits;
+  unsigned long nodes[16] = {};
+  if (!where.node || *where.node >= std::size(nodes) * bits) return;
+  nodes[*where.node / bits] = 1ul << (*where.node % bits);
+  // The raw call: libnuma would be a dependency for this one line. The kernel reads one bit less than it is told.
+  syscall(SYS_set_mempolicy, MPOL_PREFERRED, nodes, std::size(nodes) * bits + 1);
 }
 
 }  // namespace skerry

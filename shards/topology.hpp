@@ -14,8 +14,8 @@
 /// in turn to ask it: both cost more than all else (3.8 ms with, 0.8 ms without, on 2 CPUs) and add nothing that is
 /// used here. It is freed before the return.
 ///
-/// Control groups, versions 1 (one tree per controller) and 2, also side by side: the tightest limit on the way from the
-/// process's own group up to the mount point holds. Where no mount shows the process's group (its path is one of another
+/// Control groups, versions 1 (one tree per controller) and 2, also side by side: the tightest limit on the way from
+/// the process's own group up to the mount point holds. Where no mount shows that group (its path is one of another
 /// namespace), the tops of the mounts still limit it. Which CPUs are allowed is not read there: the kernel keeps every
 /// affinity mask inside the cpuset.
 ///
