@@ -106,7 +106,6 @@ task<> until_quiet() {
 host::host(const app_options& options, placement where, clock_source& time)
     : options_(options),
       where_(std::move(where)),
-      seed_(options.seed ? *options.seed : entropy_seed()),
       log_({.level = parse_log_level(options.log_level).value_or(log_level::info),
             .format = parse_log_format(options.log_format).value_or(log_format::text)}) {
   auto count = static_cast<shard_id>(where_.shards.size());
@@ -115,9 +114,10 @@ host::host(const app_options& options, placement where, clock_source& time)
   backends_ = make_io_uring_backends(count, {.entries = options_.ring_entries});
   queues_ = detail::make_queue_matrix(count, options_.mailbox_capacity);
   reactor_options loop{.task_budget = options_.task_budget, .idle_spin = options_.idle_spin, .park = options_.park};
+  std::uint64_t seed = options_.seed ? *options_.seed : entropy_seed();
   std::vector<reactor*> reactors;
   for (shard_id id = 0; id < count; ++id) {
-    shards_.push_back(std::make_unique<shard>(*this, id, count, *backends_[id], time, seed_, loop));
+    shards_.push_back(std::make_unique<shard>(*this, id, count, *backends_[id], time, seed, loop));
     reactors.push_back(&shards_.back()->loop());
   }
   for (auto& s : shards_) s->connect(*queues_, reactors);
@@ -130,8 +130,8 @@ void host::run(const std::function<task<>()>& main, bool auto_shutdown) {
   shard& first = *shards_[0];
   first.start(log_.open(0));
   std::vector<std::thread> threads;
-  threads.reserve(size());
-  for (shard_id id = 1; id < size(); ++id) {
+  threads.reserve(shards_.size());
+  for (shard_id id = 1; id < shards_.size(); ++id) {
     try {
       threads.emplace_back([this, id] { run_thread(id); });
     } catch (const std::exception& refused) {

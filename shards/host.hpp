@@ -30,7 +30,6 @@
 #include <skerry/shards/placement.hpp>
 
 #include <atomic>
-#include <cstdint>
 #include <exception>
 #include <functional>
 #include <memory>
@@ -57,10 +56,8 @@ class host {
   void request_stop() noexcept;
   bool stop_requested() const noexcept { return stop_requested_.load(std::memory_order_acquire); }
 
-  shard_id size() const noexcept { return static_cast<shard_id>(shards_.size()); }
   const app_options& options() const noexcept { return options_; }
   const placement& where() const noexcept { return where_; }
-  std::uint64_t seed() const noexcept { return seed_; }
   log_writer& log() noexcept { return log_; }
 
  private:
@@ -77,7 +74,6 @@ class host {
 
   app_options options_;
   placement where_;
-  std::uint64_t seed_;
   log_writer log_;
   std::unique_ptr<detail::queue_matrix, detail::free_queue_matrix> queues_;
   std::vector<std::unique_ptr<backend>> backends_;
