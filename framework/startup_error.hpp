@@ -10,6 +10,7 @@
 
 #include <stdexcept>
 #include <string>
+#include <string_view>
 
 namespace skerry {
 
@@ -26,5 +27,16 @@ class startup_error : public std::runtime_error {
     return text;
   }
 };
+
+namespace detail {
+
+/// A text from outside, for messages: control characters become '?', and what is past 80 bytes "...".
+inline std::string printable(std::string_view text) {
+  std::string out(text.substr(0, 80));
+  for (char& c : out) c = static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
+  return text.size() > 80 ? out + "..." : out;
+}
+
+}  // namespace detail
 
 }  // namespace skerry

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <skerry/framework/observe/log.hpp>
 #include <skerry/shards/app.hpp>
-#include <skerry/shards/command_line.hpp>
 #include <skerry/shards/host.hpp>
 #include <skerry/shards/signals.hpp>
 #include <skerry/shards/topology.hpp>
@@ -26,28 +25,19 @@ void occupy_standard_descriptors() {
 
 }  // namespace
 
-app::app(std::string program, std::string description, std::string version, std::optional<std::uint16_t> default_port)
-    : program_(program),
-      line_(std::make_unique<command_line>(std::move(program), std::move(description), std::move(version),
-                                           default_port)) {}
-
-app::~app() = default;
-
 int app::run(int argc, const char* const* argv, const std::function<task<>()>& main) {
   occupy_standard_descriptors();
   std::optional<host> running;
   stop_signals guard;
   std::string failure;
   try {
-    command_line::outcome parsed = line_->parse(argc, argv, defaults_);
+    command_line::outcome parsed = line_.parse(argc, argv, defaults_);
     if (auto* stop = std::get_if<exit_request>(&parsed)) {
       std::fputs(stop->text.c_str(), stop->status == 0 ? stdout : stderr);
       return stop->status;
     }
     const auto& options = std::get<app_options>(parsed);
-    placement_request wanted = to_placement_request(options);
-    placement where = decide(discover(wanted), wanted);
-    running.emplace(options, std::move(where));
+    running.emplace(options, decide(discover(options), options));
     running->log().serve_other_threads();
     log::info("{}", running->where().explain());
     guard.serve(*running);

@@ -22,30 +22,27 @@
 
 #include <skerry/framework/task/task.hpp>
 #include <skerry/shards/app_options.hpp>
+#include <skerry/shards/command_line.hpp>
 
 #include <cstdint>
 #include <functional>
-#include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
 namespace skerry {
-
-class command_line;
 
 class app {
  public:
   /// With a default port the program has --port and --bind.
   explicit app(std::string program, std::string description = "", std::string version = "0.1.0",
-               std::optional<std::uint16_t> default_port = std::nullopt);
-  ~app();
-  app(const app&) = delete;
-  app& operator=(const app&) = delete;
+               std::optional<std::uint16_t> default_port = std::nullopt)
+      : program_(program), line_(std::move(program), std::move(description), std::move(version), default_port) {}
 
   /// Defaults that the command line may override.
   app_options& defaults() noexcept { return defaults_; }
   /// For options of the program's own.
-  command_line& options() noexcept { return *line_; }
+  command_line& options() noexcept { return line_; }
   /// False: the end of main is not the end of the program.
   app& auto_shutdown(bool yes) noexcept {
     auto_shutdown_ = yes;
@@ -63,7 +60,7 @@ class app {
  private:
   std::string program_;
   app_options defaults_;
-  std::unique_ptr<command_line> line_;
+  command_line line_;
   bool auto_shutdown_ = true;
 };
 

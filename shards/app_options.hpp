@@ -3,14 +3,11 @@
 
 /// app_options: every knob of an application, with its default. One plain struct for the builder and the command line.
 ///
-/// A program may set any of them before it starts; `command_line` then lets the user override all but the last two from
-/// the command line, the environment and a configuration file. Names and meaning are the same in all places, so the
+/// A program may set any of them before it starts; `command_line` then lets the user override all but the last two. The
 /// comment at a field is also the reference for `--its-name`.
 ///
 /// Limits: stated at each field and checked by `validate`, whoever set it.
 /// Errors: startup_error naming the option and its valid values.
-
-#include <skerry/shards/placement.hpp>
 
 #include <chrono>
 #include <cstdint>
@@ -19,14 +16,27 @@
 
 namespace skerry {
 
-struct app_options {
-  app_options();
+/// Pairs of shards have queues and tables of their own.
+inline constexpr unsigned shard_count_max = 1024;
 
-  std::optional<unsigned> shards;      ///< 1 to shard_count_max; empty is `auto`, as many as fit (see placement.hpp)
-  std::string cpuset;                  ///< CPUs to use, as in cpu_list.hpp; empty for all that are allowed
-  pin_mode pin = pin_mode::automatic;  ///< whether each shard stays on one CPU
-  bool overprovision = false;          ///< allow more shards than CPUs
-  std::string backend = "auto";        ///< which I/O backend; `auto` takes the best that works here
+/// Whether each shard stays on one CPU; `automatic` is `--pin auto`, see the rules in placement.hpp.
+enum class pin_mode : std::uint8_t { automatic, on, off };
+
+/// A number of bytes, written `64mb`, `1.5gb` or `4096`; k is 1000 and kb 1024.
+struct byte_size {
+  std::uint64_t bytes = 0;
+  auto operator<=>(const byte_size&) const = default;
+};
+
+struct app_options {
+  app_options() {}  // no aggregate: g++ 12 destroys an aggregate temporary inside a co_await operand twice
+
+  std::optional<unsigned> shards;              ///< 1 to shard_count_max; empty is `auto`, as many as fit
+  std::string cpuset;                          ///< CPUs to use, as in placement.hpp; empty for all that are allowed
+  pin_mode pin = pin_mode::automatic;          ///< whether each shard stays on one CPU
+  bool smt = false;                            ///< `auto` counts hardware threads, not cores
+  bool overprovision = false;                  ///< allow more shards than CPUs
+  std::string backend = "auto";                ///< which I/O backend; `auto` takes the best that works here
   std::chrono::microseconds idle_spin{0};      ///< look for work this long before sleeping; up to 1 s
   std::chrono::microseconds task_budget{500};  ///< run tasks this long before looking at I/O; 10 us to 1 s
   unsigned ring_entries = 512;                 ///< submission queue of each shard; a power of two, 64 to 32768
@@ -47,8 +57,5 @@ struct app_options {
 
 /// Throws startup_error for the first field outside its limits.
 void validate(const app_options& options);
-
-/// The part of the options that decides where shards run. The options are valid.
-placement_request to_placement_request(const app_options& options);
 
 }  // namespace skerry

@@ -6,7 +6,7 @@
 ///
 ///     int n = skerry::block_on(count());
 ///
-/// Affinity: a thread that runs no shard; it is shard 0 of 1 meanwhile, unpinned, and free again afterwards.
+/// Affinity: a thread that runs no shard; it is shard 0 of 1 meanwhile, unpinned.
 /// Errors:   rethrows what the task throws; startup_error where the machine refuses a shard.
 /// Limits:   tasks that the task spawned and that still run at its end are cancelled.
 

@@ -1,72 +1,289 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <skerry/framework/assert.hpp>
+#include <skerry/framework/startup_error.hpp>
 #include <skerry/shards/command_line.hpp>
+#include <skerry/shards/placement.hpp>
 
 #include <algorithm>
+#include <bit>
+#include <cctype>
+#include <charconv>
+#include <cmath>
+#include <concepts>
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
 #include <map>
+#include <ranges>
+#include <span>
 #include <sstream>
 #include <string_view>
+#include <type_traits>
 
 #include <CLI/CLI.hpp>
+#include <arpa/inet.h>
 #include <fmt/core.h>
 
 namespace skerry {
 
 namespace {
 
+using detail::option;
 using detail::printable;
+using std::chrono::microseconds;
+using std::chrono::nanoseconds;
+using view = std::string_view;
+using namespace std::chrono_literals;
 
-std::string environment_name(std::string_view option) {
-  std::string name = "SKERRY_";
-  for (char c : option) name += c == '-' ? '_' : c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
-  return name;
+// What people type, strictly: the whole text or nothing, and nothing is skipped, cut or rounded to fit. What `show`
+// gives, `read` takes.
+
+std::string lower(view from) {
+  std::string out(from);
+  for (char& c : out) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return out;
 }
 
-/// What the variable of an option holds; empty if there is none.
-std::string from_environment(std::string_view option) {
-  const char* value = std::getenv(environment_name(option).c_str());
-  return value == nullptr ? "" : value;
+template <class Number, class... Base>
+bool read_number(view from, Number& into, Base... base) {
+  auto [end, error] = std::from_chars(from.data(), from.data() + from.size(), into, base...);
+  return error == std::errc{} && end == from.data() + from.size();
 }
 
-/// How many letters only one of two words has, wherever they stand.
-std::size_t difference(std::string a, std::string b) {
-  std::string odd;
-  std::ranges::sort(a);
-  std::ranges::sort(b);
-  std::ranges::set_symmetric_difference(a, b, std::back_inserter(odd));
-  return odd.size();
+struct unit {
+  view name;
+  std::uint64_t size;
+};
+
+constexpr std::uint64_t kb = 1 << 10, mb = kb << 10, gb = mb << 10, tb = gb << 10;
+constexpr unit byte_units[] = {unit("", 1),     unit("b", 1),   unit("k", 1'000),
+                               unit("kib", kb), unit("kb", kb), unit("m", 1'000'000),
+                               unit("mib", mb), unit("mb", mb), unit("g", 1'000'000'000),
+                               unit("gib", gb), unit("gb", gb), unit("t", 1'000'000'000'000),
+                               unit("tib", tb), unit("tb", tb)};
+constexpr unit time_units[] = {
+    {"ns", 1}, {"us", 1'000}, {"ms", 1'000'000}, {"s", 1'000'000'000}, {"m", 60'000'000'000}, {"h", 3'600'000'000'000}};
+
+/// A number directly followed by a unit, in the smallest unit. Declines what is not a whole number of it.
+template <class Count>
+bool read_with_unit(view from, Count& into, std::span<const unit> units) {
+  view digits = from.substr(0, from.find_first_not_of("0123456789."));
+  auto found = std::ranges::find(units, lower(from.substr(digits.size())), &unit::name);
+  if (found == units.end()) return false;
+  // Plain integers take the exact way: a double holds only 53 bits.
+  if (found->size == 1) return read_number(digits, into);
+  double value = 0;
+  if (!read_number(digits, value)) return false;
+  value *= static_cast<double>(found->size);
+  into = value <= 9.2e18 ? static_cast<Count>(value) : 0;
+  return static_cast<double>(into) == value;
 }
+
+/// In the largest whole unit: `64mb`, `1500ms`.
+template <class Count>
+std::string show_with_unit(Count count, std::span<const unit> units) {
+  for (const unit& each : units | std::views::reverse) {
+    auto size = static_cast<Count>(each.size);
+    if (count != 0 && count % size == 0) return fmt::format("{}{}", count / size, each.name);
+  }
+  return "0";
+}
+
+bool read(view from, std::string& into) {
+  into = from;
+  return true;
+}
+
+bool read(view from, std::unsigned_integral auto& into) {
+  if (from.starts_with("0x") || from.starts_with("0X")) return read_number(from.substr(2), into, 16);
+  return read_number(from, into);
+}
+
+bool read(view from, bool& into) {
+  std::string word = lower(from);
+  into = word == "true" || word == "on" || word == "yes" || word == "1";
+  return into || word == "false" || word == "off" || word == "no" || word == "0";
+}
+
+bool read(view from, pin_mode& into) {
+  into = from == "on" ? pin_mode::on : from == "off" ? pin_mode::off : pin_mode::automatic;
+  return into != pin_mode::automatic || from == "auto";
+}
+
+bool read(view from, microseconds& into) {
+  std::uint32_t count = 0;  // in the limits of every such option
+  bool valid = read(from, count);
+  into = microseconds(count);
+  return valid;
+}
+
+bool read(view from, byte_size& into) { return read_with_unit(from, into.bytes, byte_units); }
+
+bool read(view from, nanoseconds& into) {
+  nanoseconds::rep count = 0;
+  bool valid = from == "0" || read_with_unit(from, count, time_units);
+  into = nanoseconds(count);
+  return valid;
+}
+
+template <class T>
+bool read(view from, std::optional<T>& into) {
+  if (from == "auto") {
+    into.reset();
+    return true;
+  }
+  return read(from, into.emplace());
+}
+
+std::string show(const std::string& value) { return value; }
+std::string show(std::unsigned_integral auto value) { return std::to_string(value); }
+std::string show(bool value) { return value ? "on" : "off"; }
+
+std::string show(pin_mode value) {
+  SKERRY_ASSERT(value <= pin_mode::off, "a pin_mode is one of its three values");
+  return value == pin_mode::on ? "on" : value == pin_mode::off ? "off" : "auto";
+}
+
+std::string show(microseconds value) { return std::to_string(value.count()); }
+std::string show(byte_size value) { return show_with_unit(value.bytes, byte_units); }
+std::string show(nanoseconds value) { return show_with_unit(value.count(), time_units); }
+
+template <class T>
+std::string show(const std::optional<T>& value) {
+  return value ? show(*value) : "auto";
+}
+
+/// `accept` says whether a value will do, and may put it right; `valid` says to people what would do.
+template <class T, class Accept>
+option checked(view name, view value_name, view help, T& variable, std::string valid, Accept accept) {
+  auto read_into = [&variable, valid, accept](view from) {
+    T value{};
+    if (!read(from, value) || !accept(value)) throw startup_error(valid);
+    variable = value;
+  };
+  return {std::string(name), std::string(value_name), std::string(help), read_into,
+          [&variable] { return show(variable); }};
+}
+
+/// `what` a value is, and its limits.
+template <class T>
+option between(view name, view value_name, view help, T& variable, view what, std::type_identity_t<T> lowest,
+               std::type_identity_t<T> highest) {
+  return checked(name, value_name, help, variable,
+                 fmt::format("must be {} from {} to {}", what, show(lowest), show(highest)),
+                 [=](const T& value) { return lowest <= value && value <= highest; });
+}
+
+constexpr auto any = [](const auto&) { return true; };
+
+auto among(std::vector<view> choices) {
+  return [=](view from) { return std::ranges::find(choices, from) != choices.end(); };
+}
+
+option flag(view name, view help, bool& variable) {
+  return checked(name, "", help, variable, "must be on or off", any);
+}
+
+/// An IP address; loses the brackets around it, if it has them.
+bool is_address(std::string& from) {
+  if (from.size() > 2 && from.front() == '[' && from.back() == ']') from = from.substr(1, from.size() - 2);
+  // A zone ("fe80::1%eth0") is for the socket layer to resolve.
+  std::string address = from.substr(0, from.find('%'));
+  in6_addr parsed;
+  return inet_pton(AF_INET, address.c_str(), &parsed) == 1 || inet_pton(AF_INET6, address.c_str(), &parsed) == 1;
+}
+
+bool is_shard_count(std::optional<unsigned> count) {
+  if (count == 0u) throw startup_error("there is no work without a shard; use --shards auto");
+  return !count || *count <= shard_count_max;
+}
+
+/// Of an option in one of the places.
+struct mention {
+  std::string text, as_written;
+};
 
 }  // namespace
 
-struct command_line::values : std::map<std::string, std::string> {};
+std::vector<option> detail::standard_options(app_options& o) {
+  return {
+      checked("port", "PORT", "TCP port to listen on; 0 takes a free one", o.port, "must be a number from 0 to 65535",
+              any),
+      checked("bind", "ADDR", "address to listen on", o.bind,
+              "must be an IP address, such as 127.0.0.1, 0.0.0.0 or ::", is_address),
+      checked("shards", "N|auto", "how many shards; auto: one per allowed core, within the CPU quota", o.shards,
+              fmt::format("must be auto or a number from 1 to {}", shard_count_max), is_shard_count),
+      checked("cpuset", "LIST", "CPUs to use, such as 0-3,8 (all that are allowed)", o.cpuset, "",
+              [](view list) { return list.empty() || !parse_cpu_list(list).empty(); }),
+      checked("pin", "auto|on|off", "keep each shard on one CPU; auto: unless a quota alone shares the machine out",
+              o.pin, "must be one of auto, on, off", any),
+      flag("smt", "auto counts hardware threads, not cores", o.smt),
+      flag("overprovision", "allow more shards than CPUs", o.overprovision),
+      checked("backend", "NAME", "I/O backend: auto or io_uring", o.backend,
+              "is not built into this program; use one of auto, io_uring", among({"auto", "io_uring"})),
+      between("idle-spin-us", "N", "look for work this long before sleeping, in microseconds", o.idle_spin, "a number",
+              0us, 1s),
+      between("task-budget-us", "N", "run tasks this long before looking at I/O, in microseconds", o.task_budget,
+              "a number", 10us, 1s),
+      checked("ring-entries", "N", "submission queue of each shard, a power of two", o.ring_entries,
+              "must be a power of two from 64 to 32768",
+              [](unsigned n) { return std::has_single_bit(n) && n >= 64 && n <= 32768; }),
+      between("mailbox-capacity", "N", "messages handed over in one batch between two shards", o.mailbox_capacity,
+              "a number", 1, 65536),
+      between("drain-timeout", "TIME", "how long a graceful stop may take: 10s, 500ms, 2m", o.drain_timeout,
+              "a duration such as 10s, 500ms or 2m,", 0s, 24h),
+      checked("stall-threshold", "TIME", "log a task that keeps its CPU longer than this in one step; 0 turns it off",
+              o.stall_threshold, "must be 0 or a duration from 1ms to 1h, such as 25ms",
+              [](nanoseconds t) { return t == 0s || (t >= 1ms && t <= 1h); }),
+      checked("admin", "off", "the admin endpoint; this version has none", o.admin,
+              "this version has no admin endpoint; use --admin off", among({"off"})),
+      checked("log-level", "LEVEL", "debug, info, warning, error or off", o.log_level,
+              "must be one of debug, info, warning, error, off", among({"debug", "info", "warning", "error", "off"})),
+      checked("log-format", "FORMAT", "text or json, one line per record", o.log_format, "must be one of text, json",
+              among({"text", "json"})),
+      checked("seed", "N", "seed of every random draw (the kernel gives one)", o.seed,
+              "must be a number below 2^64, decimal or 0x...", any),
+  };
+}
+
+/// The error of a text that is refused begins with how the user wrote it.
+void option::read(view from, view as_written) const {
+  try {
+    read_into(from);
+  } catch (const startup_error& why) {
+    throw startup_error(fmt::format("{}: {}", as_written, why.what()));
+  }
+}
+
+void validate(const app_options& options) {
+  app_options copy = options;
+  for (const option& each : detail::standard_options(copy)) {
+    each.read(each.show(), each.name + " = " + printable(each.show()));
+  }
+}
+
+/// By name. The first mention stays, so places are read from the strongest to the weakest.
+struct command_line::mentions : std::map<std::string, mention> {};
 
 command_line::command_line(std::string program, std::string description, std::string version,
                            std::optional<std::uint16_t> default_port)
     : program_(std::move(program)), description_(std::move(description)), version_(std::move(version)) {
   options_.port = default_port;
-  for (detail::option& each : detail::standard_options(options_)) {
-    bool listens = each.name == "port" || each.name == "bind";
-    if (!listens || default_port) all_.push_back(std::move(each));
-  }
+  all_ = detail::standard_options(options_);
+  if (!default_port) std::erase_if(all_, [](const auto& each) { return each.name == "port" || each.name == "bind"; });
+  add(checked("config", "FILE", "read options from this file, one name = value per line", config_, "", any));
   standard_ = all_.size();
 }
 
-void command_line::add(detail::option option) {
+void command_line::add(option option) {
   SKERRY_ASSERT(option.name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") == option.name.npos,
                 "an option's name is lower case words joined by dashes");
   SKERRY_ASSERT(!has(option.name), "two options cannot share a name");
-  SKERRY_ASSERT(option.name != "help" && option.name != "version" && option.name != "config",
-                "this name has a fixed meaning");
+  SKERRY_ASSERT(option.name != "help" && option.name != "version", "this name has a fixed meaning");
   all_.push_back(std::move(option));
 }
 
-bool command_line::has(std::string_view name) const {
-  return std::ranges::any_of(all_, [&](const detail::option& each) { return each.name == name; });
-}
+bool command_line::has(view name) const { return std::ranges::find(all_, name, &option::name) != all_.end(); }
 
 command_line::outcome command_line::parse(int argc, const char* const* argv, app_options defaults) {
   SKERRY_ASSERT(!parsed_, "a command line is parsed once");
@@ -76,9 +293,15 @@ command_line::outcome command_line::parse(int argc, const char* const* argv, app
   options_ = std::move(defaults);
   try {
     validate(options_);
-    values given;
-    if (auto text = split(argc, argv, given)) return exit_request{0, std::move(*text)};
-    read_all(given);
+    mentions given;
+    if (auto text = read_arguments(argc, argv, given)) return exit_request{0, std::move(*text)};
+    read_environment(given);
+    if (auto config = given.find("config"); config != given.end()) read_config(config->second.text, given);
+    for (const option& each : all_) {
+      if (auto found = given.find(each.name); found != given.end()) {
+        each.read(found->second.text, found->second.as_written);
+      }
+    }
     return options_;
   } catch (const startup_error& why) {
     std::string text = fmt::format("{}: {}\n", program_, why.what());
@@ -89,9 +312,8 @@ command_line::outcome command_line::parse(int argc, const char* const* argv, app
   }
 }
 
-/// Lets CLI11 split the arguments; values are read when it is known which place has them. Returns the text to print if
-/// that is all there is to do.
-std::optional<std::string> command_line::split(int argc, const char* const* argv, values& given) const {
+/// Lets CLI11 split the arguments. Returns the text to print if that is all there is to do.
+std::optional<std::string> command_line::read_arguments(int argc, const char* const* argv, mentions& given) const {
   CLI::App app(description_, program_);
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.allow_extras();  // refused below, in our own words
@@ -100,16 +322,13 @@ std::optional<std::string> command_line::split(int argc, const char* const* argv
   app.footer(
       "Each option can also come from the environment (--idle-spin-us as SKERRY_IDLE_SPIN_US) or the file.\n"
       "The command line beats the environment, the environment beats the file.");
-  for (const detail::option& each : all_) {
+  for (const option& each : all_) {
     if (&each == all_.data() + standard_) app.option_defaults()->group("Options of " + program_);
     bool flag = each.value_name.empty();
     CLI::Option* option = flag ? app.add_flag("--" + each.name) : app.add_option("--" + each.name);
     option->description(each.help);
-    if (!flag) option->type_name(each.value_name)->default_str(each.value.show().value_or(""));
+    if (!flag) option->type_name(each.value_name)->default_str(each.show());
   }
-  app.option_defaults()->group("Options");
-  app.add_option("--config")->description("read options from this file, one name = value per line")->type_name("FILE");
-
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
@@ -123,11 +342,12 @@ std::optional<std::string> command_line::split(int argc, const char* const* argv
     throw startup_error(printable(error.what()));
   }
   for (const CLI::Option* option : app.get_options([](const CLI::Option* each) { return each->count() > 0; })) {
-    std::string_view value = given[option->get_single_name()] = option->results().back();
+    const std::string& value = option->results().back();
     // In `--shards --port 1` the parser takes `--port` for the number of shards.
     if (value.starts_with("--") && has(value.substr(2, value.find('=') - 2))) {
       throw startup_error(fmt::format("{} needs a value before {}", option->get_name(), printable(value)));
     }
+    given[option->get_single_name()] = {value, fmt::format("{} {}", option->get_name(), printable(value))};
   }
   for (const std::string& extra : app.remaining()) {
     auto name = extra.find_first_not_of('-');
@@ -139,7 +359,16 @@ std::optional<std::string> command_line::split(int argc, const char* const* argv
   return std::nullopt;
 }
 
-command_line::values command_line::read_config(const std::string& path) const {
+void command_line::read_environment(mentions& given) const {
+  for (const option& each : all_) {
+    std::string name = "SKERRY_";
+    for (char c : each.name) name += c == '-' ? '_' : static_cast<char>(std::toupper(c));
+    const char* value = std::getenv(name.c_str());
+    if (value != nullptr && *value != '\0') given.try_emplace(each.name, value, name + '=' + printable(value));
+  }
+}
+
+void command_line::read_config(const std::string& path, mentions& given) const {
   constexpr std::streamsize size_max = 1 << 20;
   std::ifstream file(path, std::ios::binary);
   std::string text(static_cast<std::size_t>(size_max) + 1, '\0');
@@ -154,106 +383,57 @@ command_line::values command_line::read_config(const std::string& path) const {
   CLI::ConfigBase reader;
   reader.arrayDelimiter('\n');
   std::istringstream lines(text);
-  values found;
-  for (const CLI::ConfigItem& item : reader.from_config(lines)) {
+  std::vector<CLI::ConfigItem> items = reader.from_config(lines);
+  for (const CLI::ConfigItem& item : items | std::views::reverse) {  // the last mention wins
     if (!item.parents.empty()) {
       throw startup_error(
           fmt::format("{}: sections such as [{}] have no meaning here; write each option as name = value",
                       printable(path), printable(item.parents.front())));
     }
-    if (!has(item.name)) throw unknown(item.name, printable(item.name) + " in " + printable(path));
-    found[item.name] = item.inputs.empty() ? "" : item.inputs.back();  // `name = []` has none
-  }
-  return found;
-}
-
-/// Reads each option from the first place that has it.
-void command_line::read_all(const values& given) const {
-  std::string path = given.contains("config") ? given.at("config") : "";
-  if (path.empty()) path = from_environment("config");
-  values file;
-  if (!path.empty()) file = read_config(path);
-  for (const detail::option& each : all_) {
-    std::string variable = from_environment(each.name);
-    if (auto here = given.find(each.name); here != given.end()) {
-      // A bare flag is written without the value it stands for.
-      bool bare = each.value_name.empty() && here->second == "true";
-      each.read(here->second, "--" + each.name + (bare ? "" : ' ' + printable(here->second)));
-    } else if (!variable.empty()) {
-      each.read(variable, environment_name(each.name) + '=' + printable(variable));
-    } else if (auto there = file.find(each.name); there != file.end()) {
-      each.read(there->second, fmt::format("{}: {} = {}", printable(path), each.name, printable(there->second)));
+    if (!has(item.name) || item.name == "config") {
+      throw unknown(item.name, printable(item.name) + " in " + printable(path));
     }
+    std::string value = item.inputs.empty() ? "" : item.inputs.back();  // `name = []` has none
+    given.try_emplace(item.name, value, fmt::format("{}: {} = {}", printable(path), item.name, printable(value)));
   }
 }
 
+/// Names the options there are, and the one that has nearly the same letters.
 startup_error command_line::unknown(std::string_view name, std::string_view as_written) const {
-  std::string names;
-  std::string nearest;
+  auto sorted = [](std::string_view word) {
+    std::string letters(word.substr(0, 64));
+    std::ranges::sort(letters);
+    return letters;
+  };
+  std::string names, nearest;
   std::size_t best = 3;  // further away than this is another word
-  for (const detail::option& each : all_) {
+  for (const option& each : all_) {
     names += each.name + ' ';
-    if (std::size_t d = difference(std::string(name.substr(0, 64)), each.name); d < best) {
-      best = d;
-      nearest = fmt::format("; did you mean {}?", each.name);
-    }
+    std::string odd;
+    std::ranges::set_symmetric_difference(sorted(name), sorted(each.name), std::back_inserter(odd));
+    if (odd.size() >= best) continue;
+    best = odd.size();
+    nearest = fmt::format("; did you mean {}?", each.name);
   }
-  return startup_error(fmt::format("unknown option {}{}\n  valid: {}config help version", as_written, nearest, names));
+  return startup_error(fmt::format("unknown option {}{}\n  valid: {}help version", as_written, nearest, names));
 }
 
-namespace {
-
-std::string show_number(auto value) { return fmt::format("{}", value); }
-
-/// A number of some kind inside its limits. Those that its type has anyway need no words.
-template <class Number, class Parse, class Show>
-detail::option_value limited(Number& variable, Number lowest, Number highest, std::string what, Parse parse, Show show,
-                             Number natural_lowest = std::numeric_limits<Number>::lowest(),
-                             Number natural_highest = std::numeric_limits<Number>::max()) {
-  SKERRY_ASSERT(lowest <= highest, "the limits of an option leave a value");
-  std::string valid = "must be " + what;
-  if (lowest > natural_lowest) valid += ", at least " + show(lowest);
-  if (highest < natural_highest) valid += ", at most " + show(highest);
-  return detail::value_of(variable, std::move(valid), detail::within(lowest, highest, parse), show);
+void command_line::add_option(view name, std::string& value, view help) {
+  add(checked(name, "TEXT", help, value, "", any));
 }
 
-}  // namespace
-
-void command_line::add_option(const std::string& name, std::string& value, const std::string& help,
-                              std::vector<std::string> choices) {
-  auto any = [](std::string_view text) { return std::optional(std::string(text)); };
-  add({name, "TEXT", help,
-       choices.empty() ? detail::value_of(value, "", any, std::identity())
-                       : detail::one_of(value, std::move(choices))});
+void command_line::add_option(view name, std::uint64_t& value, view help, std::uint64_t lowest, std::uint64_t highest) {
+  add(between(name, "N", help, value, "a number", lowest, highest));
 }
 
-void command_line::add_option(const std::string& name, std::uint64_t& value, const std::string& help,
-                              std::uint64_t lowest, std::uint64_t highest) {
-  add({name, "N", help,
-       limited(value, lowest, highest, "a number", detail::parse_unsigned, show_number<std::uint64_t>)});
+void command_line::add_option(view name, byte_size& value, view help, byte_size lowest, byte_size highest) {
+  add(between(name, "BYTES", help, value, "a size such as 64mb,", lowest, highest));
 }
 
-void command_line::add_option(const std::string& name, double& value, const std::string& help, double lowest,
-                              double highest) {
-  add({name, "NUMBER", help, limited(value, lowest, highest, "a number", detail::parse_decimal, show_number<double>)});
+void command_line::add_option(view name, nanoseconds& value, view help, nanoseconds lowest, nanoseconds highest) {
+  add(between(name, "TIME", help, value, "a duration such as 500ms,", lowest, highest));
 }
 
-void command_line::add_option(const std::string& name, byte_size& value, const std::string& help, byte_size lowest,
-                              byte_size highest) {
-  add({name, "BYTES", help,
-       limited(value.bytes, lowest.bytes, highest.bytes, "a size such as 64mb", detail::parse_bytes,
-               show_number<std::uint64_t>)});
-}
-
-void command_line::add_option(const std::string& name, std::chrono::nanoseconds& value, const std::string& help,
-                              std::chrono::nanoseconds lowest, std::chrono::nanoseconds highest) {
-  add({name, "TIME", help,
-       limited(value, lowest, highest, "a duration such as 500ms", detail::parse_duration, detail::format_duration,
-               std::chrono::nanoseconds::zero(), std::chrono::nanoseconds::max())});
-}
-
-void command_line::add_option(const std::string& name, bool& value, const std::string& help) {
-  add({name, "", help, detail::on_or_off(value)});
-}
+void command_line::add_option(view name, bool& value, view help) { add(flag(name, help, value)); }
 
 }  // namespace skerry

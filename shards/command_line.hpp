@@ -10,7 +10,7 @@
 ///     if (auto* stop = std::get_if<exit_request>(&parsed)) leave(stop->status, stop->text);
 ///     app_options options = std::get<app_options>(parsed);
 ///
-/// One option, four places; the first that has it wins:
+/// One option, four places; the first that has it wins, and within one place the last mention:
 ///
 /// | place              | as                                                                |
 /// | ------------------ | ----------------------------------------------------------------- |
@@ -19,24 +19,23 @@
 /// | configuration file | a line `idle-spin-us = 20` in the file that `--config` names      |
 /// | the program        | what it put into app_options before, or the default               |
 ///
-/// Within one place the last mention wins. Environment variables that name no option are left alone (other programs
-/// have theirs); an unknown name on the command line or in the file is an error.
-///
-/// The configuration file has one `name = value` per line; values may be quoted, `#` starts a comment, a flag may stand
-/// alone. There are no sections.
+/// In the file, values may be quoted, `#` starts a comment, a flag may stand alone; there are no sections. Environment
+/// variables that name no option are other programs' and left alone; an unknown name elsewhere is an error.
 ///
 /// Affinity:  the thread that starts the process; reads the environment.
 /// Ownership: an own option's variable belongs to the program and outlives `parse`.
 /// Errors:    as an exit_request of at most three lines: the option as it was written, why not, what would do.
 ///            After one, own options may hold part of what was asked.
 /// Limits:    a configuration file of up to 1 MiB.
+/// Units:     sizes: k, m, g, t are powers of 1000 and kb, mb, gb, tb (also kib ...) powers of 1024, as in a Redis
+///            configuration. Durations: ns, us, ms, s, m, h, and a bare 0.
 
 #include <skerry/framework/startup_error.hpp>
 #include <skerry/shards/app_options.hpp>
-#include <skerry/shards/detail/option.hpp>
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <optional>
 #include <string>
@@ -46,10 +45,24 @@
 
 namespace skerry {
 
-/// A number of bytes, written `64mb`, `1.5gb` or `4096`; k is 1000 and kb 1024.
-struct byte_size {
-  std::uint64_t bytes = 0;
+namespace detail {
+
+/// A named value that people type, bound to a variable. What `show` gives, `read_into` takes, so a value is valid
+/// exactly if it can be read as it is shown.
+struct option {
+  std::string name;        ///< without dashes
+  std::string value_name;  ///< for --help; empty for a flag
+  std::string help;
+  std::function<void(std::string_view)> read_into;  ///< throws startup_error that says what would do
+  std::function<std::string()> show;
+
+  void read(std::string_view text, std::string_view as_written) const;
 };
+
+/// What every program has, one row each.
+std::vector<option> standard_options(app_options& options);
+
+}  // namespace detail
 
 /// The program is not to run: print the text (status 0: to standard output, else to standard error) and return.
 struct exit_request {
@@ -67,38 +80,34 @@ class command_line {
   command_line(const command_line&) = delete;
   command_line& operator=(const command_line&) = delete;
 
-  /// An own option, with a name such as "max-memory" that is not taken. The variable's value is its default. A text is
-  /// one of the choices, if there are any; numbers are inside their limits.
-  void add_option(const std::string& name, std::string& value, const std::string& help,
-                  std::vector<std::string> choices = {});
-  void add_option(const std::string& name, std::uint64_t& value, const std::string& help, std::uint64_t lowest = 0,
+  /// An own option, with a name such as "max-memory" that is not taken. The variable's value is its default.
+  void add_option(std::string_view name, std::string& value, std::string_view help);
+  void add_option(std::string_view name, std::uint64_t& value, std::string_view help, std::uint64_t lowest = 0,
                   std::uint64_t highest = std::numeric_limits<std::uint64_t>::max());
-  void add_option(const std::string& name, double& value, const std::string& help,
-                  double lowest = std::numeric_limits<double>::lowest(),
-                  double highest = std::numeric_limits<double>::max());
-  void add_option(const std::string& name, byte_size& value, const std::string& help, byte_size lowest = {0},
-                  byte_size highest = {std::numeric_limits<std::uint64_t>::max()});
-  void add_option(const std::string& name, std::chrono::nanoseconds& value, const std::string& help,
-                  std::chrono::nanoseconds lowest = std::chrono::nanoseconds{0},
-                  std::chrono::nanoseconds highest = std::chrono::nanoseconds::max());
+  void add_option(std::string_view name, byte_size& value, std::string_view help, byte_size lowest = {0},
+                  byte_size highest = {1ull << 50});
+  void add_option(std::string_view name, std::chrono::nanoseconds& value, std::string_view help,
+                  std::chrono::nanoseconds lowest = {},
+                  std::chrono::nanoseconds highest = std::chrono::hours(24 * 365));
   /// A flag: `--name` sets it, `--name=off` clears it.
-  void add_option(const std::string& name, bool& value, const std::string& help);
+  void add_option(std::string_view name, bool& value, std::string_view help);
 
   /// The options to run with, starting from those given; or how to exit. Called once.
   [[nodiscard]] outcome parse(int argc, const char* const* argv, app_options defaults = app_options());
 
  private:
-  struct values;  // names and texts of one place
+  struct mentions;
 
   void add(detail::option option);
   bool has(std::string_view name) const;
-  std::optional<std::string> split(int argc, const char* const* argv, values& given) const;
-  values read_config(const std::string& path) const;
-  void read_all(const values& given) const;
+  std::optional<std::string> read_arguments(int argc, const char* const* argv, mentions& given) const;
+  void read_environment(mentions& given) const;
+  void read_config(const std::string& path, mentions& given) const;
   startup_error unknown(std::string_view name, std::string_view as_written) const;
 
   const std::string program_, description_, version_;
   app_options options_;              // what the standard options set
+  std::string config_;               // and --config
   std::vector<detail::option> all_;  // the standard ones, then the program's own
   std::size_t standard_ = 0;         // how many are standard
   bool parsed_ = false;

@@ -3,6 +3,8 @@
 #include <skerry/framework/observe/log.hpp>
 #include <skerry/framework/random.hpp>
 #include <skerry/framework/startup_error.hpp>
+#include <skerry/framework/task/when_any.hpp>
+#include <skerry/shards/block_on.hpp>
 #include <skerry/shards/call_batch.hpp>
 #include <skerry/shards/host.hpp>
 #include <skerry/shards/shard.hpp>
@@ -10,8 +12,10 @@
 
 #include <cerrno>
 #include <cstdio>
-#include <string>
+#include <string_view>
 #include <system_error>
+#include <thread>
+#include <utility>
 
 #include <fmt/format.h>
 #include <pthread.h>
@@ -23,21 +27,11 @@ namespace skerry {
 
 namespace {
 
-log_settings log_settings_from(const app_options& options) {
-  log_settings settings;
-  settings.level = parse_log_level(options.log_level).value_or(log_level::info);
-  settings.format = parse_log_format(options.log_format).value_or(log_format::text);
-  return settings;
-}
-
 /// Refuses a limit under which a server would open its listeners and never accept: it would look healthy and serve no
 /// one. Per shard: a ring and an event, and where it listens, a listener and a connection.
 void require_descriptors(std::size_t shards, std::size_t per_shard) {
   std::vector<int> taken;
-  for (int fd = 0; fd >= 0 && taken.size() < shards * per_shard;) {
-    fd = ::eventfd(0, EFD_CLOEXEC);
-    if (fd >= 0) taken.push_back(fd);
-  }
+  for (int fd; taken.size() < shards * per_shard && (fd = ::eventfd(0, EFD_CLOEXEC)) >= 0;) taken.push_back(fd);
   for (int fd : taken) ::close(fd);
   if (taken.size() == shards * per_shard) return;
   rlimit limit{};
@@ -49,8 +43,8 @@ void require_descriptors(std::size_t shards, std::size_t per_shard) {
 }
 
 /// Other shards run already and cannot do without this one.
-[[noreturn]] void cannot_start(shard_id id, const std::exception& refused) noexcept {
-  fmt::print(stderr, "{}: cannot start shard {}: {}\n", program_invocation_short_name, id, refused.what());
+[[noreturn]] void cannot_start(shard_id id, std::string_view why) noexcept {
+  fmt::print(stderr, "{}: cannot start shard {}: {}\n", program_invocation_short_name, id, why);
   ::_exit(1);
 }
 
@@ -61,98 +55,73 @@ constexpr std::size_t own_resources = 3;
 /// The deadline of a stop, on each shard: lists what is left; on shard 0, a little later, ends the process.
 class drain_deadline final : public timers::timer {
  public:
-  explicit drain_deadline(log_writer* writer_to_flush) noexcept : writer_to_flush_(writer_to_flush) {}
   ~drain_deadline() {
     if (armed()) timers::this_timers().cancel(*this);
   }
   void expired() noexcept override {
-    if (!listed_) {
-      listed_ = true;
-      log::error("drain deadline passed, {} tasks left", this_shard().root->size());
-      this_shard().root->for_each([](const detail::chain& left) {
-        const detail::leaf* wait = left.waits_for();
-        log::error("left: task \"{}\" waits for {}", left.name(), wait ? wait->describe() : "the CPU");
-      });
-      if (writer_to_flush_ == nullptr) return;
-      timers::this_timers().arm(*this, clock::now() + std::chrono::milliseconds(100));
-      return;
+    if (std::exchange(listed_, true)) {
+      this_shard().host->log().flush(std::chrono::seconds(1));
+      ::_exit(2);
     }
-    writer_to_flush_->flush(std::chrono::seconds(1));
-    ::_exit(2);
+    log::error("drain deadline passed, {} tasks left", this_shard().root->size());
+    this_shard().root->for_each([](const detail::chain& left) {
+      const detail::leaf* wait = left.waits_for();
+      log::error("left: task \"{}\" waits for {}", left.name(), wait ? wait->describe() : "the CPU");
+    });
+    if (this_shard_id() == 0) timers::this_timers().arm(*this, clock::now() + std::chrono::milliseconds(100));
   }
 
  private:
-  log_writer* writer_to_flush_;
   bool listed_ = false;
 };
 
-/// Calls `fn` on every shard as a control call and waits for all.
-template <class Fn, class... Args>
-task<> on_every_shard(Fn fn, Args... args) {
-  call_batch<Fn, Args...> calls(shard_count(), detail::handler_scope::control);
-  for (shard_id s = 0; s < shard_count(); ++s) calls.add(s, fn, args...);
+/// Calls `fn` on every shard as a control call, waits for all, and adds up what they return.
+template <class Fn>
+task<std::uint64_t> on_every_shard(Fn fn) {
+  call_batch<Fn> calls(shard_count(), detail::handler_scope::control);
+  for (shard_id s = 0; s < shard_count(); ++s) calls.add(s, fn);
   co_await calls.all();
-  for (std::size_t i = 0; i < calls.size(); ++i) calls.take(i);
+  std::uint64_t sum = 0;
+  for (std::size_t i = 0; i < calls.size(); ++i) {
+    if constexpr (std::is_void_v<typename call_batch<Fn>::value>) {
+      calls.take(i);
+    } else {
+      sum += calls.take(i);
+    }
+  }
+  co_return sum;
+}
+
+/// All root scopes are empty at one moment: each was found empty in two rounds, and none was added to in between.
+task<> until_quiet() {
+  auto until_empty = []() -> task<std::uint64_t> {
+    co_await this_shard().root->until_empty();
+    co_return this_shard().root->added_total();
+  };
+  std::uint64_t before = 0, added = UINT64_MAX;
+  while (added != before) {
+    before = added;
+    added = co_await on_every_shard(until_empty);
+  }
 }
 
 }  // namespace
 
-/// What the control task waits for: something about main, the quiet or the stop has changed.
-class host::change {
- public:
-  class awaiter final : public detail::leaf {
-   public:
-    explicit awaiter(change& owner) noexcept : owner_(owner) {}
-    bool await_ready() const noexcept { return std::exchange(owner_.pending_, false); }
-    void await_suspend(std::coroutine_handle<> resume_point) noexcept {
-      owner_.waiter_ = this;
-      suspend(resume_point);
-    }
-    void await_resume() const noexcept {}
-    void let_go() noexcept override {
-      owner_.waiter_ = nullptr;
-      wake();
-    }
-    const char* describe() const noexcept override { return "end of main or stop"; }
-
-   private:
-    friend class change;
-    change& owner_;
-  };
-  awaiter wait() noexcept { return awaiter(*this); }
-  void signal() noexcept {
-    if (waiter_ != nullptr) {
-      std::exchange(waiter_, nullptr)->wake();
-    } else {
-      pending_ = true;
-    }
-  }
-
- private:
-  awaiter* waiter_ = nullptr;
-  bool pending_ = false;
-};
-
 host::host(const app_options& options, placement where, clock_source& time)
     : options_(options),
       where_(std::move(where)),
-      seed_(options.seed ? *options.seed : entropy_seed()),
-      log_(log_settings_from(options)),
-      change_(std::make_unique<change>()) {
+      log_({.level = parse_log_level(options.log_level).value_or(log_level::info),
+            .format = parse_log_format(options.log_format).value_or(log_format::text)}) {
   auto count = static_cast<shard_id>(where_.shards.size());
   SKERRY_ASSERT(count > 0, "a host has at least one shard");
   require_descriptors(count, options_.port ? 4 : 2);
-  io_uring_options ring;
-  ring.entries = options_.ring_entries;
-  backends_ = make_io_uring_backends(count, ring);
+  backends_ = make_io_uring_backends(count, {.entries = options_.ring_entries});
   queues_ = detail::make_queue_matrix(count, options_.mailbox_capacity);
-  reactor_options loop;
-  loop.task_budget = options_.task_budget;
-  loop.idle_spin = options_.idle_spin;
-  loop.park = options_.park;
+  reactor_options loop{.task_budget = options_.task_budget, .idle_spin = options_.idle_spin, .park = options_.park};
+  std::uint64_t seed = options_.seed ? *options_.seed : entropy_seed();
   std::vector<reactor*> reactors;
   for (shard_id id = 0; id < count; ++id) {
-    shards_.push_back(std::make_unique<shard>(*this, id, count, *backends_[id], time, seed_, loop));
+    shards_.push_back(std::make_unique<shard>(*this, id, count, *backends_[id], time, seed, loop));
     reactors.push_back(&shards_.back()->loop());
   }
   for (auto& s : shards_) s->connect(*queues_, reactors);
@@ -165,15 +134,14 @@ void host::run(const std::function<task<>()>& main, bool auto_shutdown) {
   shard& first = *shards_[0];
   start(0);
   std::vector<std::thread> threads;
-  threads.reserve(size());
-  for (shard_id id = 1; id < size(); ++id) {
+  threads.reserve(shards_.size());
+  for (shard_id id = 1; id < shards_.size(); ++id) {
     try {
       threads.emplace_back([this, id] { run_thread(id); });
     } catch (const std::exception& refused) {
-      cannot_start(id, startup_error(fmt::format(
-                           "{}\nraise the limit of threads (ulimit -u, TasksMax= in a systemd unit, --pids-limit of a "
-                           "container), or run fewer shards (--shards)",
-                           refused.what())));
+      cannot_start(id, fmt::format("{}\nraise the limit of threads (ulimit -u, TasksMax= in a systemd unit, "
+                                   "--pids-limit of a container), or run fewer shards (--shards)",
+                                   refused.what()));
     }
   }
   {
@@ -188,7 +156,7 @@ void host::run(const std::function<task<>()>& main, bool auto_shutdown) {
 
 void host::start(shard_id id) {
   shards_[id]->start(log_.open(id));
-  resources().emplace<drain_deadline>(id == 0 ? &log_ : nullptr);
+  resources().emplace<drain_deadline>();
   SKERRY_ASSERT(resources().size() == own_resources, "what a shard makes for itself comes first");
 }
 
@@ -198,7 +166,7 @@ void host::run_thread(shard_id id) noexcept {
     place_this_thread(where_.shards[id]);
     start(id);
   } catch (const std::exception& refused) {
-    cannot_start(id, refused);
+    cannot_start(id, refused.what());
   }
   shards_[id]->run();
   shards_[id]->stop();
@@ -209,65 +177,33 @@ void host::request_stop() noexcept {
   if (shards_[0]->loop().bell().ring(doorbell::outside)) backends_[0]->wake_from_outside();
 }
 
-void host::noticed_outside() noexcept {
-  if (stop_requested()) change_->signal();
-}
-
 task<> host::control(const std::function<task<>()>& main, bool auto_shutdown) {
-  bool main_ended = false;
-  auto wrapped = [this, &main, &main_ended]() -> task<> {
+  stop_.emplace("request to stop");
+  noticed_outside();  // it may have been rung before
+  auto keep_error = [this, &main]() -> task<> {
     try {
       co_await main();
     } catch (...) {
       main_error_ = std::current_exception();
     }
-    main_ended = true;
-    change_->signal();
   };
-  join_handle<> main_task = spawn(wrapped, "main");
-  while (!stop_requested() && !main_ended && !main_task.is_finished()) co_await change_->wait();
-  if (!stop_requested() && main_error_ == nullptr) {
-    join_handle<> quiet;
-    if (auto_shutdown) {
-      quiet = detail::spawn_in(this_assembled_shard().control(), wait_until_quiet(), "wait until quiet",
-                               scheduling_group::main);
+  auto until_over = [this, &keep_error, auto_shutdown]() -> task<> {
+    try {
+      co_await spawn(keep_error, "main");
+    } catch (const std::system_error&) {
+      // It was cancelled, which is no error of its own.
     }
-    while (!stop_requested() && !quiet_) co_await change_->wait();
-    if (quiet && !quiet_) {
-      quiet.abort();
-      try {
-        co_await quiet;
-      } catch (const std::system_error&) {
-        // Aborted just above.
-      }
-    }
-  }
+    if (main_error_ != nullptr) co_return;
+    if (auto_shutdown) co_return co_await until_quiet();
+    co_await stop_->wait();
+  };
+  co_await when_any(until_over, stop_->wait());
   co_await on_every_shard([] {
-    host& owner = *this_shard().host;
-    timers::this_timers().arm(resource<drain_deadline>(),
-                              timers::saturating_add(clock::now(), owner.options_.drain_timeout));
+    std::chrono::nanoseconds timeout = this_shard().host->options().drain_timeout;
+    timers::this_timers().arm(resource<drain_deadline>(), timers::saturating_add(clock::now(), timeout));
   });
   if (stop_requested()) co_await drain();
   co_await end_everything();
-}
-
-/// All root scopes are empty at one moment: each was found empty in two rounds, and none was added to in between.
-task<> host::wait_until_quiet() {
-  auto until_empty = []() -> task<std::uint64_t> {
-    co_await this_shard().root->until_empty();
-    co_return this_shard().root->added_total();
-  };
-  for (std::uint64_t before = UINT64_MAX;;) {
-    std::uint64_t added = 0;
-    call_batch<decltype(until_empty)> calls(shard_count(), detail::handler_scope::control);
-    for (shard_id s = 0; s < shard_count(); ++s) calls.add(s, until_empty);
-    co_await calls.all();
-    for (std::size_t i = 0; i < calls.size(); ++i) added += calls.take(i);
-    if (added == before) break;
-    before = added;
-  }
-  quiet_ = true;
-  change_->signal();
 }
 
 task<> host::drain() {
@@ -296,6 +232,19 @@ task<> host::end_everything() {
   });
   co_await detail::this_mailboxes().until_home(0);
   co_await on_every_shard([] { this_assembled_shard().exit_when_flushed(); });
+}
+
+void detail::block_on_host(const std::function<task<>()>& main) {
+  app_options options;
+  options.log_level = "warning";
+  options.stall_threshold = std::chrono::nanoseconds(0);  // nobody else is on this shard
+  host one(options, {.shards = {{}}, .count_reason = "block_on"});
+  auto main_alone = [&main, &one]() -> task<> {
+    co_await main();
+    this_shard().root->cancel();  // what main left behind is not waited for, as a drain would
+    one.request_stop();
+  };
+  one.run(main_alone, false);
 }
 
 }  // namespace skerry

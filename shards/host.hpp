@@ -18,23 +18,22 @@
 ///
 /// Affinity:   made, run and destroyed on one thread, which is shard 0 meanwhile; `request_stop` on any, also in a
 ///             signal handler.
-/// Ownership:  owns shards, backends, queues and the log writer.
 /// Errors:     startup_error for what the machine refuses; run() rethrows what main throws. Once other threads run, a
 ///             shard that cannot start ends the process with status 1: the others cannot run without it.
 
 #include <skerry/framework/backend/backend.hpp>
 #include <skerry/framework/observe/log_writer.hpp>
+#include <skerry/framework/sync/event.hpp>
 #include <skerry/framework/task/task.hpp>
 #include <skerry/shards/app_options.hpp>
 #include <skerry/shards/mailbox.hpp>
 #include <skerry/shards/placement.hpp>
 
 #include <atomic>
-#include <cstdint>
 #include <exception>
 #include <functional>
 #include <memory>
-#include <thread>
+#include <optional>
 #include <vector>
 
 namespace skerry {
@@ -57,36 +56,31 @@ class host {
   void request_stop() noexcept;
   bool stop_requested() const noexcept { return stop_requested_.load(std::memory_order_acquire); }
 
-  shard_id size() const noexcept { return static_cast<shard_id>(shards_.size()); }
   const app_options& options() const noexcept { return options_; }
   const placement& where() const noexcept { return where_; }
-  std::uint64_t seed() const noexcept { return seed_; }
   log_writer& log() noexcept { return log_; }
 
  private:
   friend class shard;
-  class change;
 
   void start(shard_id id);
   task<> control(const std::function<task<>()>& main, bool auto_shutdown);
-  task<> wait_until_quiet();
   task<> drain();
   task<> end_everything();
   void run_thread(shard_id id) noexcept;
   /// Shard 0's doorbell was rung from outside.
-  void noticed_outside() noexcept;
+  void noticed_outside() noexcept {
+    if (stop_requested() && stop_) stop_->set();
+  }
 
   app_options options_;
   placement where_;
-  std::uint64_t seed_;
   log_writer log_;
   std::unique_ptr<detail::queue_matrix, detail::free_queue_matrix> queues_;
   std::vector<std::unique_ptr<backend>> backends_;
   std::vector<std::unique_ptr<shard>> shards_;
-  std::unique_ptr<change> change_;
+  std::optional<event> stop_;  // what stop_requested_ is to tasks of shard 0
   std::exception_ptr main_error_;
-  bool quiet_ = false;
-  bool control_ended_ = false;
   // Set by request_stop (release), read by shard 0 (acquire) after its doorbell rang.
   std::atomic<bool> stop_requested_{false};
 };

@@ -3,11 +3,9 @@
 
 /// placement: how many shards, and where each runs. A pure decision over a described machine.
 ///
-///     request (options) --+
-///                         +--> decide() --> placement --> place_this_thread(), one per shard
-///     machine (discover) -+
-///
-/// The rules:
+///     app_options -----------+
+///                            +--> decide() --> placement --> place_this_thread(), one per shard
+///     machine (discover()) --+
 ///
 /// | what           | rule                                                                                        |
 /// | -------------- | ------------------------------------------------------------------------------------------- |
@@ -16,40 +14,37 @@
 /// | which CPUs     | the first thread of each core, package by package; second threads when the cores run out    |
 /// | pinned, auto   | yes, unless a quota alone shares the machine out, or shards share CPUs                      |
 ///
-/// Cores are filled package by package because shards talk to each other and a message between packages costs several
-/// times one within; spreading them would favour memory bandwidth, which a server of small requests does not run out
-/// of.
+/// Package by package, because a message between packages costs several times one within; spreading would favour memory
+/// bandwidth, which a server of small requests does not run out of.
 ///
 /// A quota alone, no cpuset: several containers see all CPUs, each with a share of their time. If each pinned, shard 0
 /// of every one of them would sit on CPU 0 while others idle; so the kernel's scheduler places the threads.
 ///
-/// Errors: startup_error, naming the flag that helps.
-/// Limits: `shard_count_max` shards, because pairs of shards have queues and tables of their own.
+/// Errors: startup_error, naming the flag that helps. The options are valid.
 
-#include <skerry/shards/cpu_list.hpp>
+#include <skerry/framework/startup_error.hpp>
+#include <skerry/shards/app_options.hpp>
 
-#include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace skerry {
 
-inline constexpr unsigned shard_count_max = 1024;
+/// CPUs, ascending, no number twice.
+using cpu_list = std::vector<unsigned>;
 
-/// `automatic` is `--pin auto`; see the rules above.
-enum class pin_mode : std::uint8_t { automatic, on, off };
+/// The largest number a CPU can have: Linux is built for 8192 at most. A typing error cannot ask for gigabytes.
+inline constexpr unsigned cpu_id_max = 8191;
 
-/// What the user asked for.
-struct placement_request {
-  placement_request() noexcept {}
-
-  std::optional<unsigned> shards;      ///< empty: as many as fit
-  cpu_list cpuset;                     ///< empty: all that are allowed
-  pin_mode pin = pin_mode::automatic;  ///< whether each shard stays on one CPU
-  bool smt = false;                    ///< "as many as fit" counts hardware threads, not cores
-  bool overprovision = false;          ///< shards may share CPUs
-};
+/// Reads what Linux writes: `0-3,8,10-12:2` (the last part: 10 and 12), with blanks between the parts or not. Throws
+/// startup_error for anything else; the empty text is no list.
+cpu_list parse_cpu_list(std::string_view text);
+/// The shortest text without strides.
+std::string format_cpu_list(const cpu_list& cpus);
+/// What to tell who asked for CPUs that the process may not use.
+startup_error cpus_unavailable(const cpu_list& wanted, const cpu_list& allowed);
 
 /// What there is to choose from.
 struct machine {
@@ -77,17 +72,17 @@ struct place {
 struct placement {
   std::vector<place> shards;
   bool pinned = false;
-  std::string count_reason;  ///< "one per core"
-  std::string pin_reason;    ///< "--pin on"
+  std::string count_reason{};  ///< "one per core"
+  std::string pin_reason{};    ///< "--pin on"
 
   /// One line for the start-up log.
   std::string explain() const;
 };
 
+placement decide(const machine& from, const app_options& options);
+
 /// Whether `decide` would choose otherwise if it knew cores, packages and nodes. If not, nobody needs to look. Refuses
 /// what `decide` refuses.
-bool needs_layout(const machine& from, const placement_request& request);
-
-placement decide(const machine& from, const placement_request& request);
+bool needs_layout(const machine& from, const app_options& options);
 
 }  // namespace skerry

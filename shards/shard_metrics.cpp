@@ -2,6 +2,7 @@
 #include <skerry/framework/observe/metrics.hpp>
 #include <skerry/shards/shard.hpp>
 
+#include <chrono>
 #include <string_view>
 #include <utility>
 
@@ -13,67 +14,63 @@ using in = const shard_stats&;
 
 /// A name that ends in _total is a counter's, and the name says the unit.
 struct row {
-  std::string_view name;
+  std::string_view name;  ///< after skerry_, with which all begin
   const char* help;
   std::uint64_t (*read)(in);
 };
 
-std::uint64_t sum(in s, std::uint64_t (*part)(const pair_stats&)) {
+std::uint64_t number(std::uint64_t n) { return n; }
+std::uint64_t number(std::chrono::nanoseconds time) { return static_cast<std::uint64_t>(time.count()); }
+
+std::uint64_t sum(in s, auto pair_stats::* part) {
   std::uint64_t total = 0;
-  for (const pair_stats& from : s.received_from) total += part(from);
+  for (const pair_stats& from : s.received_from) total += number(from.*part);
   return total;
 }
 
 /// Everything of shard_stats; pairs of shards are summed up here and told apart there.
 constexpr row rows[] = {
-    {"skerry_reactor_turns_total", "Turns of the loop; each polls once.", [](in s) { return s.loop.turns; }},
-    {"skerry_reactor_sleeps_total", "Times the shard slept.", [](in s) { return s.loop.sleeps; }},
-    {"skerry_reactor_idle_seconds_total", "Time asleep.",
-     [](in s) { return static_cast<std::uint64_t>(s.loop.idle.count()); }},
-    {"skerry_reactor_wakes_sent_total", "Sleeping shards that this one woke.",
-     [](in s) { return s.kernel.wakes_sent; }},
-    {"skerry_reactor_wakes_received_total", "Sleeps that another shard ended.",
-     [](in s) { return s.loop.wakes_received; }},
-    {"skerry_kernel_entries_total", "System calls of the loop.", [](in s) { return s.kernel.kernel_entries; }},
-    {"skerry_kernel_submissions_total", "Operations handed to the kernel.", [](in s) { return s.kernel.submissions; }},
-    {"skerry_kernel_completions_total", "Completions of operations.", [](in s) { return s.kernel.completions; }},
-    {"skerry_kernel_submission_ring_full_total", "Times the submission ring was full and was submitted early.",
+    {"reactor_turns_total", "Turns of the loop; each polls once.", [](in s) { return s.loop.turns; }},
+    {"reactor_sleeps_total", "Times the shard slept.", [](in s) { return s.loop.sleeps; }},
+    {"reactor_idle_seconds_total", "Time asleep.", [](in s) { return number(s.loop.idle); }},
+    {"reactor_wakes_sent_total", "Sleeping shards that this one woke.", [](in s) { return s.kernel.wakes_sent; }},
+    {"reactor_wakes_received_total", "Sleeps that another shard ended.", [](in s) { return s.loop.wakes_received; }},
+    {"kernel_entries_total", "System calls of the loop.", [](in s) { return s.kernel.kernel_entries; }},
+    {"kernel_submissions_total", "Operations handed to the kernel.", [](in s) { return s.kernel.submissions; }},
+    {"kernel_completions_total", "Completions of operations.", [](in s) { return s.kernel.completions; }},
+    {"kernel_submission_ring_full_total", "Times the submission ring was full and was submitted early.",
      [](in s) { return s.kernel.full; }},
-    {"skerry_kernel_completion_ring_overflows_total", "Times the completion ring had overflowed.",
+    {"kernel_completion_ring_overflows_total", "Times the completion ring had overflowed.",
      [](in s) { return s.kernel.overflows; }},
-    {"skerry_tasks", "Tasks in the root scope.", [](in s) { return s.tasks; }},
-    {"skerry_tasks_started_total", "Tasks that were started.", [](in s) { return s.tasks_started; }},
-    {"skerry_tasks_run_total", "Steps of tasks, from one wait to the next.", [](in s) { return s.loop.tasks_run; }},
-    {"skerry_tasks_unseen_errors_total", "Exceptions of tasks that nobody awaited.",
+    {"tasks", "Tasks in the root scope.", [](in s) { return s.tasks; }},
+    {"tasks_started_total", "Tasks that were started.", [](in s) { return s.tasks_started; }},
+    {"tasks_run_total", "Steps of tasks, from one wait to the next.", [](in s) { return s.loop.tasks_run; }},
+    {"tasks_unseen_errors_total", "Exceptions of tasks that nobody awaited.",
      [](in s) { return s.loop.unseen_errors; }},
-    {"skerry_timers", "Armed timers.", [](in s) { return s.timers; }},
-    {"skerry_timers_expired_total", "Timers that expired.", [](in s) { return s.timers_expired; }},
-    {"skerry_frames", "Frames in use.", [](in s) { return s.frames_in_use; }},
-    {"skerry_frame_pool_bytes", "Memory of the frame pool.", [](in s) { return s.frame_bytes_reserved; }},
-    {"skerry_buffers", "Receive buffers made so far.", [](in s) { return std::uint64_t{s.buffers.buffers}; }},
-    {"skerry_buffers_taken", "Receive buffers that readers hold.", [](in s) { return std::uint64_t{s.buffers.taken}; }},
-    {"skerry_buffers_exhausted_total", "Times a receiver had to wait for a buffer.",
-     [](in s) { return s.buffers.exhausted; }},
-    {"skerry_messages_outstanding", "Messages of this shard that are not home yet.",
+    {"timers", "Armed timers.", [](in s) { return s.timers; }},
+    {"timers_expired_total", "Timers that expired.", [](in s) { return s.timers_expired; }},
+    {"frames", "Frames in use.", [](in s) { return s.frames_in_use; }},
+    {"frame_pool_bytes", "Memory of the frame pool.", [](in s) { return s.frame_bytes_reserved; }},
+    {"buffers", "Receive buffers made so far.", [](in s) { return number(s.buffers.buffers); }},
+    {"buffers_taken", "Receive buffers that readers hold.", [](in s) { return number(s.buffers.taken); }},
+    {"buffers_exhausted_total", "Times a receiver had to wait for a buffer.", [](in s) { return s.buffers.exhausted; }},
+    {"messages_outstanding", "Messages of this shard that are not home yet.",
      [](in s) { return s.messages_outstanding; }},
-    {"skerry_messages_sent_total", "Messages to other shards.", [](in s) { return s.messages_sent; }},
-    {"skerry_messages_received_total", "Messages of other shards that ran here.",
-     [](in s) { return sum(s, [](const pair_stats& p) { return p.requests; }); }},
-    {"skerry_message_batches_total", "Times an inbox was found filled.",
-     [](in s) { return sum(s, [](const pair_stats& p) { return p.batches; }); }},
-    {"skerry_message_wait_seconds_total", "Waits of messages in queues, summed.",
-     [](in s) { return sum(s, [](const pair_stats& p) { return static_cast<std::uint64_t>(p.queue_wait.count()); }); }},
-    {"skerry_log_lines_dropped_total", "Log lines that found the queue full.",
-     [](in s) { return s.log_lines_dropped; }},
-    {"skerry_stalls_total", "Steps of tasks that kept the CPU past the stall threshold.",
-     [](in s) { return s.stalls; }},
+    {"messages_sent_total", "Messages to other shards.", [](in s) { return s.messages_sent; }},
+    {"messages_received_total", "Messages of other shards that ran here.",
+     [](in s) { return sum(s, &pair_stats::requests); }},
+    {"message_batches_total", "Times an inbox was found filled.", [](in s) { return sum(s, &pair_stats::batches); }},
+    {"message_wait_seconds_total", "Waits of messages in queues, summed.",
+     [](in s) { return sum(s, &pair_stats::queue_wait); }},
+    {"log_lines_dropped_total", "Log lines that found the queue full.", [](in s) { return s.log_lines_dropped; }},
+    {"stalls_total", "Steps of tasks that kept the CPU past the stall threshold.", [](in s) { return s.stalls; }},
 };
 
 }  // namespace
 
 void shard::publish() {
   for (const row& r : rows) {
-    observe::metric_info info{.name = std::string(r.name), .help = r.help};
+    observe::metric_info info{.name = std::string("skerry_").append(r.name), .help = r.help};
     if (r.name.ends_with("_bytes")) info.unit = observe::unit::bytes;
     if (r.name.ends_with("_seconds_total")) info.unit = observe::unit::nanoseconds;
     auto read = [this, &r] { return r.read(stats()); };

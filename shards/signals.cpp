@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cerrno>
 #include <chrono>
+#include <iterator>
 #include <string_view>
 
 #include <poll.h>
@@ -15,8 +16,8 @@ namespace skerry {
 
 namespace {
 
-// served: the host that a signal stops; written by the guard (seq_cst), read by the handler on any thread. signalled:
-// whether one has come; exchanged by the handler, so that exactly one signal is the first.
+// The host that a signal stops; written by the guard (seq_cst), read by the handler on any thread. And whether a signal
+// has come; exchanged by the handler (seq_cst), so that exactly one is the first.
 constinit std::atomic<host*> served_host{nullptr};
 constinit std::atomic<bool> signalled{false};
 
@@ -40,6 +41,8 @@ void on_alarm(int) {
   ::_exit(2);
 }
 
+constexpr int taken[] = {SIGALRM, SIGTERM, SIGINT};
+
 sigset_t held_back() {
   sigset_t set;
   sigemptyset(&set);
@@ -57,19 +60,16 @@ stop_signals::stop_signals() {
 }
 
 void stop_signals::serve(host& served) {
-  host* none = nullptr;
-  bool first = served_host.compare_exchange_strong(none, &served);
-  SKERRY_ASSERT(first, "one host of a process at a time is stopped by signals");
+  host* before = served_host.exchange(&served);
+  SKERRY_ASSERT(before == nullptr, "one host of a process at a time is stopped by signals");
   serving_ = true;
   signalled.store(false);
   struct sigaction action{};
   action.sa_flags = SA_RESTART;
-  sigemptyset(&action.sa_mask);
-  action.sa_handler = &on_alarm;
-  sigaction(SIGALRM, &action, &old_alarm_);
-  action.sa_handler = &on_signal;
-  sigaction(SIGTERM, &action, &old_term_);
-  sigaction(SIGINT, &action, &old_int_);
+  for (std::size_t i = 0; i < std::size(taken); ++i) {
+    action.sa_handler = taken[i] == SIGALRM ? &on_alarm : &on_signal;
+    sigaction(taken[i], &action, &old_actions_[i]);
+  }
   // Whoever started us may have blocked them, too.
   sigset_t set = held_back();
   pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
@@ -78,9 +78,7 @@ void stop_signals::serve(host& served) {
 stop_signals::~stop_signals() {
   if (serving_) {
     if (signalled.load()) ::alarm(0);
-    sigaction(SIGTERM, &old_term_, nullptr);
-    sigaction(SIGINT, &old_int_, nullptr);
-    sigaction(SIGALRM, &old_alarm_, nullptr);
+    for (std::size_t i = 0; i < std::size(taken); ++i) sigaction(taken[i], &old_actions_[i], nullptr);
     served_host.store(nullptr);
   }
   pthread_sigmask(SIG_SETMASK, &old_mask_, nullptr);

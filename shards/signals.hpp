@@ -6,14 +6,13 @@
 ///     stop_signals guard;      // from here on both are held back, also where nobody would handle them (process 1)
 ///     guard.serve(running);    // those that came meanwhile, and all that come, stop this host
 ///
-/// A stop must end even where no loop turns any more (a task keeps its CPU) or where nobody reads the log: the first
-/// signal sets an alarm a little past the drain deadline, and the alarm ends the process with status 2. So SIGALRM is
-/// taken. SIGPIPE is ignored from the first guard on: a write to a closed connection is an error result here.
-///
-/// Signal handlers are the process's, so at most one host at a time is served (asserted).
+/// A stop must end even where no loop turns any more (a task keeps its CPU) or nobody reads the log: the first signal
+/// sets an alarm a little past the drain deadline, which ends the process with status 2. So SIGALRM is taken, too.
+/// SIGPIPE is ignored from the first guard on: a write to a closed connection is an error result here.
 ///
 /// Affinity: made and destroyed on the thread that runs the host, destroyed before it. The handler runs on any thread
 ///           and does what async-signal-safe code may: an atomic exchange, host::request_stop, alarm, _exit.
+/// Limits:   one host at a time is served (asserted): signal handlers are the process's.
 
 #include <signal.h>
 
@@ -33,9 +32,7 @@ class stop_signals {
 
  private:
   sigset_t old_mask_{};
-  struct sigaction old_term_{};
-  struct sigaction old_int_{};
-  struct sigaction old_alarm_{};
+  struct sigaction old_actions_[3]{};  // in the order in which they are taken
   bool serving_ = false;
 };
 

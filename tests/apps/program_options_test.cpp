@@ -67,6 +67,7 @@ const std::vector<sample> samples{
     {"shards", "1", "0"},
     {"cpuset", "0", "none"},
     {"pin", "off", "maybe"},
+    {"smt", "on", "perhaps"},
     {"overprovision", "on", "perhaps"},
     {"backend", "io_uring", "kqueue"},
     {"idle-spin-us", "1", "-1"},

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <skerry/shards/app_options.hpp>
 #include <skerry/shards/command_line.hpp>
-#include <skerry/shards/detail/option.hpp>
+#include <skerry/shards/placement.hpp>
 
 #include <algorithm>
 #include <array>
@@ -107,6 +107,7 @@ const std::vector<sample> samples{
     {"shards", "3", [](const app_options& o) { return o.shards == 3u; }},
     {"cpuset", "0-3,8,10-12:2", [](const app_options& o) { return o.cpuset == "0-3,8,10-12:2"; }},
     {"pin", "off", [](const app_options& o) { return o.pin == pin_mode::off; }},
+    {"smt", "on", [](const app_options& o) { return o.smt; }},
     {"overprovision", "on", [](const app_options& o) { return o.overprovision; }},
     {"backend", "io_uring", [](const app_options& o) { return o.backend == "io_uring"; }},
     {"idle-spin-us", "20", [](const app_options& o) { return o.idle_spin == 20us; }},
@@ -131,6 +132,7 @@ TEST(options, have_the_documented_defaults) {
   EXPECT_FALSE(o.shards.has_value());
   EXPECT_EQ(o.cpuset, "");
   EXPECT_EQ(o.pin, pin_mode::automatic);
+  EXPECT_FALSE(o.smt);
   EXPECT_FALSE(o.overprovision);
   EXPECT_EQ(o.backend, "auto");
   EXPECT_EQ(o.idle_spin, 0us);
@@ -157,7 +159,7 @@ TEST(options, are_read_from_the_command_line) {
   for (const sample& s : samples) {
     std::string name = std::string("--") + s.name;
     EXPECT_TRUE(s.holds(accepted(parse({name + '=' + s.value})))) << s.name;
-    if (std::string(s.name) == "overprovision") {
+    if (std::string(s.value) == "on") {
       EXPECT_TRUE(s.holds(accepted(parse({name}))));
     } else {
       EXPECT_TRUE(s.holds(accepted(parse({name, s.value})))) << s.name;
@@ -210,9 +212,10 @@ TEST(options, a_flag_set_elsewhere_can_be_cleared) {
   EXPECT_FALSE(accepted(parse({"--overprovision=false"})).overprovision);
 }
 
-TEST(options, auto_takes_back_a_number_of_shards) {
-  environment set{{"SKERRY_SHARDS", "4"}};
+TEST(options, auto_takes_back_a_number) {
+  environment set{{"SKERRY_SHARDS", "4"}, {"SKERRY_SEED", "4"}};
   EXPECT_FALSE(accepted(parse({"--shards", "auto"})).shards.has_value());
+  EXPECT_FALSE(accepted(parse({"--seed", "auto"})).seed.has_value());
 }
 
 TEST(options, the_last_mention_in_one_place_wins) {
@@ -273,8 +276,8 @@ TEST(options, what_is_outside_its_range_is_refused_with_the_valid_values) {
       {"--mailbox-capacity", "0", "from 1 to 65536"},
       {"--mailbox-capacity", "65537", "from 1 to 65536"},
       {"--drain-timeout", "10", "such as 10s"},
-      {"--drain-timeout", "25h", "from 0s to 24h"},
-      {"--drain-timeout", "-1s", "from 0s to 24h"},
+      {"--drain-timeout", "25h", "from 0 to 24h"},
+      {"--drain-timeout", "-1s", "from 0 to 24h"},
       {"--admin", "127.0.0.1:9180", "use --admin off"},
       {"--log-level", "trace", "debug, info, warning, error, off"},
       {"--log-format", "xml", "text, json"},
@@ -323,6 +326,7 @@ TEST(options, a_missing_value_is_refused) {
   EXPECT_TRUE(contains(refused(parse({"--shards", "--port", "1"})), "--shards needs a value before --port"));
   EXPECT_TRUE(contains(refused(parse({"--shards", "--port=1"})), "--shards needs a value before --port=1"));
   EXPECT_TRUE(contains(refused(parse({"--shards="})), "--shards"));
+  EXPECT_TRUE(contains(refused(parse({"--config="})), "--config"));
 }
 
 TEST(options, a_file_that_cannot_be_read_is_named) {
@@ -332,6 +336,8 @@ TEST(options, a_file_that_cannot_be_read_is_named) {
   EXPECT_TRUE(contains(refused(parse({"--config", large.path()})), "larger than 1 MiB"));
   config_file nothing("port = []\n");
   EXPECT_TRUE(contains(refused(parse({"--config", nothing.path()})), "port = : must be"));
+  config_file nested("config = /tmp/other\n");
+  EXPECT_TRUE(contains(refused(parse({"--config", nested.path()})), "unknown option config in " + nested.path()));
   config_file sections("[net]\nport = 5\n");
   EXPECT_TRUE(contains(refused(parse({"--config", sections.path()})), "[net]"));
 }
@@ -416,18 +422,17 @@ TEST(options, a_program_without_a_port_has_no_port) {
 }
 
 TEST(options, decide_what_is_placed) {
-  placement_request request =
-      to_placement_request(accepted(parse({"--shards", "3", "--cpuset", "4-5", "--pin", "on", "--overprovision"})));
-  EXPECT_EQ(request.shards, 3u);
-  EXPECT_EQ(request.cpuset, (cpu_list{4, 5}));
-  EXPECT_EQ(request.pin, pin_mode::on);
-  EXPECT_TRUE(request.overprovision);
+  machine here;
+  for (unsigned id = 0; id < 6; ++id) here.cpus.push_back({.id = id, .core = id});
+  app_options o = accepted(parse({"--shards", "3", "--cpuset", "4-5", "--pin", "on", "--overprovision"}));
+  cpu_list used;
+  for (const place& each : decide(here, o).shards) used.insert(used.end(), each.cpus.begin(), each.cpus.end());
+  EXPECT_EQ(used, (cpu_list{4, 5, 4}));
 }
 
 struct own_values {
   std::string text = "one";
   std::uint64_t number = 5;
-  double ratio = 0.75;
   byte_size size{1024};
   std::chrono::nanoseconds time = 5s;
   bool flag = false;
@@ -435,9 +440,8 @@ struct own_values {
 
 command_line::outcome parse_own(own_values& own, const strings& arguments) {
   command_line line("server", "Serves.", "1");
-  line.add_option("word", own.text, "a word", {"one", "two"});
+  line.add_option("word", own.text, "a word");
   line.add_option("count", own.number, "a count", 1, 9);
-  line.add_option("ratio", own.ratio, "a ratio", 0.0, 1.0);
   line.add_option("maxmemory", own.size, "a size", {1}, {1 << 30});
   line.add_option("patience", own.time, "a time", 1s, 10s);
   line.add_option("verbose", own.flag, "a flag");
@@ -456,10 +460,9 @@ TEST(own_options, are_read_from_every_place) {
   own_values own;
   config_file file("word = two\ncount = 9\nmaxmemory = 64mb\n");
   environment set{{"SKERRY_COUNT", "7"}, {"SKERRY_PATIENCE", "1500ms"}};
-  accepted(parse_own(own, {"--ratio", "0.5", "--verbose", "--config", file.path()}));
+  accepted(parse_own(own, {"--verbose", "--config", file.path()}));
   EXPECT_EQ(own.text, "two");
   EXPECT_EQ(own.number, 7u);
-  EXPECT_EQ(own.ratio, 0.5);
   EXPECT_EQ(own.size.bytes, 64u << 20);
   EXPECT_EQ(own.time, 1500ms);
   EXPECT_TRUE(own.flag);
@@ -467,12 +470,10 @@ TEST(own_options, are_read_from_every_place) {
 
 TEST(own_options, are_held_to_their_limits) {
   own_values own;
-  EXPECT_TRUE(contains(refused(parse_own(own, {"--word", "three"})), "--word three: must be one of one, two"));
-  EXPECT_TRUE(contains(refused(parse_own(own, {"--count", "10"})), "must be a number, at least 1, at most 9"));
-  EXPECT_TRUE(contains(refused(parse_own(own, {"--ratio", "1.5"})), "at most 1"));
-  EXPECT_TRUE(contains(refused(parse_own(own, {"--ratio", "nan"})), "must be a number"));
-  EXPECT_TRUE(contains(refused(parse_own(own, {"--maxmemory", "2gb"})), "a size such as 64mb"));
-  EXPECT_TRUE(contains(refused(parse_own(own, {"--patience", "11s"})), "such as 500ms, at least 1s, at most 10s"));
+  EXPECT_TRUE(contains(refused(parse_own(own, {"--count", "10"})), "--count 10: must be a number from 1 to 9"));
+  EXPECT_TRUE(contains(refused(parse_own(own, {"--maxmemory", "2gb"})), "must be a size such as 64mb, from 1b to 1gb"));
+  EXPECT_TRUE(
+      contains(refused(parse_own(own, {"--patience", "11s"})), "must be a duration such as 500ms, from 1s to 10s"));
   EXPECT_TRUE(contains(refused(parse_own(own, {"--verbose=x"})), "on or off"));
 }
 
@@ -480,7 +481,7 @@ TEST(own_options, are_in_the_help) {
   own_values own;
   std::string text = std::get<exit_request>(parse_own(own, {"--help"})).text;
   for (const char* name :
-       {"--word", "--count", "--ratio", "--maxmemory", "--patience", "--verbose", "a flag", "0.75", "5s"}) {
+       {"--word", "--count", "--maxmemory", "--patience", "--verbose", "a flag", "BYTES=1kb", "TIME=5s"}) {
     EXPECT_TRUE(contains(text, name)) << text;
   }
 }
@@ -490,27 +491,56 @@ TEST(own_options, that_clash_are_a_bug) {
   command_line line("server", "Serves.", "1");
   EXPECT_DEATH(line.add_option("shards", text, ""), "share a name");
   EXPECT_DEATH(line.add_option("Bad Name", text, ""), "lower case");
-  EXPECT_DEATH(line.add_option("config", text, ""), "fixed meaning");
+  EXPECT_DEATH(line.add_option("config", text, ""), "share a name");
+  EXPECT_DEATH(line.add_option("help", text, ""), "fixed meaning");
+}
+
+/// What a program's own option makes of a text.
+template <class T>
+std::optional<T> as_own(const std::string& written, T highest) {
+  T value{};
+  command_line line("server", "Serves.", "1");
+  line.add_option("own", value, "a value", T{}, highest);
+  if (std::holds_alternative<exit_request>(parse(line, {"--own=" + written}))) return std::nullopt;
+  return value;
+}
+auto bytes(const std::string& written) { return as_own(written, byte_size{~std::uint64_t{0}}); }
+auto duration(const std::string& written) { return as_own(written, std::chrono::nanoseconds::max()); }
+
+/// The default as --help shows it.
+template <class T>
+std::string shown(T value) {
+  command_line line("server", "Serves.", "1");
+  line.add_option("own", value, "a value");
+  std::string help = std::get<exit_request>(parse(line, {"--help"})).text;
+  std::string rest = help.substr(help.find('=', help.find("--own")) + 1);
+  return rest.substr(0, rest.find_first_of(" \n"));
 }
 
 TEST(option_texts, sizes_and_durations_are_exact_or_declined) {
-  EXPECT_EQ(detail::parse_bytes("4096"), 4096u);
-  EXPECT_EQ(detail::parse_bytes("1k"), 1000u);
-  EXPECT_EQ(detail::parse_bytes("1KB"), 1024u);
-  EXPECT_EQ(detail::parse_bytes("1.5gib"), 1610612736u);
-  EXPECT_EQ(detail::parse_bytes("18446744073709551615"), ~std::uint64_t{0});
+  EXPECT_EQ(bytes("4096"), byte_size{4096});
+  EXPECT_EQ(bytes("1k"), byte_size{1000});
+  EXPECT_EQ(bytes("1KB"), byte_size{1024});
+  EXPECT_EQ(bytes("1.5gib"), byte_size{1610612736});
+  EXPECT_EQ(bytes("18446744073709551615"), byte_size{~std::uint64_t{0}});
   for (const char* text : {"", "mb", "-1", "1.5", "1x", "1 mb", "1e3mb", "99999999999gb", "0.0001k", "1..5k"}) {
-    EXPECT_EQ(detail::parse_bytes(text), std::nullopt) << text;
+    EXPECT_EQ(bytes(text), std::nullopt) << text;
   }
-  EXPECT_EQ(detail::parse_duration("1.5s"), 1500ms);
-  EXPECT_EQ(detail::parse_duration("7us"), 7us);
-  EXPECT_EQ(detail::parse_duration("2h"), 2h);
+  EXPECT_EQ(duration("1.5s"), 1500ms);
+  EXPECT_EQ(duration("7us"), 7us);
+  EXPECT_EQ(duration("2h"), 2h);
   for (const char* text : {"", "s", "10", "-1s", "1d", "1e9s", "0.5ns", "99999999999h", "9223372036854775808ns"}) {
-    EXPECT_EQ(detail::parse_duration(text), std::nullopt) << text;
+    EXPECT_EQ(duration(text), std::nullopt) << text;
   }
-  for (auto duration : {0ns, 1ns, 1500ns, 2'000'000ns, 90'000'000'000ns}) {
-    EXPECT_EQ(detail::parse_duration(detail::format_duration(duration)), duration);
+}
+
+TEST(option_texts, are_read_as_they_are_shown) {
+  for (auto time : {0ns, 1ns, 1500ns, 2'000'000ns, 90'000'000'000ns}) EXPECT_EQ(duration(shown(time)), time);
+  for (std::uint64_t size : {0ull, 1ull, 1000ull, 1024ull, 3ull << 40, ~0ull}) {
+    EXPECT_EQ(bytes(shown(byte_size{size})), byte_size{size});
   }
+  EXPECT_EQ(shown(byte_size{3 << 20}), "3mb");
+  EXPECT_EQ(shown(std::chrono::nanoseconds(90s)), "90s");
 }
 
 }  // namespace

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <skerry/framework/startup_error.hpp>
-#include <skerry/shards/detail/cgroup.hpp>
 #include <skerry/shards/topology.hpp>
 
 #include <cstdlib>
@@ -10,7 +9,10 @@
 #include <thread>
 
 #include <gtest/gtest.h>
+#include <linux/mempolicy.h>
 #include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 namespace skerry {
 namespace {
@@ -33,8 +35,13 @@ class fake_root {
     std::filesystem::create_directories(file.parent_path());
     std::ofstream(file) << text;
   }
-  detail::cgroup_limits limits() const { return detail::read_cgroup_limits(path_); }
-  const std::string& path() const { return path_; }
+  discovery_source source() const {
+    discovery_source here;
+    here.root = path_;
+    return here;
+  }
+  std::optional<double> quota() const { return discover({}, source()).quota; }
+  std::uint64_t memory() const { return memory_limit_bytes(source()); }
 
  private:
   std::string path_;
@@ -48,8 +55,7 @@ constexpr const char* version1_mounts =
     "35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n";
 
 discovery_source described(const std::string& layout, cpu_list allowed, const fake_root& root) {
-  discovery_source source;
-  source.root = root.path();
+  discovery_source source = root.source();
   source.layout = layout;
   source.online = 256;
   source.allowed = std::move(allowed);
@@ -62,8 +68,8 @@ TEST(cgroup, version2_without_limits_has_none) {
   root.write("/proc/self/cgroup", "0::/\n");
   root.write("/sys/fs/cgroup/cpu.max", "max 100000\n");
   root.write("/sys/fs/cgroup/memory.max", "max\n");
-  EXPECT_FALSE(root.limits().cpus.has_value());
-  EXPECT_FALSE(root.limits().memory_bytes.has_value());
+  EXPECT_FALSE(root.quota().has_value());
+  EXPECT_EQ(root.memory(), ~std::uint64_t{0});
 }
 
 TEST(cgroup, version2_quota_and_memory_are_read) {
@@ -72,8 +78,8 @@ TEST(cgroup, version2_quota_and_memory_are_read) {
   root.write("/proc/self/cgroup", "0::/app\n");
   root.write("/sys/fs/cgroup/app/cpu.max", "50000 100000\n");
   root.write("/sys/fs/cgroup/app/memory.max", "1073741824\n");
-  EXPECT_EQ(root.limits().cpus, 0.5);
-  EXPECT_EQ(root.limits().memory_bytes, 1073741824u);
+  EXPECT_EQ(root.quota(), 0.5);
+  EXPECT_EQ(root.memory(), 1073741824u);
 }
 
 TEST(cgroup, the_tightest_limit_on_the_way_up_holds) {
@@ -85,8 +91,8 @@ TEST(cgroup, the_tightest_limit_on_the_way_up_holds) {
   root.write("/sys/fs/cgroup/slice/cpu.max", "250000 100000\n");
   root.write("/sys/fs/cgroup/slice/memory.max", "4000\n");
   root.write("/sys/fs/cgroup/cpu.max", "900000 100000\n");
-  EXPECT_EQ(root.limits().cpus, 2.5);
-  EXPECT_EQ(root.limits().memory_bytes, 1000u);
+  EXPECT_EQ(root.quota(), 2.5);
+  EXPECT_EQ(root.memory(), 1000u);
 }
 
 TEST(cgroup, version1_trees_are_read_each_by_its_own_path) {
@@ -99,8 +105,8 @@ TEST(cgroup, version1_trees_are_read_each_by_its_own_path) {
   root.write("/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us", "100000\n");
   root.write("/sys/fs/cgroup/memory/m/app/memory.limit_in_bytes", "9223372036854771712\n");
   root.write("/sys/fs/cgroup/memory/m/memory.limit_in_bytes", "536870912\n");
-  EXPECT_EQ(root.limits().cpus, 1.5);
-  EXPECT_EQ(root.limits().memory_bytes, 536870912u);
+  EXPECT_EQ(root.quota(), 1.5);
+  EXPECT_EQ(root.memory(), 536870912u);
 }
 
 TEST(cgroup, a_mount_that_shows_only_our_group_is_matched_by_its_root) {
@@ -111,7 +117,7 @@ TEST(cgroup, a_mount_that_shows_only_our_group_is_matched_by_its_root) {
   root.write("/proc/self/cgroup", "2:cpu:/docker/abc/inner\n");
   root.write("/sys/fs/cgroup/cpu/inner/cpu.cfs_quota_us", "300000\n");
   root.write("/sys/fs/cgroup/cpu/inner/cpu.cfs_period_us", "100000\n");
-  EXPECT_EQ(root.limits().cpus, 3.0);
+  EXPECT_EQ(root.quota(), 3.0);
 }
 
 TEST(cgroup, a_mount_of_a_sibling_with_a_similar_name_is_not_ours) {
@@ -122,7 +128,7 @@ TEST(cgroup, a_mount_of_a_sibling_with_a_similar_name_is_not_ours) {
   root.write("/proc/self/cgroup", "2:cpu:/docker/abcd\n");
   root.write("/all/docker/abcd/cpu.cfs_quota_us", "300000\n");
   root.write("/all/docker/abcd/cpu.cfs_period_us", "100000\n");
-  EXPECT_EQ(root.limits().cpus, 3.0);
+  EXPECT_EQ(root.quota(), 3.0);
 }
 
 TEST(cgroup, a_path_of_another_namespace_leaves_the_limits_of_the_mount) {
@@ -131,7 +137,7 @@ TEST(cgroup, a_path_of_another_namespace_leaves_the_limits_of_the_mount) {
     root.write("/proc/self/mountinfo", version2_mount);
     root.write("/proc/self/cgroup", path);
     root.write("/sys/fs/cgroup/cpu.max", "200000 100000\n");
-    EXPECT_EQ(root.limits().cpus, 2.0) << path;
+    EXPECT_EQ(root.quota(), 2.0) << path;
   }
 }
 
@@ -140,24 +146,23 @@ TEST(cgroup, a_mount_point_with_blanks_is_found) {
   root.write("/proc/self/mountinfo", "31 23 0:28 / /sys/c\\040g rw - cgroup2 cgroup2 rw\n");
   root.write("/proc/self/cgroup", "0::/\n");
   root.write("/sys/c g/cpu.max", "200000 100000\n");
-  EXPECT_EQ(root.limits().cpus, 2.0);
+  EXPECT_EQ(root.quota(), 2.0);
 }
 
 TEST(cgroup, missing_and_malformed_files_are_no_limit) {
   fake_root root;
-  EXPECT_FALSE(root.limits().cpus.has_value());
+  EXPECT_FALSE(root.quota().has_value());
   root.write("/proc/self/mountinfo", std::string("x\n - \n1 2 3 - cgroup2\n") + version2_mount);
   root.write("/proc/self/cgroup", "nonsense\n:\n0:\n0::\n0::/\n");
   for (const char* text : {"", "0 0\n", "-5 100000\n", "100000\n", "a b\n", "1 2 3\n", "nan 1\n"}) {
     root.write("/sys/fs/cgroup/cpu.max", text);
-    EXPECT_FALSE(root.limits().cpus.has_value()) << text;
+    EXPECT_FALSE(root.quota().has_value()) << text;
   }
 }
 
 TEST(memory_limit, is_the_groups_or_all_there_is) {
   fake_root root;
-  discovery_source source;
-  source.root = root.path();
+  discovery_source source = root.source();
   root.write("/proc/meminfo", "MemTotal:       1024 kB\nMemFree: 1 kB\n");
   EXPECT_EQ(memory_limit_bytes(source), 1048576u);
   root.write("/proc/self/mountinfo", version2_mount);
@@ -222,7 +227,7 @@ TEST(discover, reads_the_quota) {
 }
 
 TEST(discover, leaves_the_layout_out_where_nothing_depends_on_it) {
-  placement_request request;
+  app_options request;
   request.shards = 1;
   EXPECT_FALSE(discover(request).layout_known);
 }
@@ -242,7 +247,7 @@ TEST(discover, leaves_the_environment_as_it_was) {
 }
 
 TEST(this_machine, can_be_decided_and_threads_be_placed) {
-  placement_request request;
+  app_options request;
   request.pin = pin_mode::on;
   machine here = discover(request);
   placement chosen = decide(here, request);
@@ -259,7 +264,7 @@ TEST(this_machine, keeps_a_thread_inside_a_set) {
   machine here = discover({});
   unsigned last = here.cpus.back().id;
   std::thread([&] {
-    confine_this_thread({last});
+    place_this_thread({{last}, {}});
     EXPECT_EQ(static_cast<unsigned>(sched_getcpu()), last);
   }).join();
 }
@@ -267,7 +272,7 @@ TEST(this_machine, keeps_a_thread_inside_a_set) {
 TEST(this_machine, refuses_to_pin_to_a_cpu_that_is_not_there) {
   std::thread([] {
     try {
-      confine_this_thread({cpu_id_max});
+      place_this_thread({{cpu_id_max}, {}});
       ADD_FAILURE() << "pinned";
     } catch (const startup_error& error) {
       EXPECT_NE(std::string(error.what()).find("CPU 8191 is not available"), std::string::npos) << error.what();
@@ -275,11 +280,15 @@ TEST(this_machine, refuses_to_pin_to_a_cpu_that_is_not_there) {
   }).join();
 }
 
-TEST(this_machine, prefers_memory_of_a_node_or_says_that_it_cannot) {
+TEST(this_machine, prefers_memory_of_a_node_where_it_may) {
   std::thread([] {
-    prefer_memory_of_node(0);  // a sandbox may refuse; either answer is fine
-    EXPECT_FALSE(prefer_memory_of_node(1023));
-    EXPECT_FALSE(prefer_memory_of_node(1u << 20));
+    place_this_thread({{}, 0});
+    int mode = MPOL_DEFAULT;
+    bool may = syscall(SYS_get_mempolicy, &mode, nullptr, 0, nullptr, 0) == 0;
+    EXPECT_TRUE(!may || mode == MPOL_PREFERRED) << mode;
+    // No node of this machine, and one that no machine has: neither is an error.
+    place_this_thread({{}, 1023});
+    place_this_thread({{}, 1u << 20});
   }).join();
 }
 
