@@ -133,7 +133,7 @@ host::host(const app_options& options, placement where, clock_source& time)
     : options_(options),
       where_(std::move(where)),
       seed_(options.seed ? *options.seed : entropy_seed()),
-      log_(log_settings_from(options)),
+      log_(log_settings_from(options), static_cast<shard_id>(where_.shards.size())),
       change_(std::make_unique<change>()) {
   auto count = static_cast<shard_id>(where_.shards.size());
   SKERRY_ASSERT(count > 0, "a host has at least one shard");
@@ -159,7 +159,7 @@ host::~host() = default;
 void host::run(const std::function<task<>()>& main, bool auto_shutdown) {
   place_this_thread(where_.shards[0]);
   shard& first = *shards_[0];
-  first.start(log_.open(0));
+  first.start(log_.channel(0));
   std::vector<std::thread> threads;
   threads.reserve(size());
   for (shard_id id = 1; id < size(); ++id) {
@@ -186,7 +186,7 @@ void host::run_thread(shard_id id) noexcept {
   try {
     if (options_.thread_names) pthread_setname_np(pthread_self(), fmt::format("shard-{}", id).c_str());
     place_this_thread(where_.shards[id]);
-    shards_[id]->start(log_.open(id));
+    shards_[id]->start(log_.channel(id));
   } catch (const std::exception& refused) {
     cannot_start(id, refused);
   }

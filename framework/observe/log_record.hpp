@@ -14,7 +14,7 @@
 /// Affinity: pure.
 /// Limits:   a message keeps its first 4096 bytes and a task's name 64; what was cut is said at the end of the line. A
 ///           rendered line is at most `log_line_max` bytes.
-/// Source:   well-formed byte sequences: The Unicode Standard, table 3-7. JSON strings: RFC 8259, section 7.
+/// Source:   JSON strings: RFC 8259, section 7.
 
 #include <chrono>
 #include <cstddef>
@@ -35,12 +35,11 @@ enum class log_format : std::uint8_t { text, json };
 struct log_settings {
   log_level level = log_level::info;  ///< lines below it are not even formatted
   log_format format = log_format::text;
+  std::size_t channel_bytes = 64 * 1024;  ///< lines of one shard that wait for the writer; a power of two
 };
 
-/// "debug", "info", "warning", "error", "off"; and back, nothing for any other name.
-std::string_view name_of(log_level level) noexcept;
+/// Of "debug", "info", "warning", "error", "off", and of "text" and "json"; nothing for any other name.
 std::optional<log_level> parse_log_level(std::string_view name) noexcept;
-/// "text" or "json".
 std::optional<log_format> parse_log_format(std::string_view name) noexcept;
 
 inline constexpr std::size_t log_message_max = 4096;
@@ -60,9 +59,5 @@ struct log_record {
 
 /// Appends the record as one line, its line feed included.
 void append_line(std::string& out, const log_record& record, log_format format);
-
-/// Appends a line that says that `dropped` lines of this shard are missing here.
-void append_drop_report(std::string& out, std::chrono::nanoseconds wall, std::uint32_t shard, std::uint64_t dropped,
-                        log_format format);
 
 }  // namespace skerry
