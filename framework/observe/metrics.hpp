@@ -82,34 +82,16 @@ struct metric_info {
   std::vector<label> labels{};
 };
 
-/// A number that somebody keeps already and that is fetched when a reader asks.
-using counter_reader = std::function<std::uint64_t()>;
-using gauge_reader = std::function<std::int64_t()>;
-
-/// A histogram's numbers as plain data: only the buckets that counted something, in rising order.
-struct histogram_data {
-  struct bucket {
-    std::uint64_t lowest, highest, count;
-    bool operator==(const bucket&) const = default;
-  };
-  std::uint64_t count = 0, sum = 0, min = 0, max = 0;
-  std::vector<bucket> buckets{};
-};
-
 /// A metric's description and its value at one moment.
 struct sample {
   using crosses_shards = sample;
 
   metric_info info;
-  std::variant<std::uint64_t, std::int64_t, histogram_data> value;  ///< counter, gauge, histogram
+  std::variant<std::uint64_t, std::int64_t, std::unique_ptr<const histogram>> value;  ///< counter, gauge, histogram
 };
 
 /// All metrics of a shard at one moment, in the order of registration.
-struct snapshot {
-  using crosses_shards = snapshot;
-
-  std::vector<sample> samples;
-};
+using snapshot = std::vector<sample>;
 
 class registry;
 
@@ -117,7 +99,7 @@ namespace detail {
 
 struct metric {
   metric_info info;
-  std::variant<counter_reader, gauge_reader, const histogram*> value;
+  std::variant<std::function<std::uint64_t()>, std::function<std::int64_t()>, const histogram*> value;
 };
 
 struct metric_remover {
@@ -140,7 +122,7 @@ class registry {
   registry() = default;
   registry(const registry&) = delete;
   registry& operator=(const registry&) = delete;
-  ~registry();
+  ~registry() { SKERRY_ASSERT(metrics_.empty(), "registrations end before the registry they are in"); }
 
   registration add(const counter& value, metric_info info) {
     return add_counter([&value] { return value.value(); }, std::move(info));
@@ -149,13 +131,17 @@ class registry {
     return add_gauge([&value] { return value.value(); }, std::move(info));
   }
   registration add(const histogram& value, metric_info info) { return insert({std::move(info), &value}); }
-  registration add_counter(counter_reader read, metric_info info) { return insert({std::move(info), std::move(read)}); }
-  registration add_gauge(gauge_reader read, metric_info info) { return insert({std::move(info), std::move(read)}); }
   /// Pointers only: a metric that dies at once is a mistake.
   template <typename T>
   registration add(const T&& value, metric_info info) = delete;
+  /// Numbers that somebody keeps already and that are fetched when a reader asks.
+  registration add_counter(std::function<std::uint64_t()> read, metric_info info) {
+    return insert({std::move(info), std::move(read)});
+  }
+  registration add_gauge(std::function<std::int64_t()> read, metric_info info) {
+    return insert({std::move(info), std::move(read)});
+  }
 
-  std::size_t size() const noexcept { return metrics_.size(); }
   snapshot take_snapshot() const;
 
  private:
