@@ -24,7 +24,6 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
-#include <string>
 
 #include <signal.h>
 #include <time.h>
@@ -49,8 +48,6 @@ class stall_detector {
   std::uint64_t total() const noexcept { return total_; }
 
  private:
-  static constexpr unsigned frames_max = 32;
-
   static void on_signal(int, siginfo_t* info, void*);
   [[gnu::noinline]] void look() noexcept;
   void log_it() noexcept;
@@ -62,8 +59,8 @@ class stall_detector {
   // `noted_`, on one thread.
   std::uint64_t seen_step_ = 0;
   unsigned seen_times_ = 0;
-  std::array<void*, frames_max> stack_{};
-  unsigned depth_ = 0;
+  std::array<void*, 32> stack_{};
+  int depth_ = 0;
   std::array<char, 64> task_{};
   std::atomic<bool> noted_{false};
   // The shard's.
