@@ -44,7 +44,7 @@ class list_hook {
 template <class T, class Tag>
 class intrusive_list {
  public:
-  intrusive_list() noexcept { reset(); }
+  intrusive_list() noexcept { head_.previous_ = head_.next_ = &head_; }
   ~intrusive_list() {
     SKERRY_ASSERT(empty(), "a list must be empty before it goes away");
     head_.next_ = nullptr;
@@ -61,15 +61,6 @@ class intrusive_list {
     hook.next_ = &head_;
     head_.previous_->next_ = &hook;
     head_.previous_ = &hook;
-  }
-
-  void push_front(T& element) noexcept {
-    list_hook<Tag>& hook = element;
-    SKERRY_ASSERT(!hook.linked(), "an element is in one list at a time");
-    hook.next_ = head_.next_;
-    hook.previous_ = &head_;
-    head_.next_->previous_ = &hook;
-    head_.next_ = &hook;
   }
 
   T& front() const noexcept {
@@ -94,8 +85,6 @@ class intrusive_list {
   }
 
  private:
-  void reset() noexcept { head_.previous_ = head_.next_ = &head_; }
-
   list_hook<Tag> head_;
 };
 

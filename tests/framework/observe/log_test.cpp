@@ -283,8 +283,8 @@ TEST(log_channel, agrees_with_a_queue_of_strings_wherever_lines_wrap) {
   std::deque<line> model;
   taken_line taken;
   for (int round = 0; round < 50'000; ++round) {
-    if (draw.chance(0.55)) {
-      const std::size_t longest = draw.chance(0.1) ? log_message_max : 300;
+    if (draw.uniform(100) < 55) {
+      const std::size_t longest = draw.uniform(10) == 0 ? log_message_max : 300;
       const line next{random_text(log_task_max), random_text(longest), draw(), channel.dropped()};
       const bool fitted = channel.push({.wall = std::chrono::nanoseconds(round),
                                         .level = log_level::error,
