@@ -3,12 +3,12 @@
 
 /// metrics: what a shard counts, and the list by which others find it.
 ///
-/// Whoever counts owns the number as a plain member and increments it with one add; the shard's registry only knows
-/// where it is, what it is called and in what unit. Nothing is atomic: a shard counts for itself, and a reader
-/// elsewhere asks this shard for a `snapshot`.
+/// Whoever counts owns the number as a plain member, a `std::uint64_t` for a counter, a `std::int64_t` for a gauge; the
+/// shard's registry only knows where it is, what it is called and in what unit. Nothing is atomic: a shard counts for
+/// itself, and a reader elsewhere asks this shard for a `snapshot`.
 ///
 ///     class acceptor {
-///       observe::counter accepted_;
+///       std::uint64_t accepted_ = 0;
 ///       observe::registration shown_ = this_shard().metrics->add(
 ///           accepted_, {.name = "skerry_net_accepted_total", .help = "Connections accepted."});
 ///     };
@@ -35,32 +35,6 @@
 #include <vector>
 
 namespace skerry::observe {
-
-/// Counts events; never goes back.
-class counter {
- public:
-  void add(std::uint64_t events = 1) noexcept { value_ += events; }
-  counter& operator++() noexcept {
-    ++value_;
-    return *this;
-  }
-  std::uint64_t value() const noexcept { return value_; }
-
- private:
-  std::uint64_t value_ = 0;
-};
-
-/// A level that goes up and down.
-class gauge {
- public:
-  void set(std::int64_t value) noexcept { value_ = value; }
-  void add(std::int64_t amount = 1) noexcept { value_ += amount; }
-  void sub(std::int64_t amount = 1) noexcept { value_ -= amount; }
-  std::int64_t value() const noexcept { return value_; }
-
- private:
-  std::int64_t value_ = 0;
-};
 
 /// What a metric's number counts. Times are counted in nanoseconds and exported in seconds.
 enum class unit : std::uint8_t { none, bytes, nanoseconds };
@@ -124,17 +98,18 @@ class registry {
   registry& operator=(const registry&) = delete;
   ~registry() { SKERRY_ASSERT(metrics_.empty(), "registrations end before the registry they are in"); }
 
-  registration add(const counter& value, metric_info info) {
-    return add_counter([&value] { return value.value(); }, std::move(info));
+  /// A counter never goes back, a gauge goes up and down.
+  registration add(const std::uint64_t& counter, metric_info info) {
+    return add_counter([&counter] { return counter; }, std::move(info));
   }
-  registration add(const gauge& value, metric_info info) {
-    return add_gauge([&value] { return value.value(); }, std::move(info));
+  registration add(const std::int64_t& gauge, metric_info info) {
+    return add_gauge([&gauge] { return gauge; }, std::move(info));
   }
-  registration add(const histogram& value, metric_info info) { return insert({std::move(info), &value}); }
-  /// Pointers only: a metric that dies at once is a mistake.
+  registration add(const histogram& values, metric_info info) { return insert({std::move(info), &values}); }
+  /// Variables only: a metric that dies at once is a mistake.
   template <typename T>
   registration add(const T&& value, metric_info info) = delete;
-  /// Numbers that somebody keeps already and that are fetched when a reader asks.
+  /// Numbers that are fetched when a reader asks.
   registration add_counter(std::function<std::uint64_t()> read, metric_info info) {
     return insert({std::move(info), std::move(read)});
   }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// What observing costs the shard: a count, a histogram value, a trace event, a log line.
+// What observing costs the shard: a histogram value, a trace event, a log line.
+#include <skerry/framework/observe/histogram.hpp>
 #include <skerry/framework/observe/log.hpp>
 #include <skerry/framework/observe/log_writer.hpp>
-#include <skerry/framework/observe/metrics.hpp>
 #include <skerry/framework/observe/trace.hpp>
 #include <skerry/framework/random.hpp>
 
@@ -37,16 +37,6 @@ void random_uniform(benchmark::State& state) {
   for (auto _ : state) benchmark::DoNotOptimize(source.uniform(1000));
 }
 BENCHMARK(random_uniform);
-
-void counter_add(benchmark::State& state) {
-  observe::counter events;
-  benchmark::DoNotOptimize(&events);
-  for (auto _ : state) {
-    ++events;
-    benchmark::ClobberMemory();
-  }
-}
-BENCHMARK(counter_add);
 
 void histogram_record(benchmark::State& state) {
   observe::histogram latency;
