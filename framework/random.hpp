@@ -4,14 +4,13 @@
 /// random: the one place where this project draws numbers.
 ///
 /// Every shard owns one source, forked from the process's seed by the shard's number, so that a run repeats when its
-/// seed does. Nothing else may draw (`scripts/check` refuses it), and `entropy_seed()` is the only call whose result
-/// differs from run to run.
+/// seed does. Nothing else may draw (`scripts/check` refuses it).
 ///
 ///     random_source mine(seed, this_shard_id());
 ///     std::size_t slot = mine.uniform(slots.size());
 ///
-/// The standard library's engines would do, its distributions would not: what `std::uniform_int_distribution` and
-/// `std::shuffle` make of the same bits differs between libraries, and a seed must replay everywhere.
+/// The standard library's engines would do, its distributions would not: what they make of the same bits differs
+/// between libraries, and a seed must replay everywhere.
 ///
 /// Affinity:   one source belongs to one shard.
 /// Invariants: the state is never all zero; sources of one seed and different streams start in different states.

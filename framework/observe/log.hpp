@@ -19,8 +19,8 @@
 /// Affinity:   logging on any thread; `push` on the channel's shard, `take` on the writer, `dropped` anywhere.
 /// Invariants: (1) consumed <= published <= consumed + capacity; (2) lines leave in the order they came; (3) a line is
 ///             in the channel whole or counted as dropped.
-/// Limits:     4096 bytes per message; the rest is cut and the line says how much. 64 KiB per channel, about 350 lines
-///             of 100 characters; the next line that fits again says how many are missing before it.
+/// Limits:     4096 bytes per message, the rest is cut and the line says so; 64 KiB per channel, about 350 lines of 100
+///             characters, and the next line that fits says how many are missing before it.
 /// Errors:     none, and no throw: an argument that cannot be formatted makes a line that says so.
 
 #include <skerry/framework/observe/log_record.hpp>
@@ -54,7 +54,6 @@ class log_channel {
   log_channel& operator=(const log_channel&) = delete;
   ~log_channel() { SKERRY_ASSERT(empty(), "everything queued is written before the log ends"); }
 
-  /// Whether lines of this level are wanted.
   bool enabled(log_level level) const noexcept { return level >= level_; }
   log_writer& writer() const noexcept { return writer_; }
   /// How many lines were dropped.
@@ -80,34 +79,27 @@ class log_channel {
   const shard_id shard_;
   const log_level level_;
 
-  // The producer's line: taking a line must not cost the shard a cache miss.
-  //
-  // published_: bytes ever queued. Written by the shard, read by the writer. It releases the bytes, and seq_cst makes
-  // it pair with log_writer::state_: no line waits beside a sleeping writer.
+  // The producer's cache line. published_: bytes ever queued; the shard writes, the writer reads. It releases the
+  // bytes, and seq_cst makes it pair with log_writer::state_: no line waits beside a sleeping writer.
   alignas(64) std::atomic<std::uint64_t> published_{0};
   std::uint64_t consumed_seen_ = 0;  // the shard's latest reading of consumed_, refreshed when the ring looks full
-  // dropped_: lines ever dropped. Written by the shard, read by anybody. release/acquire: a writer that sees a drop
-  // sees every line that was published before it.
+  // Lines ever dropped; the shard writes, anybody reads. release/acquire: who sees a drop sees every line before it.
   std::atomic<std::uint64_t> dropped_{0};
 
-  // The consumer's line.
-  //
-  // consumed_: bytes ever taken. Written by the writer, read by the shard. release/acquire: the shard overwrites bytes
-  // only after the writer has read them.
+  // The consumer's. consumed_: bytes ever taken; the writer writes, the shard reads. release/acquire: the shard
+  // overwrites bytes only after the writer has read them.
   alignas(64) std::atomic<std::uint64_t> consumed_{0};
   std::uint64_t reported_ = 0;  // drops that a written line has told about
 };
 
 namespace detail {
 
-/// Names the running task for log lines ("" when none runs). Set once, by whoever defines tasks; this layer's lower
-/// parts must not know them.
+/// Names the running task, "" when none runs. Set once by whoever defines tasks, which the log must not know.
 using task_name_hook = std::string_view (*)() noexcept;
 extern constinit task_name_hook current_task_name;
 
 void log_line(log_level level, fmt::string_view format, fmt::format_args args) noexcept;
 
-/// The lines of one level: `log::info("{} keys", count)`.
 template <log_level Level>
 struct log_at {
   template <typename... Args>

@@ -6,14 +6,12 @@
 ///     2026-11-21T01:02:03.004Z info  shard 3 "connection": accepted 127.0.0.1:4711
 ///     {"time":"2026-11-21T01:02:03.004Z","level":"info","shard":3,"task":"connection","message":"accepted ..."}
 ///
-/// **One record is one line, whatever is in it.** Messages quote what peers sent, so a line break, an escape sequence
-/// or a broken byte in one must not forge a second line, drive the reader's terminal or end a JSON string. Text shows
-/// control characters as `\n` or `\x1b`; JSON escapes them so that a parser returns them; both replace bytes that are
-/// no UTF-8 by U+FFFD. Text leaves quotes and backslashes alone: it is for reading, JSON is for parsing back.
+/// **One record is one line, whatever is in it.** Messages quote peers, whose bytes must not forge a second line, drive
+/// the reader's terminal or end a JSON string. Text shows control characters as `\n` or `\x1b`, JSON escapes them; both
+/// replace what is no UTF-8 by U+FFFD. Text leaves quotes and backslashes alone: JSON is for parsing back.
 ///
 /// Affinity: pure.
-/// Limits:   a message keeps its first 4096 bytes and a task's name 64; what was cut is said at the end of the line. A
-///           rendered line is at most `log_line_max` bytes.
+/// Limits:   `log_message_max`, `log_task_max`, `log_line_max`; what was cut is said at the end of the line.
 /// Source:   JSON strings: RFC 8259, section 7.
 
 #include <chrono>

@@ -3,14 +3,11 @@
 
 /// log_writer: turns the lines of a host's shards into text and writes it, on a thread of its own.
 ///
-/// **A reactor never waits for the log.** It copies its line into its channel and, if the writer sleeps, wakes it; what
-/// blocks (a slow terminal, a full pipe, a disk) blocks the writer's thread. That starts with the first line, so a
-/// process that logs nothing has no such thread, and one that fell silent has no wake-ups.
+/// **A reactor never waits for the log.** What blocks (a slow terminal, a full pipe, a disk) blocks the writer's thread,
+/// which starts with the first line and has no wake-ups while the process is silent.
 ///
 ///   unstarted --first line: start()--> awake --nothing new since the last pass--> asleep
 ///                                        ^----------the next line: notify-----------|
-///
-/// A pass renders what all channels hold into one buffer, which leaves in one write.
 ///
 /// Affinity:   constructor and destructor by whoever owns the host, with no shard running; the rest on any thread.
 /// Ownership:  owns the channels and the thread.
@@ -18,9 +15,8 @@
 ///             destructor is written before it returns. Lines of different shards may swap places within a pass: their
 ///             stamps tell.
 /// Limits:     one buffer of 64 KiB and a longest line, allocated with the thread.
-/// Errors:     none reach the shard. If no thread can be started the lines wait, the next line tries again, and the
-///             destructor writes them. A descriptor that fails (closed pipe, full disk) loses these lines and is tried
-///             again with the next ones: logging is no reason to stop.
+/// Errors:     none reach the shard. If no thread can be started, lines wait for the next try or the destructor. A
+///             descriptor that fails (closed pipe, full disk) loses these lines and is tried again with the next ones.
 
 #include <skerry/framework/observe/log.hpp>
 
@@ -92,10 +88,9 @@ class log_writer {
   std::thread thread_;
   std::string batch_;  // the consumer's: rendered lines not yet written
 
-  // state_: bits. Set by shards (line_queued) and the destructor; cleared by the writer before a pass; the writer
-  // sleeps on `asleep`. seq_cst with log_channel::published_: a shard that still reads `news` here wrote its line
-  // before the writer cleared it, and the writer looks for lines after that. On a line of its own: every line logged
-  // reads it.
+  // state_: bits, set by shards and the destructor, cleared by the writer before a pass; it sleeps while only `asleep`
+  // is set. seq_cst with log_channel::published_: a shard that still reads `news` published before the writer cleared
+  // it, and the writer looks for lines after that. Every line logged reads this cache line.
   enum bits : std::uint32_t { news = 1, asleep = 2, unstarted = 4, ending = 8 };
   alignas(64) std::atomic<std::uint32_t> state_{unstarted};
 

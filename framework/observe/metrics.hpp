@@ -18,8 +18,7 @@
 /// The labels `le` (histograms) and `shard` belong to whoever exports.
 ///
 /// Affinity:   the registry, its metrics and their registrations belong to one shard.
-/// Ownership:  the metric must outlive its registration, and the registration must end before the registry does;
-///             declare it after the metric.
+/// Ownership:  a registration ends before its metric and its registry: declare it after the metric.
 /// Invariants: (1) metrics that share a name share kind, unit and help; (2) no two share name and labels.
 /// Limits:     16384 metrics in a registry, asserted: register kinds of things, not each connection.
 

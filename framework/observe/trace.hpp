@@ -9,13 +9,13 @@
 ///
 ///     observe::trace(observe::trace_kind::task_begin, task_number);
 ///
-/// While tracing is off (`this_shard().trace` is null) that line is a branch that the CPU predicts. While it is on it
-/// stores 32 bytes, stamped with the shard's latest clock reading: events of one scheduling slice share a stamp, and
-/// their order is their place in the buffer. Reading the clock for each would cost twice what all the rest does.
+/// While tracing is off (`this_shard().trace` is null) that is a predicted branch. While it is on it stores 32 bytes with
+/// the shard's latest clock reading: events of one slice share a stamp, and their order is their place in the buffer.
+/// Reading the clock for each would cost twice what all the rest does.
 ///
 /// Affinity: the shard's own.
-/// Limits:   the capacity is fixed, a power of two, 32 bytes per event (32768 events, 1 MiB, by default); the oldest
-///           event makes room for the newest, and `total()` tells how many there were.
+/// Limits:   a fixed power of two of 32-byte events (32768, 1 MiB, by default); the oldest makes room for the newest,
+///           and `total()` tells how many there were.
 /// Units:    nanoseconds of the shard's clock.
 /// Source:   the 128-bit product folded to 64 bits, as hash step: Wang Yi, wyhash.
 
