@@ -7,7 +7,6 @@
 
 #include <cerrno>
 #include <cstring>
-#include <iterator>
 #include <string>
 #include <utility>
 
@@ -76,17 +75,15 @@ void stall_detector::look() noexcept {
 void stall_detector::log_it() noexcept {
   std::atomic_signal_fence(std::memory_order_acquire);
   ++total_;
+  ++unreported_;
   const clock::time_point now = clock::read();
-  if (total_ > 1 && now - last_report_ < std::chrono::seconds(1)) {
-    ++unreported_;
-  } else {
-    last_report_ = now;
+  if (now >= next_report_) {
+    next_report_ = now + std::chrono::seconds(1);
     try {
       const observe::symbol_table names;
       std::string text = fmt::format("task \"{}\" kept the CPU for more than {} ms in one step", task_.data(),
                                      std::chrono::duration_cast<std::chrono::milliseconds>(threshold_).count());
-      if (unreported_ != 0) fmt::format_to(std::back_inserter(text), " ({} others not shown)", unreported_);
-      unreported_ = 0;
+      if (unreported_ > 1) text += fmt::format(" ({} others not shown)", unreported_ - 1);
       constexpr int own = 3;  // look(), on_signal() and the trampoline of the signal come first
       for (int i = own; i < depth_; ++i) {
         // The first was interrupted; the others are return addresses, which may lie behind the caller's end.
@@ -96,8 +93,9 @@ void stall_detector::log_it() noexcept {
         text += "; " + name;
       }
       log::warning("{}", text);
+      unreported_ = 0;
     } catch (...) {
-      ++unreported_;  // no memory for it
+      // No memory for it: it is one of those not shown.
     }
   }
   noted_.store(false, std::memory_order_relaxed);

@@ -65,7 +65,7 @@ class stall_detector {
   // The shard's.
   std::uint64_t total_ = 0;
   std::uint64_t unreported_ = 0;
-  clock::time_point last_report_{};
+  clock::time_point next_report_{};
 };
 
 }  // namespace skerry
