@@ -3,8 +3,8 @@
 
 /// log_writer: turns the lines of a host's shards into text and writes it, on a thread of its own.
 ///
-/// **A reactor never waits for the log.** What blocks (a slow terminal, a full pipe, a disk) blocks the writer's thread,
-/// which starts with the first line and has no wake-ups while the process is silent.
+/// **A reactor never waits for the log.** What blocks (a slow terminal, a full pipe, a disk) blocks this thread, which
+/// starts with the first line and has no wake-ups while the process is silent.
 ///
 ///   unstarted --first line: start()--> awake --nothing new since the last pass--> asleep
 ///                                        ^----------the next line: notify-----------|

@@ -9,9 +9,9 @@
 ///
 ///     observe::trace(observe::trace_kind::task_begin, task_number);
 ///
-/// While tracing is off (`this_shard().trace` is null) that is a predicted branch. While it is on it stores 32 bytes with
-/// the shard's latest clock reading: events of one slice share a stamp, and their order is their place in the buffer.
-/// Reading the clock for each would cost twice what all the rest does.
+/// While tracing is off (`this_shard().trace` is null) that is a predicted branch. While it is on it stores 32 bytes
+/// with the shard's latest clock reading: events of one slice share a stamp, and their order is their place in the
+/// buffer. Reading the clock for each would cost twice what all the rest does.
 ///
 /// Affinity: the shard's own.
 /// Limits:   a fixed power of two of 32-byte events (32768, 1 MiB, by default); the oldest makes room for the newest,
