@@ -3,9 +3,8 @@
 
 /// assert: a bug stops the process at once, with a sentence a stranger understands.
 ///
-/// SKERRY_ASSERT(condition, "what must hold and what to do") is on in every build. It is for bugs only: broken
-/// preconditions, a wrong shard, impossible states. What a peer, a kernel or a user can cause is a value or an
-/// exception. One condition per assertion, so that the message names the one that failed.
+/// SKERRY_ASSERT(condition, "what must hold and what to do") is on in every build and for bugs only: what a peer, a
+/// kernel or a user can cause is a value or an exception. One condition each, so that the message names what failed.
 ///
 /// Output goes straight to descriptor 2 (the log may be the broken part), then the process aborts:
 ///
@@ -16,8 +15,8 @@
 
 namespace skerry::detail {
 
-/// Says where the failing thread is in terms of this project (", shard 3, task ..."); empty off a shard. Set by the
-/// first reactor, so that this header stands alone and a pure structure that asserts links nothing else.
+/// Says where the failing thread is (", shard 3, task ..."); empty off a shard. Set by the first reactor, so that a
+/// pure structure that asserts links nothing else.
 using assert_context = int (*)(char* out, int size) noexcept;
 extern constinit assert_context describe_assert_context;
 

@@ -34,7 +34,7 @@ clock_source& kernel_clock() noexcept {
 
 clock::time_point clock::read() noexcept {
   time_point t{source().monotonic()};
-  if (shard_core* shard = detail::current_shard; shard != nullptr) shard->now = t;
+  if (on_shard()) this_shard().now = t;
   return t;
 }
 

@@ -22,19 +22,14 @@ class clock_source {
   /// Nanoseconds since 1970-01-01 UTC, read now. May jump either way.
   virtual std::chrono::nanoseconds wall() noexcept = 0;
 
-  clock_source(const clock_source&) = delete;
-  clock_source& operator=(const clock_source&) = delete;
-
  protected:
-  clock_source() = default;
   ~clock_source() = default;
 };
 
 /// The kernel's clocks. One object for all shards: it holds no state.
 clock_source& kernel_clock() noexcept;
 
-/// A C++ clock in the sense of [time.clock.req]. `now()` is the shard's latest reading: the same value until the
-/// reactor reads its source again (at least once per task budget), so a loop over it costs a load.
+/// A C++ clock in the sense of [time.clock.req].
 struct clock {
   using rep = std::chrono::nanoseconds::rep;
   using period = std::chrono::nanoseconds::period;
@@ -42,7 +37,8 @@ struct clock {
   using time_point = std::chrono::time_point<clock>;
   static constexpr bool is_steady = true;
 
-  /// The shard's latest reading.
+  /// The shard's latest reading, the same until the reactor reads its source again (at least once per task budget); a
+  /// load.
   static time_point now() noexcept;
   /// Reads the source (about 25 ns) and makes it the shard's latest reading.
   static time_point read() noexcept;

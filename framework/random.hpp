@@ -4,15 +4,13 @@
 /// random: the one place where this project draws numbers.
 ///
 /// Every shard owns one source, forked from the process's seed by the shard's number, so that a run repeats when its
-/// seed does. Nothing else may draw (`scripts/check` refuses it), and `entropy_seed()` is the only call whose result
-/// differs from run to run.
+/// seed does. Nothing else may draw (`scripts/check` refuses it).
 ///
 ///     random_source mine(seed, this_shard_id());
-///     if (mine.chance(0.01)) fail();        // one time in a hundred
 ///     std::size_t slot = mine.uniform(slots.size());
 ///
-/// The standard library's engines would do, its distributions would not: what `std::uniform_int_distribution` and
-/// `std::shuffle` make of the same bits differs between libraries, and a seed must replay everywhere.
+/// The standard library's engines would do, its distributions would not: what they make of the same bits differs
+/// between libraries, and a seed must replay everywhere.
 ///
 /// Affinity:   one source belongs to one shard.
 /// Invariants: the state is never all zero; sources of one seed and different streams start in different states.
@@ -25,7 +23,11 @@
 
 #include <array>
 #include <bit>
+#include <cerrno>
 #include <cstdint>
+#include <system_error>
+
+#include <unistd.h>
 
 namespace skerry {
 
@@ -35,57 +37,60 @@ class random_source {
   using result_type = std::uint64_t;
 
   /// The sequence named by `seed` and `stream`.
-  explicit random_source(std::uint64_t seed, std::uint64_t stream = 0) noexcept;
+  explicit random_source(std::uint64_t seed, std::uint64_t stream = 0) noexcept {
+    // Seeds and streams are small numbers in practice. Mixing between the two keeps (1, 2) apart from (2, 1) and (3,
+    // 0).
+    constexpr std::uint64_t golden_ratio = 0x9e3779b97f4a7c15;
+    std::uint64_t x = mix(mix(seed + golden_ratio) + stream);
+    for (std::uint64_t& word : state_) word = mix(x += golden_ratio);
+    SKERRY_ASSERT((state_[0] | state_[1]) != 0, "four different words cannot all be zero");
+  }
 
   static constexpr result_type min() noexcept { return 0; }
   static constexpr result_type max() noexcept { return ~result_type{0}; }
 
   /// 64 random bits, about 2 ns.
-  result_type operator()() noexcept;
+  result_type operator()() noexcept {
+    const std::uint64_t result = std::rotl(state_[1] * 5, 7) * 9;
+    const std::uint64_t shifted = state_[1] << 17;
+    state_[2] ^= state_[0];
+    state_[3] ^= state_[1];
+    state_[1] ^= state_[2];
+    state_[0] ^= state_[3];
+    state_[2] ^= shifted;
+    state_[3] = std::rotl(state_[3], 45);
+    return result;
+  }
+
   /// A number below `bound`, each equally likely. `bound` is at least 1.
-  std::uint64_t uniform(std::uint64_t bound) noexcept;
-  /// At least 0 and below 1, in steps of 2^-53.
-  double real() noexcept { return static_cast<double>((*this)() >> 11) * 0x1.0p-53; }
-  /// True with probability `p`, which is at least 0 and at most 1. Draws one number whatever `p` is, so that a changed
-  /// probability does not shift every later draw.
-  bool chance(double p) noexcept;
+  std::uint64_t uniform(std::uint64_t bound) noexcept {
+    SKERRY_ASSERT(bound > 0, "no number is below zero");
+    __extension__ using wide = unsigned __int128;
+    wide product = wide{(*this)()} * bound;
+    if (static_cast<std::uint64_t>(product) < bound) [[unlikely]] {
+      // 2^64 is no multiple of most bounds; the lowest 2^64 mod bound products would make some results likelier.
+      const std::uint64_t surplus = (0 - bound) % bound;
+      while (static_cast<std::uint64_t>(product) < surplus) product = wide{(*this)()} * bound;
+    }
+    return static_cast<std::uint64_t>(product >> 64);
+  }
 
  private:
+  /// A bijection of 64-bit words, so different inputs never meet.
+  static constexpr std::uint64_t mix(std::uint64_t x) noexcept {
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
+    return x ^ (x >> 31);
+  }
+
   std::array<std::uint64_t, 4> state_;
 };
 
 /// A seed from the kernel's entropy. Throws system_error if the kernel gives none.
-std::uint64_t entropy_seed();
-
-inline random_source::result_type random_source::operator()() noexcept {
-  const std::uint64_t result = std::rotl(state_[1] * 5, 7) * 9;
-  const std::uint64_t shifted = state_[1] << 17;
-  state_[2] ^= state_[0];
-  state_[3] ^= state_[1];
-  state_[1] ^= state_[2];
-  state_[0] ^= state_[3];
-  state_[2] ^= shifted;
-  state_[3] = std::rotl(state_[3], 45);
-  return result;
-}
-
-inline std::uint64_t random_source::uniform(std::uint64_t bound) noexcept {
-  SKERRY_ASSERT(bound > 0, "no number is below zero");
-  __extension__ using wide = unsigned __int128;
-  wide product = wide{(*this)()} * bound;
-  if (static_cast<std::uint64_t>(product) < bound) [[unlikely]] {
-    // 2^64 is no multiple of most bounds; the lowest 2^64 mod bound products would make some results likelier.
-    const std::uint64_t surplus = (0 - bound) % bound;
-    while (static_cast<std::uint64_t>(product) < surplus) product = wide{(*this)()} * bound;
-  }
-  const auto result = static_cast<std::uint64_t>(product >> 64);
-  SKERRY_ASSERT(result < bound, "the upper half of a product is below its factor");
-  return result;
-}
-
-inline bool random_source::chance(double p) noexcept {
-  SKERRY_ASSERT(p >= 0 && p <= 1, "a probability lies between 0 and 1");
-  return real() < p;
+inline std::uint64_t entropy_seed() {
+  std::uint64_t seed = 0;
+  if (::getentropy(&seed, sizeof seed) == 0) return seed;
+  throw std::system_error(errno, std::system_category(), "getentropy gave no seed; name one with --seed");
 }
 
 }  // namespace skerry

@@ -11,22 +11,19 @@
 /// Affinity:   home shard.
 /// Ownership:  the table owns; it destroys in reverse order of making.
 /// Invariants: one object per type; a missing one is a bug (asserted), `find` asks.
-/// Limits:     `resources_max` types.
+/// Limits:     as many entries as the program has types that it asks for.
 
 #include <skerry/framework/assert.hpp>
 #include <skerry/framework/this_shard.hpp>
 
-#include <array>
-#include <cstddef>
 #include <memory>
 #include <utility>
+#include <vector>
 
 namespace skerry {
 
 class resource_table {
  public:
-  static constexpr std::size_t resources_max = 64;
-
   resource_table() = default;
   ~resource_table() { clear(); }
   resource_table(const resource_table&) = delete;
@@ -36,17 +33,16 @@ class resource_table {
   template <class T, class... Args>
   T& emplace(Args&&... args) {
     SKERRY_ASSERT(find<T>() == nullptr, "a shard has one resource of a type");
-    SKERRY_ASSERT(size_ < resources_max, "a shard has at most 64 resources");
-    auto made = std::make_unique<T>(std::forward<Args>(args)...);
-    entries_[size_++] = {tag<T>(), made.get(), [](void* object) noexcept { delete static_cast<T*>(object); }};
-    return *made.release();
+    owned made(new T(std::forward<Args>(args)...), [](void* each) { delete static_cast<T*>(each); });
+    entries_.emplace_back(tag<T>(), std::move(made));
+    return get<T>();
   }
 
   /// This shard's T, or null.
   template <class T>
   T* find() const noexcept {
-    for (std::size_t i = 0; i < size_; ++i) {
-      if (entries_[i].tag == tag<T>()) return static_cast<T*>(entries_[i].object);
+    for (const auto& [type, object] : entries_) {
+      if (type == tag<T>()) return static_cast<T*>(object.get());
     }
     return nullptr;
   }
@@ -59,29 +55,24 @@ class resource_table {
     return *found;
   }
 
-  std::size_t size() const noexcept { return size_; }
+  std::size_t size() const noexcept { return entries_.size(); }
   /// Destroys all but the first `left`, the last made first.
   void clear(std::size_t left = 0) noexcept {
-    while (size_ > left) {
-      entry last = entries_[--size_];
-      last.destroy(last.object);
+    while (entries_.size() > left) {
+      auto last = std::move(entries_.back());
+      entries_.pop_back();  // whoever looks for it while it goes finds nothing
     }
   }
 
  private:
-  struct entry {
-    const void* tag;
-    void* object;
-    void (*destroy)(void*) noexcept;
-  };
+  using owned = std::unique_ptr<void, void (*)(void*)>;
   template <class T>
   static const void* tag() noexcept {
     static constexpr char unique = 0;
     return &unique;
   }
 
-  std::array<entry, resources_max> entries_;
-  std::size_t size_ = 0;
+  std::vector<std::pair<const void*, owned>> entries_;
 };
 
 /// This shard's table.

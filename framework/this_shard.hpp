@@ -3,9 +3,8 @@
 
 /// this_shard: the one thread-local pointer of the project, and what hangs off it.
 ///
-/// Every per-shard part is reached from here: `this_shard().now`, `this_shard().host`. A thread that runs no shard has
-/// a null pointer; `on_shard()` asks. The simulator runs many shards in one thread by switching this pointer between
-/// steps, which is why nothing else may be thread-local or global.
+/// A thread that runs no shard has a null pointer; `on_shard()` asks. The simulator runs many shards in one thread by
+/// switching this pointer between steps, which is why nothing else may be thread-local or global.
 ///
 /// Affinity:   the fields belong to the shard's own thread; nobody reads another shard's `shard_core`.
 /// Ownership:  `shards/shard` owns the parts and fills the pointers; they live as long as the shard's loop.
@@ -69,7 +68,6 @@ namespace detail {
 inline constinit thread_local shard_core* current_shard = nullptr;
 }  // namespace detail
 
-/// Whether this thread runs a shard.
 inline bool on_shard() noexcept { return detail::current_shard != nullptr; }
 
 /// The shard of this thread. Asserts that there is one.
@@ -78,7 +76,6 @@ inline shard_core& this_shard() noexcept {
   return *detail::current_shard;
 }
 
-/// The number of this thread's shard.
 inline shard_id this_shard_id() noexcept { return this_shard().id; }
 
 /// How many shards this machine runs.

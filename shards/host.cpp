@@ -111,7 +111,8 @@ host::host(const app_options& options, placement where, clock_source& time)
     : options_(options),
       where_(std::move(where)),
       log_({.level = parse_log_level(options.log_level).value_or(log_level::info),
-            .format = parse_log_format(options.log_format).value_or(log_format::text)}) {
+            .format = parse_log_format(options.log_format).value_or(log_format::text)},
+           static_cast<shard_id>(where_.shards.size())) {
   auto count = static_cast<shard_id>(where_.shards.size());
   SKERRY_ASSERT(count > 0, "a host has at least one shard");
   require_descriptors(count, options_.port ? 4 : 2);
@@ -155,7 +156,7 @@ void host::run(const std::function<task<>()>& main, bool auto_shutdown) {
 }
 
 void host::start(shard_id id) {
-  shards_[id]->start(log_.open(id));
+  shards_[id]->start(log_.channel(id));
   resources().emplace<drain_deadline>();
   SKERRY_ASSERT(resources().size() == own_resources, "what a shard makes for itself comes first");
 }

@@ -5,48 +5,30 @@
 #include <skerry/framework/task/chain.hpp>
 #include <skerry/shards/stall_detector.hpp>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <iterator>
+#include <string>
 #include <utility>
 
+#include <execinfo.h>
 #include <fmt/format.h>
 #include <unistd.h>
-#include <unwind.h>
 
 namespace skerry {
-
-namespace {
-
-int stall_signal() noexcept { return SIGRTMIN + 4; }
-
-struct walk {
-  void** next;
-  void** end;
-};
-
-_Unwind_Reason_Code collect(_Unwind_Context* at, void* argument) {
-  walk& w = *static_cast<walk*>(argument);
-  if (w.next == w.end) return _URC_END_OF_STACK;
-  *w.next++ = reinterpret_cast<void*>(_Unwind_GetIP(at));
-  return _URC_NO_REASON;
-}
-
-}  // namespace
 
 void stall_detector::start(const shard_core& core, std::chrono::nanoseconds threshold) {
   if (threshold.count() == 0) return;
   core_ = &core;
   threshold_ = threshold;
+  ::backtrace(stack_.data(), 1);  // the first call allocates, which the handler must not
+  const int signal = SIGRTMIN + 4;
   struct sigaction action{};
   action.sa_sigaction = &on_signal;
   action.sa_flags = SA_SIGINFO | SA_RESTART;
-  sigemptyset(&action.sa_mask);
-  sigaction(stall_signal(), &action, nullptr);
+  ::sigaction(signal, &action, nullptr);
   sigevent event{};
   event.sigev_notify = SIGEV_THREAD_ID;
-  event.sigev_signo = stall_signal();
+  event.sigev_signo = signal;
   event.sigev_value.sival_ptr = this;
   event._sigev_un._tid = ::gettid();
   if (::timer_create(CLOCK_THREAD_CPUTIME_ID, &event, &timer_) != 0) {
@@ -85,38 +67,35 @@ void stall_detector::look() noexcept {
     (void)core_->loop->bell().ring(doorbell::outside);
   }
   if (seen_times_ != 3 || noted_.load(std::memory_order_relaxed)) return;
-  walk stack{stack_.data(), stack_.data() + stack_.size()};
-  _Unwind_Backtrace(&collect, &stack);
-  depth_ = static_cast<unsigned>(stack.next - stack_.data());
+  depth_ = ::backtrace(stack_.data(), static_cast<int>(stack_.size()));
   std::strncpy(task_.data(), core_->current->name(), task_.size() - 1);
   noted_.store(true, std::memory_order_release);
 }
 
 void stall_detector::log_it() noexcept {
-  constexpr std::chrono::seconds between_reports{1};
   std::atomic_signal_fence(std::memory_order_acquire);
   ++total_;
+  ++unreported_;
   const clock::time_point now = clock::read();
-  if (total_ > 1 && now - last_report_ < between_reports) {
-    ++unreported_;
-  } else {
-    last_report_ = now;
+  if (now >= next_report_) {
+    next_report_ = now + std::chrono::seconds(1);
     try {
       const observe::symbol_table names;
       std::string text = fmt::format("task \"{}\" kept the CPU for more than {} ms in one step", task_.data(),
                                      std::chrono::duration_cast<std::chrono::milliseconds>(threshold_).count());
-      if (unreported_ != 0) fmt::format_to(std::back_inserter(text), " ({} others not shown)", unreported_);
-      unreported_ = 0;
-      constexpr unsigned own = 3;  // look(), on_signal() and the trampoline of the signal come first
-      for (unsigned i = std::min(own, depth_); i < depth_; ++i) {
+      if (unreported_ > 1) text += fmt::format(" ({} others not shown)", unreported_ - 1);
+      constexpr int own = 3;  // look(), on_signal() and the trampoline of the signal come first
+      for (int i = own; i < depth_; ++i) {
         // The first was interrupted; the others are return addresses, which may lie behind the caller's end.
-        const std::string name = names.name_of(static_cast<const char*>(stack_[i]) - (i == own ? 0 : 1));
+        const void* at = static_cast<const char*>(stack_[static_cast<std::size_t>(i)]) - (i == own ? 0 : 1);
+        const std::string name = names.name_of(at);
         if (name.starts_with("skerry::reactor::run_")) break;  // from here on all stacks are alike
-        fmt::format_to(std::back_inserter(text), "; {}", name);
+        text += "; " + name;
       }
       log::warning("{}", text);
+      unreported_ = 0;
     } catch (...) {
-      ++unreported_;  // no memory for it
+      // No memory for it: it is one of those not shown.
     }
   }
   noted_.store(false, std::memory_order_relaxed);

@@ -3,10 +3,9 @@
 
 /// stall_detector: says which task has kept its shard's CPU for too long, and where it was.
 ///
-/// A shard is as late for everybody as its longest step. The kernel sends the shard's thread a signal for every half of
-/// the threshold in CPU time that it uses, so a shard that sleeps is never woken by this. When two signals in a row
-/// find the same step, the task phase is to end after it; when three do, the handler notes the call stack, and the
-/// shard logs it with the task's name when the step lets it.
+/// The kernel sends the shard's thread a signal for every half of the threshold in CPU time that it uses, so a shard
+/// that sleeps is never woken by this. When two signals in a row find the same step, the task phase is to end after it;
+/// when three do, the handler notes the call stack, and the shard logs it with the task's name after the step.
 ///
 ///     warning shard 1: task "import" kept the CPU for more than 25 ms in one step; parse_row(std::string_view); …
 ///
@@ -24,7 +23,6 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
-#include <string>
 
 #include <signal.h>
 #include <time.h>
@@ -49,8 +47,6 @@ class stall_detector {
   std::uint64_t total() const noexcept { return total_; }
 
  private:
-  static constexpr unsigned frames_max = 32;
-
   static void on_signal(int, siginfo_t* info, void*);
   [[gnu::noinline]] void look() noexcept;
   void log_it() noexcept;
@@ -62,14 +58,14 @@ class stall_detector {
   // `noted_`, on one thread.
   std::uint64_t seen_step_ = 0;
   unsigned seen_times_ = 0;
-  std::array<void*, frames_max> stack_{};
-  unsigned depth_ = 0;
+  std::array<void*, 32> stack_{};
+  int depth_ = 0;
   std::array<char, 64> task_{};
   std::atomic<bool> noted_{false};
   // The shard's.
   std::uint64_t total_ = 0;
   std::uint64_t unreported_ = 0;
-  clock::time_point last_report_{};
+  clock::time_point next_report_{};
 };
 
 }  // namespace skerry

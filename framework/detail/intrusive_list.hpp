@@ -44,7 +44,7 @@ class list_hook {
 template <class T, class Tag>
 class intrusive_list {
  public:
-  intrusive_list() noexcept { reset(); }
+  intrusive_list() noexcept { head_.previous_ = head_.next_ = &head_; }
   ~intrusive_list() {
     SKERRY_ASSERT(empty(), "a list must be empty before it goes away");
     head_.next_ = nullptr;
@@ -85,8 +85,6 @@ class intrusive_list {
   }
 
  private:
-  void reset() noexcept { head_.previous_ = head_.next_ = &head_; }
-
   list_hook<Tag> head_;
 };
 

@@ -6,31 +6,11 @@
 
 #include <cstddef>
 
-#if defined(__SANITIZE_ADDRESS__)
-#define SKERRY_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SKERRY_ASAN 1
-#endif
-#endif
-
-#ifdef SKERRY_ASAN
-extern "C" void __asan_poison_memory_region(const volatile void*, std::size_t);
-extern "C" void __asan_unpoison_memory_region(const volatile void*, std::size_t);
-#endif
+#include <sanitizer/asan_interface.h>
 
 namespace skerry::detail {
 
-inline void poison([[maybe_unused]] const void* memory, [[maybe_unused]] std::size_t bytes) noexcept {
-#ifdef SKERRY_ASAN
-  __asan_poison_memory_region(memory, bytes);
-#endif
-}
-
-inline void unpoison([[maybe_unused]] const void* memory, [[maybe_unused]] std::size_t bytes) noexcept {
-#ifdef SKERRY_ASAN
-  __asan_unpoison_memory_region(memory, bytes);
-#endif
-}
+inline void poison(const void* memory, std::size_t bytes) noexcept { ASAN_POISON_MEMORY_REGION(memory, bytes); }
+inline void unpoison(const void* memory, std::size_t bytes) noexcept { ASAN_UNPOISON_MEMORY_REGION(memory, bytes); }
 
 }  // namespace skerry::detail

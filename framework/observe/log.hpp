@@ -6,53 +6,107 @@
 ///     skerry::log::info("listening on port {}", 6379);
 ///     skerry::log::warning("{} of {} connections refused", 3, 100);
 ///
-/// On a shard the line is formatted here and queued for the host's `log_writer`; a full queue drops it and counts. On
-/// any other thread it is written before the call returns. A line below the host's level costs a comparison, though its
-/// arguments have been evaluated. Each line says when (by the shard's clock), how bad, on which shard and in which
-/// task.
+///   shard                                          writer thread
+///   format -> push: copy into the channel ------>  take -> render -> write
+///          -> channel full: drop and count
 ///
-/// Affinity: any thread.
-/// Limits:   4096 bytes per message; the rest is cut and the line says how much.
-/// Errors:   none, and no throw: an argument that cannot be formatted makes a line that says so.
+/// A shard formats its message and copies it into its channel; stamps, escapes and field names are the work of the
+/// host's `log_writer`. A thread that runs no shard writes its line before the call returns. A line below the host's
+/// level costs a comparison, though its arguments have been evaluated.
+///
+/// A channel is a ring of bytes and no `boost::lockfree::spsc_queue`: lines differ in length by a factor of a hundred.
+///
+/// Affinity:   logging on any thread; `push` on the channel's shard, `take` on the writer, `dropped` anywhere.
+/// Invariants: (1) consumed <= published <= consumed + capacity; (2) lines leave in the order they came; (3) a line is
+///             in the channel whole or counted as dropped.
+/// Limits:     4096 bytes per message, the rest is cut and the line says so; 64 KiB per channel, about 350 lines of 100
+///             characters, and the next line that fits says how many are missing before it.
+/// Errors:     none, and no throw: an argument that cannot be formatted makes a line that says so.
 
-#include <skerry/framework/observe/log_channel.hpp>
+#include <skerry/framework/observe/log_record.hpp>
 #include <skerry/framework/this_shard.hpp>
 
+#include <array>
 #include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
 #include <string_view>
 
 #include <fmt/core.h>
 
 namespace skerry {
 
+class log_writer;
+
+/// A line taken out of a channel: the record and the bytes its views show.
+struct taken_line {
+  log_record record;
+  std::array<char, log_task_max + log_message_max> bytes;
+};
+
+/// A shard's way to the log writer, which owns it.
+class log_channel {
+ public:
+  /// `capacity` is a power of two and at least 8 KiB, so that the longest line fits an empty channel.
+  log_channel(log_writer& writer, log_level level, shard_id shard, std::size_t capacity);
+  log_channel(const log_channel&) = delete;
+  log_channel& operator=(const log_channel&) = delete;
+  ~log_channel() { SKERRY_ASSERT(empty(), "everything queued is written before the log ends"); }
+
+  bool enabled(log_level level) const noexcept { return level >= level_; }
+  log_writer& writer() const noexcept { return writer_; }
+  /// How many lines were dropped.
+  std::uint64_t dropped() const noexcept { return dropped_.load(std::memory_order_acquire); }
+
+  /// Queues the line and returns true, or drops and counts it and returns false.
+  bool push(log_record record) noexcept;
+  /// Takes the oldest line; false when there is none.
+  bool take(taken_line& line) noexcept;
+  /// Whether `take` would find nothing.
+  bool empty() const noexcept { return consumed_.load(std::memory_order_acquire) == published_.load(); }
+
+ private:
+  friend class log_writer;
+
+  /// Copy to or from the ring and return the position behind.
+  std::uint64_t copy_in(std::uint64_t position, std::string_view from) noexcept;
+  std::uint64_t copy_out(std::uint64_t position, char* to, std::size_t size) const noexcept;
+
+  log_writer& writer_;
+  const std::size_t capacity_;
+  const std::unique_ptr<char[]> bytes_;
+  const shard_id shard_;
+  const log_level level_;
+
+  // The producer's cache line. published_: bytes ever queued; the shard writes, the writer reads. It releases the
+  // bytes, and seq_cst makes it pair with log_writer::state_: no line waits beside a sleeping writer.
+  alignas(64) std::atomic<std::uint64_t> published_{0};
+  std::uint64_t consumed_seen_ = 0;  // the shard's latest reading of consumed_, refreshed when the ring looks full
+  // Lines ever dropped; the shard writes, anybody reads. release/acquire: who sees a drop sees every line before it.
+  std::atomic<std::uint64_t> dropped_{0};
+
+  // The consumer's. consumed_: bytes ever taken; the writer writes, the shard reads. release/acquire: the shard
+  // overwrites bytes only after the writer has read them.
+  alignas(64) std::atomic<std::uint64_t> consumed_{0};
+  std::uint64_t reported_ = 0;  // drops that a written line has told about
+};
+
 namespace detail {
 
-/// Names the running task for log lines ("" when none runs). Set once, by whoever defines tasks; this layer's lower
-/// parts must not know them.
+/// Names the running task, "" when none runs. Set once by whoever defines tasks, which the log must not know.
 using task_name_hook = std::string_view (*)() noexcept;
 extern constinit task_name_hook current_task_name;
 
-/// The log of threads that run no shard; null: descriptor 2. Such a thread has no host to ask, so this is one per
-/// process. Written by serve_other_threads() and ~log_writer(), read by those threads; seq_cst, it is not on any hot
-/// path.
-extern constinit std::atomic<log_writer*> other_threads_log;
-
-bool other_thread_log_enabled(log_level level) noexcept;
 void log_line(log_level level, fmt::string_view format, fmt::format_args args) noexcept;
 
-inline bool log_enabled(log_level level) noexcept {
-  const shard_core* shard = current_shard;
-  if (shard != nullptr && shard->log != nullptr) [[likely]]
-    return shard->log->enabled(level);
-  return other_thread_log_enabled(level);
-}
-
-/// The lines of one level: `log::info("{} keys", count)`.
 template <log_level Level>
 struct log_at {
   template <typename... Args>
   void operator()(fmt::format_string<Args...> format, Args&&... args) const noexcept {
-    if (log_enabled(Level)) log_line(Level, format, fmt::make_format_args(args...));
+    const shard_core* shard = current_shard;
+    if (shard != nullptr && shard->log != nullptr && !shard->log->enabled(Level)) return;
+    log_line(Level, format, fmt::make_format_args(args...));
   }
 };
 

@@ -6,15 +6,13 @@
 ///     2026-11-21T01:02:03.004Z info  shard 3 "connection": accepted 127.0.0.1:4711
 ///     {"time":"2026-11-21T01:02:03.004Z","level":"info","shard":3,"task":"connection","message":"accepted ..."}
 ///
-/// **One record is one line, whatever is in it.** Messages quote what peers sent, so a line break, an escape sequence
-/// or a broken byte in one must not forge a second line, drive the reader's terminal or end a JSON string. Text shows
-/// control characters as `\n` or `\x1b`; JSON escapes them so that a parser returns them; both replace bytes that are
-/// no UTF-8 by U+FFFD. Text leaves quotes and backslashes alone: it is for reading, JSON is for parsing back.
+/// **One record is one line, whatever is in it.** Messages quote peers, whose bytes must not forge a second line, drive
+/// the reader's terminal or end a JSON string. Text shows control characters as `\n` or `\x1b`, JSON escapes them; both
+/// replace what is no UTF-8 by U+FFFD. Text leaves quotes and backslashes alone: JSON is for parsing back.
 ///
 /// Affinity: pure.
-/// Limits:   a message keeps its first 4096 bytes and a task's name 64; what was cut is said at the end of the line. A
-///           rendered line is at most `log_line_max` bytes.
-/// Source:   well-formed byte sequences: The Unicode Standard, table 3-7. JSON strings: RFC 8259, section 7.
+/// Limits:   `log_message_max`, `log_task_max`, `log_line_max`; what was cut is said at the end of the line.
+/// Source:   JSON strings: RFC 8259, section 7.
 
 #include <chrono>
 #include <cstddef>
@@ -35,12 +33,11 @@ enum class log_format : std::uint8_t { text, json };
 struct log_settings {
   log_level level = log_level::info;  ///< lines below it are not even formatted
   log_format format = log_format::text;
+  std::size_t channel_bytes = 64 * 1024;  ///< lines of one shard that wait for the writer; a power of two
 };
 
-/// "debug", "info", "warning", "error", "off"; and back, nothing for any other name.
-std::string_view name_of(log_level level) noexcept;
+/// Of "debug", "info", "warning", "error", "off", and of "text" and "json"; nothing for any other name.
 std::optional<log_level> parse_log_level(std::string_view name) noexcept;
-/// "text" or "json".
 std::optional<log_format> parse_log_format(std::string_view name) noexcept;
 
 inline constexpr std::size_t log_message_max = 4096;
@@ -60,9 +57,5 @@ struct log_record {
 
 /// Appends the record as one line, its line feed included.
 void append_line(std::string& out, const log_record& record, log_format format);
-
-/// Appends a line that says that `dropped` lines of this shard are missing here.
-void append_drop_report(std::string& out, std::chrono::nanoseconds wall, std::uint32_t shard, std::uint64_t dropped,
-                        log_format format);
 
 }  // namespace skerry

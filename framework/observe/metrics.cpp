@@ -9,16 +9,12 @@ namespace skerry::observe {
 
 namespace {
 
-// The locale must not decide what a metric may be called, so no <cctype>.
-constexpr bool is_lower(char c) noexcept { return (c >= 'a' && c <= 'z') || c == '_'; }
-constexpr bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
-
 bool is_name(std::string_view name) noexcept {
-  return !name.empty() && is_lower(name.front()) &&
-         std::all_of(name.begin(), name.end(), [](char c) { return is_lower(c) || is_digit(c); });
+  return !name.empty() && name.front() > '9' &&
+         name.find_first_not_of("abcdefghijklmnopqrstuvwxyz_0123456789") == std::string_view::npos;
 }
 
-void check_name(const metric_info& info, bool is_counter) noexcept {
+void check(const metric_info& info, bool is_counter) noexcept {
   std::string_view name = info.name;
   SKERRY_ASSERT(is_name(name), "a metric's name is lower case letters, digits and underscores");
   SKERRY_ASSERT(is_counter == name.ends_with("_total"), "the name of a counter, and of nothing else, ends in _total");
@@ -28,25 +24,12 @@ void check_name(const metric_info& info, bool is_counter) noexcept {
   SKERRY_ASSERT(name.ends_with("_bytes") == (info.unit == unit::bytes),
                 "a metric in bytes is named *_bytes, and no other is");
   SKERRY_ASSERT(!info.help.empty(), "a metric has a sentence of help");
-}
-
-void check_labels(const metric_info& info) noexcept {
   for (const label& each : info.labels) {
     SKERRY_ASSERT(is_name(each.name), "a label's name is lower case letters, digits and underscores");
     SKERRY_ASSERT(!each.name.starts_with("__"), "label names that start with two underscores belong to Prometheus");
     SKERRY_ASSERT(each.name != "le" && each.name != "shard", "the labels le and shard are added by the exporter");
-    const auto same = [&](const label& other) { return other.name == each.name; };
-    SKERRY_ASSERT(std::count_if(info.labels.begin(), info.labels.end(), same) == 1, "a metric has each label once");
+    SKERRY_ASSERT(std::ranges::count(info.labels, each.name, &label::name) == 1, "a metric has each label once");
   }
-}
-
-histogram_data data_of(const histogram& from) {
-  histogram_data data{from.count(), from.sum(), from.min(), from.max(), {}};
-  for (std::size_t i = 0; i < histogram::bucket_count; ++i) {
-    if (from.count_in(i) == 0) continue;
-    data.buckets.push_back({histogram::lowest_in(i), histogram::highest_in(i), from.count_in(i)});
-  }
-  return data;
 }
 
 }  // namespace
@@ -56,12 +39,9 @@ void detail::metric_remover::operator()(registry* from) const noexcept {
   from->metrics_.erase(place);
 }
 
-registry::~registry() { SKERRY_ASSERT(metrics_.empty(), "registrations end before the registry they are in"); }
-
 registration registry::insert(detail::metric added) {
   SKERRY_ASSERT(metrics_.size() < metrics_max, "a registry is full: register kinds of things, not each thing");
-  check_name(added.info, std::holds_alternative<counter_reader>(added.value));
-  check_labels(added.info);
+  check(added.info, added.value.index() == 0);
   for (const detail::metric& other : metrics_) {
     if (other.info.name != added.info.name) continue;
     SKERRY_ASSERT(other.value.index() == added.value.index(), "metrics that share a name are of one kind");
@@ -75,12 +55,11 @@ registration registry::insert(detail::metric added) {
 
 snapshot registry::take_snapshot() const {
   snapshot result;
-  result.samples.reserve(metrics_.size());
-  for (const detail::metric& each : metrics_) {
-    sample& taken = result.samples.emplace_back(sample{each.info, {}});
-    if (const auto* count = std::get_if<counter_reader>(&each.value)) taken.value = (*count)();
-    if (const auto* level = std::get_if<gauge_reader>(&each.value)) taken.value = (*level)();
-    if (const auto* values = std::get_if<const histogram*>(&each.value)) taken.value = data_of(**values);
+  for (const auto& [info, value] : metrics_) {
+    sample& taken = result.emplace_back(info);
+    if (const auto* count = std::get_if<0>(&value)) taken.value = (*count)();
+    if (const auto* level = std::get_if<1>(&value)) taken.value = (*level)();
+    if (const auto* values = std::get_if<2>(&value)) taken.value = std::make_unique<const histogram>(**values);
   }
   return result;
 }

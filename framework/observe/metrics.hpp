@@ -3,12 +3,12 @@
 
 /// metrics: what a shard counts, and the list by which others find it.
 ///
-/// Whoever counts owns the number as a plain member and increments it with one add; the shard's registry only knows
-/// where it is, what it is called and in what unit. Nothing is atomic: a shard counts for itself, and a reader
-/// elsewhere asks this shard for a `snapshot`.
+/// Whoever counts owns the number as a plain member, a `std::uint64_t` for a counter, a `std::int64_t` for a gauge; the
+/// shard's registry only knows where it is, what it is called and in what unit. Nothing is atomic: a shard counts for
+/// itself, and a reader elsewhere asks this shard for a `snapshot`.
 ///
 ///     class acceptor {
-///       observe::counter accepted_;
+///       std::uint64_t accepted_ = 0;
 ///       observe::registration shown_ = this_shard().metrics->add(
 ///           accepted_, {.name = "skerry_net_accepted_total", .help = "Connections accepted."});
 ///     };
@@ -18,8 +18,7 @@
 /// The labels `le` (histograms) and `shard` belong to whoever exports.
 ///
 /// Affinity:   the registry, its metrics and their registrations belong to one shard.
-/// Ownership:  the metric must outlive its registration, and the registration must end before the registry does;
-///             declare it after the metric.
+/// Ownership:  a registration ends before its metric and its registry: declare it after the metric.
 /// Invariants: (1) metrics that share a name share kind, unit and help; (2) no two share name and labels.
 /// Limits:     16384 metrics in a registry, asserted: register kinds of things, not each connection.
 
@@ -35,32 +34,6 @@
 #include <vector>
 
 namespace skerry::observe {
-
-/// Counts events; never goes back.
-class counter {
- public:
-  void add(std::uint64_t events = 1) noexcept { value_ += events; }
-  counter& operator++() noexcept {
-    ++value_;
-    return *this;
-  }
-  std::uint64_t value() const noexcept { return value_; }
-
- private:
-  std::uint64_t value_ = 0;
-};
-
-/// A level that goes up and down.
-class gauge {
- public:
-  void set(std::int64_t value) noexcept { value_ = value; }
-  void add(std::int64_t amount = 1) noexcept { value_ += amount; }
-  void sub(std::int64_t amount = 1) noexcept { value_ -= amount; }
-  std::int64_t value() const noexcept { return value_; }
-
- private:
-  std::int64_t value_ = 0;
-};
 
 /// What a metric's number counts. Times are counted in nanoseconds and exported in seconds.
 enum class unit : std::uint8_t { none, bytes, nanoseconds };
@@ -82,34 +55,16 @@ struct metric_info {
   std::vector<label> labels{};
 };
 
-/// A number that somebody keeps already and that is fetched when a reader asks.
-using counter_reader = std::function<std::uint64_t()>;
-using gauge_reader = std::function<std::int64_t()>;
-
-/// A histogram's numbers as plain data: only the buckets that counted something, in rising order.
-struct histogram_data {
-  struct bucket {
-    std::uint64_t lowest, highest, count;
-    bool operator==(const bucket&) const = default;
-  };
-  std::uint64_t count = 0, sum = 0, min = 0, max = 0;
-  std::vector<bucket> buckets{};
-};
-
 /// A metric's description and its value at one moment.
 struct sample {
   using crosses_shards = sample;
 
   metric_info info;
-  std::variant<std::uint64_t, std::int64_t, histogram_data> value;  ///< counter, gauge, histogram
+  std::variant<std::uint64_t, std::int64_t, std::unique_ptr<const histogram>> value;  ///< counter, gauge, histogram
 };
 
 /// All metrics of a shard at one moment, in the order of registration.
-struct snapshot {
-  using crosses_shards = snapshot;
-
-  std::vector<sample> samples;
-};
+using snapshot = std::vector<sample>;
 
 class registry;
 
@@ -117,7 +72,7 @@ namespace detail {
 
 struct metric {
   metric_info info;
-  std::variant<counter_reader, gauge_reader, const histogram*> value;
+  std::variant<std::function<std::uint64_t()>, std::function<std::int64_t()>, const histogram*> value;
 };
 
 struct metric_remover {
@@ -140,22 +95,27 @@ class registry {
   registry() = default;
   registry(const registry&) = delete;
   registry& operator=(const registry&) = delete;
-  ~registry();
+  ~registry() { SKERRY_ASSERT(metrics_.empty(), "registrations end before the registry they are in"); }
 
-  registration add(const counter& value, metric_info info) {
-    return add_counter([&value] { return value.value(); }, std::move(info));
+  /// A counter never goes back, a gauge goes up and down.
+  registration add(const std::uint64_t& counter, metric_info info) {
+    return add_counter([&counter] { return counter; }, std::move(info));
   }
-  registration add(const gauge& value, metric_info info) {
-    return add_gauge([&value] { return value.value(); }, std::move(info));
+  registration add(const std::int64_t& gauge, metric_info info) {
+    return add_gauge([&gauge] { return gauge; }, std::move(info));
   }
-  registration add(const histogram& value, metric_info info) { return insert({std::move(info), &value}); }
-  registration add_counter(counter_reader read, metric_info info) { return insert({std::move(info), std::move(read)}); }
-  registration add_gauge(gauge_reader read, metric_info info) { return insert({std::move(info), std::move(read)}); }
-  /// Pointers only: a metric that dies at once is a mistake.
+  registration add(const histogram& values, metric_info info) { return insert({std::move(info), &values}); }
+  /// Variables only: a metric that dies at once is a mistake.
   template <typename T>
   registration add(const T&& value, metric_info info) = delete;
+  /// Numbers that are fetched when a reader asks.
+  registration add_counter(std::function<std::uint64_t()> read, metric_info info) {
+    return insert({std::move(info), std::move(read)});
+  }
+  registration add_gauge(std::function<std::int64_t()> read, metric_info info) {
+    return insert({std::move(info), std::move(read)});
+  }
 
-  std::size_t size() const noexcept { return metrics_.size(); }
   snapshot take_snapshot() const;
 
  private:

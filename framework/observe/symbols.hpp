@@ -11,8 +11,8 @@
 /// Affinity: any. Made where it is needed and dropped after: reading the file takes a few milliseconds.
 /// Errors:   none; what cannot be read has no name.
 
-#include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -30,10 +30,10 @@ class symbol_table {
   struct function {
     std::uintptr_t begin;
     std::uintptr_t size;
-    std::size_t name;  // where its mangled name begins
+    const char* mangled;
   };
+  std::shared_ptr<void> file_;       // mapped; the names lie in it
   std::vector<function> functions_;  // by address
-  std::string names_;
 };
 
 /// "serve(stream)" of what a compiler makes of a coroutine's mangled name.

@@ -9,13 +9,13 @@
 ///
 ///     observe::trace(observe::trace_kind::task_begin, task_number);
 ///
-/// While tracing is off (`this_shard().trace` is null) that line is a branch that the CPU predicts. While it is on it
-/// stores 32 bytes, stamped with the shard's latest clock reading: events of one scheduling slice share a stamp, and
-/// their order is their place in the buffer. Reading the clock for each would cost twice what all the rest does.
+/// While tracing is off (`this_shard().trace` is null) that is a predicted branch. While it is on it stores 32 bytes
+/// with the shard's latest clock reading: events of one slice share a stamp, and their order is their place in the
+/// buffer. Reading the clock for each would cost twice what all the rest does.
 ///
 /// Affinity: the shard's own.
-/// Limits:   the capacity is fixed, a power of two, 32 bytes per event (32768 events, 1 MiB, by default); the oldest
-///           event makes room for the newest, and `total()` tells how many there were.
+/// Limits:   a fixed power of two of 32-byte events (32768, 1 MiB, by default); the oldest makes room for the newest,
+///           and `total()` tells how many there were.
 /// Units:    nanoseconds of the shard's clock.
 /// Source:   the 128-bit product folded to 64 bits, as hash step: Wang Yi, wyhash.
 
@@ -25,7 +25,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <string_view>
 #include <vector>
 
 namespace skerry::observe {
@@ -43,9 +42,6 @@ enum class trace_kind : std::uint32_t {
   first_custom = 256,  ///< from here on: programs' own
 };
 
-/// The name under which a viewer shows the kind.
-std::string_view name_of(trace_kind kind) noexcept;
-
 struct alignas(32) trace_event {
   std::uint64_t time_ns;
   trace_kind kind;
@@ -62,21 +58,46 @@ class trace_buffer {
   static constexpr std::size_t default_capacity = 32768;
 
   /// `capacity` is a power of two. Throws bad_alloc.
-  explicit trace_buffer(std::size_t capacity = default_capacity);
+  explicit trace_buffer(std::size_t capacity = default_capacity)
+      : mask_(capacity - 1), events_(std::make_unique_for_overwrite<trace_event[]>(capacity)) {
+    SKERRY_ASSERT(std::has_single_bit(capacity), "a trace buffer's capacity is a power of two");
+  }
   trace_buffer(const trace_buffer&) = delete;
   trace_buffer& operator=(const trace_buffer&) = delete;
 
-  void record(const trace_event& event) noexcept;
+  void record(const trace_event& event) noexcept {
+    events_[total_ & mask_] = event;
+    ++total_;
+    // The two products do not wait for each other or for the last event; only the last step is a chain.
+    const std::uint64_t what = std::uint64_t{static_cast<std::uint32_t>(event.kind)} << 32 | event.arg;
+    const std::uint64_t word = fold(event.a ^ 0xa0761d6478bd642f, event.b ^ 0xe7037ed1a0b428db) +
+                               fold(event.time_ns ^ 0x8ebc6af09c88c6e3, what ^ 0x589965cc75374cc3);
+    hash_ = std::rotl(hash_, 23) * 0x9e3779b97f4a7c15 + word;
+  }
 
   /// The events that are still there, oldest first.
-  std::vector<trace_event> events() const;
+  std::vector<trace_event> events() const {
+    std::vector<trace_event> result;
+    for (std::uint64_t i = total_ > mask_ ? total_ - mask_ - 1 : 0; i != total_; ++i) {
+      result.push_back(events_[i & mask_]);
+    }
+    return result;
+  }
   /// Depends on every event ever recorded and on their order, not on the capacity.
-  std::uint64_t hash() const noexcept;
+  std::uint64_t hash() const noexcept {
+    // The number of events goes in, and the last events get to change every bit.
+    return fold(hash_ ^ 0x2d358dccaa6c78a5, total_ ^ 0x8bb84b93962eacc9) ^ std::rotl(hash_, 32);
+  }
   /// How many events were ever recorded.
   std::uint64_t total() const noexcept { return total_; }
-  std::size_t capacity() const noexcept { return mask_ + 1; }
 
  private:
+  static std::uint64_t fold(std::uint64_t x, std::uint64_t y) noexcept {
+    __extension__ using wide = unsigned __int128;
+    const wide product = wide{x} * y;
+    return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
+  }
+
   std::uint64_t total_ = 0;  // the next event's place is this modulo the capacity
   std::uint64_t hash_ = 0;
   std::size_t mask_;
@@ -89,26 +110,6 @@ inline void trace(trace_kind kind, std::uint64_t a, std::uint64_t b = 0, std::ui
   if (shard.trace == nullptr) [[likely]]
     return;
   shard.trace->record({static_cast<std::uint64_t>(shard.now.time_since_epoch().count()), kind, arg, a, b});
-}
-
-namespace detail {
-
-inline std::uint64_t fold(std::uint64_t x, std::uint64_t y) noexcept {
-  __extension__ using wide = unsigned __int128;
-  const wide product = wide{x} * y;
-  return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
-}
-
-}  // namespace detail
-
-inline void trace_buffer::record(const trace_event& event) noexcept {
-  events_[total_ & mask_] = event;
-  ++total_;
-  // The two products do not wait for each other or for the last event; only the last step is a chain.
-  const std::uint64_t what = std::uint64_t{static_cast<std::uint32_t>(event.kind)} << 32 | event.arg;
-  const std::uint64_t word = detail::fold(event.a ^ 0xa0761d6478bd642f, event.b ^ 0xe7037ed1a0b428db) +
-                             detail::fold(event.time_ns ^ 0x8ebc6af09c88c6e3, what ^ 0x589965cc75374cc3);
-  hash_ = std::rotl(hash_, 23) * 0x9e3779b97f4a7c15 + word;
 }
 
 }  // namespace skerry::observe

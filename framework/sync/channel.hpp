@@ -60,7 +60,7 @@ class unbounded_channels {
   friend class channel;
   std::uint64_t bytes_max_;
   detail::wait_list room_;
-  observe::gauge items_;
+  std::int64_t items_ = 0;
   observe::registration items_shown_;
   observe::registration bytes_shown_;
 };
@@ -177,7 +177,7 @@ channel<T>::~channel() {
   if (shared_ == nullptr) {
     SKERRY_ASSERT(places_.free() + items_.size() == capacity_, "a channel must outlive the senders it has woken");
   } else {
-    shared_->items_.sub(static_cast<std::int64_t>(items_.size()));
+    shared_->items_ -= static_cast<std::int64_t>(items_.size());
     room_->give(items_.size() * place_);
   }
 }
@@ -207,7 +207,7 @@ void channel<T>::push(T&& item) {
   if (shared_ != nullptr) {
     if (items_.size() == items_.slot_count()) [[unlikely]]
       make_room();
-    shared_->items_.add();
+    ++shared_->items_;
   }
   items_.push(std::move(item));
   unread_.give();
@@ -228,7 +228,7 @@ T channel<T>::pop() noexcept {
   T item = std::move(items_.front());
   items_.drop();
   room_->give(place_);
-  if (shared_ != nullptr) shared_->items_.sub();
+  if (shared_ != nullptr) --shared_->items_;
   if (closed_ && items_.empty()) unread_.wake_all();
   return item;
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// What observing costs the shard: a count, a histogram value, a trace event, a log line.
+// What observing costs the shard: a histogram value, a trace event, a log line.
+#include <skerry/framework/observe/histogram.hpp>
 #include <skerry/framework/observe/log.hpp>
 #include <skerry/framework/observe/log_writer.hpp>
-#include <skerry/framework/observe/metrics.hpp>
 #include <skerry/framework/observe/trace.hpp>
 #include <skerry/framework/random.hpp>
 
@@ -24,10 +24,7 @@ class shard_here {
   shard_core core;
 };
 
-class nowhere final : public log_sink {
- public:
-  void write(std::string_view lines) noexcept override { benchmark::DoNotOptimize(lines.data()); }
-};
+void nowhere(std::string_view lines) noexcept { benchmark::DoNotOptimize(lines.data()); }
 
 void random_number(benchmark::State& state) {
   random_source source(1);
@@ -40,16 +37,6 @@ void random_uniform(benchmark::State& state) {
   for (auto _ : state) benchmark::DoNotOptimize(source.uniform(1000));
 }
 BENCHMARK(random_uniform);
-
-void counter_add(benchmark::State& state) {
-  observe::counter events;
-  benchmark::DoNotOptimize(&events);
-  for (auto _ : state) {
-    ++events;
-    benchmark::ClobberMemory();
-  }
-}
-BENCHMARK(counter_add);
 
 void histogram_record(benchmark::State& state) {
   observe::histogram latency;
@@ -100,11 +87,10 @@ void trace_on(benchmark::State& state) {
 BENCHMARK(trace_on);
 
 void log_below_level(benchmark::State& state) {
-  nowhere sink;
-  log_writer writer({}, sink);
+  log_writer writer({}, 1, nowhere);
   shard_here shard;
   benchmark::DoNotOptimize(&shard);
-  shard.core.log = &writer.open(0);
+  shard.core.log = &writer.channel(0);
   for (auto _ : state) {
     log::debug("accepted {} on {}", 4711, 6379);
     benchmark::ClobberMemory();
@@ -114,11 +100,10 @@ BENCHMARK(log_below_level);
 
 // Lines that fit the queue, the writer awake on another CPU; emptying it between batches is not counted.
 void log_line_queued(benchmark::State& state) {
-  nowhere sink;
-  log_writer writer({}, sink);
+  log_writer writer({.channel_bytes = 1024 * 1024}, 1, nowhere);
   shard_here shard;
   benchmark::DoNotOptimize(&shard);
-  shard.core.log = &writer.open(0, 1024 * 1024);
+  shard.core.log = &writer.channel(0);
   constexpr int batch = 4096;
   for (auto _ : state) {
     for (int i = 0; i < batch; ++i) log::info("accepted {} on {}", 4711 + i, "127.0.0.1:6379");
@@ -135,9 +120,8 @@ BENCHMARK(log_line_queued)->UseRealTime();
 
 // A line into a full queue: what a storm of lines costs at worst.
 void log_line_dropped(benchmark::State& state) {
-  nowhere sink;
-  log_writer writer({}, sink);
-  log_channel& channel = writer.open(0, 8192);
+  log_writer writer({.channel_bytes = 8192}, 1, nowhere);
+  log_channel& channel = writer.channel(0);
   const log_record line{.shard = 0, .message = "accepted 4711 on 127.0.0.1:6379"};
   while (channel.push(line)) {
   }

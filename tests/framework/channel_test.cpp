@@ -190,7 +190,7 @@ TEST(channel, items_may_be_moved_only_and_a_send_that_declines_leaves_them) {
 
 std::int64_t gauge_value(const char* name) {
   const observe::snapshot all = this_shard().metrics->take_snapshot();
-  for (const auto& each : all.samples) {
+  for (const auto& each : all) {
     if (each.info.name == name) return std::get<std::int64_t>(each.value);
   }
   return -1;

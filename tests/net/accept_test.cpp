@@ -239,7 +239,7 @@ TEST(accept, out_of_descriptors_it_pauses_without_spinning_and_resumes_every_tim
         }
         accepting.abort();
         bool published = false;
-        for (const observe::sample& each : this_shard().metrics->take_snapshot().samples) {
+        for (const observe::sample& each : this_shard().metrics->take_snapshot()) {
           if (each.info.name != "skerry_net_accept_failures_total") continue;
           published = std::get<std::uint64_t>(each.value) == failures();
         }

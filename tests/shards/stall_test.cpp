@@ -7,9 +7,11 @@
 #include <skerry/framework/task/yield.hpp>
 #include <skerry/shards/shard.hpp>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <ctime>
+#include <functional>
 #include <string>
 
 #include <gtest/gtest.h>
@@ -20,6 +22,7 @@ namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::nanoseconds;
+using test_support::manual_clock;
 using test_support::quiet_options;
 using test_support::run_shards;
 
@@ -55,17 +58,18 @@ struct seen {
   std::string log;
 };
 
-seen watch(milliseconds threshold, task<> (*body)()) {
+seen watch(milliseconds threshold, const std::function<task<>()>& body, clock_source& time = kernel_clock()) {
   app_options options = quiet_options(1);
   options.stall_threshold = threshold;
   seen result{};
   testing::internal::CaptureStderr();
-  run_shards(options, [&]() -> task<> {
+  const auto main = [&]() -> task<> {
     co_await spawn(body(), "miller");
     co_await yield();  // a turn, in which it is reported
     co_await yield();
     result.stalls = stats().stalls;
-  });
+  };
+  run_shards(options, main, time);
   result.log = testing::internal::GetCapturedStderr();
   return result;
 }
@@ -86,9 +90,16 @@ TEST(stall_detector, says_nothing_of_short_steps_however_many) {
 }
 
 TEST(stall_detector, reports_once_a_second_and_counts_all) {
-  const seen s = watch(milliseconds(10), [] { return many_short_steps(milliseconds(500), 5); });
-  EXPECT_EQ(s.stalls, 5u);
-  EXPECT_EQ(s.log.find("kept the CPU"), s.log.rfind("kept the CPU")) << s.log;
+  manual_clock time;
+  const auto two_seconds = [](manual_clock& clock) -> task<> {
+    co_await many_short_steps(milliseconds(500), 5);
+    clock.pass(std::chrono::seconds(1));
+    co_await many_short_steps(milliseconds(100), 1);
+  };
+  const seen s = watch(milliseconds(10), [&] { return two_seconds(time); }, time);
+  EXPECT_EQ(s.stalls, 6u);
+  EXPECT_EQ(std::count(s.log.begin(), s.log.end(), '\n'), 2) << s.log;
+  EXPECT_NE(s.log.find("(4 others not shown)"), std::string::npos) << s.log;
 }
 
 TEST(stall_detector, a_threshold_of_zero_turns_it_off) {

@@ -126,7 +126,7 @@ TEST(metrics_of_a_shard, are_its_stats_by_name) {
     auto kept = spawn([]() -> task<> { co_await sleep_for(1h); });
     co_await yield();
     std::map<std::string, std::uint64_t> seen;
-    for (const observe::sample& each : this_shard().metrics->take_snapshot().samples) {
+    for (const observe::sample& each : this_shard().metrics->take_snapshot()) {
       EXPECT_FALSE(each.info.help.empty());
       const auto* total = std::get_if<std::uint64_t>(&each.value);
       const auto* level = std::get_if<std::int64_t>(&each.value);
@@ -153,8 +153,8 @@ TEST(metrics_of_a_shard, are_its_stats_by_name) {
     for (const auto& [name, value] : expected) EXPECT_EQ(seen.at(name), value) << name;
     // Another shard's are asked for there.
     observe::snapshot there = co_await submit_to(1, [] { return this_shard().metrics->take_snapshot(); });
-    EXPECT_EQ(there.samples.size(), seen.size());
-    for (const observe::sample& each : there.samples) {
+    EXPECT_EQ(there.size(), seen.size());
+    for (const observe::sample& each : there) {
       if (each.info.name == "skerry_messages_received_total") {
         EXPECT_EQ(std::get<std::uint64_t>(each.value), 8u);
       }
@@ -241,7 +241,7 @@ TEST(trace_of_a_shard, has_messages_on_both_sides_under_one_number) {
     auto expect_one = [](const std::vector<plain_event>& in, trace_kind kind, std::uint32_t other, std::uint64_t a) {
       unsigned count = 0;
       for (const plain_event& e : only(in, kind)) count += std::get<1>(e) == other && std::get<2>(e) == a;
-      EXPECT_EQ(count, 1u) << name_of(kind);
+      EXPECT_EQ(count, 1u) << static_cast<std::uint32_t>(kind);
     };
     expect_one(there, trace_kind::message_begin, 0, number);
     expect_one(there, trace_kind::message_end, 0, number);
