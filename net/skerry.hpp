@@ -49,7 +49,6 @@
 #include <skerry/shards/submit_to.hpp>
 #include <skerry/shards/transferable.hpp>
 #include <skerry/timers/interval.hpp>
-#include <skerry/timers/precise_sleep.hpp>
 #include <skerry/timers/retry.hpp>
 #include <skerry/timers/sleep.hpp>
 #include <skerry/timers/with_timeout.hpp>
