@@ -19,18 +19,13 @@
 #include <skerry/framework/sync/event.hpp>
 #include <skerry/framework/sync/mutex.hpp>
 #include <skerry/framework/sync/oneshot.hpp>
-#include <skerry/framework/sync/semaphore.hpp>
-#include <skerry/framework/sync/watch.hpp>
 #include <skerry/framework/task/cancel.hpp>
+#include <skerry/framework/task/combine.hpp>
 #include <skerry/framework/task/for_each.hpp>
 #include <skerry/framework/task/generator.hpp>
 #include <skerry/framework/task/group.hpp>
-#include <skerry/framework/task/select.hpp>
-#include <skerry/framework/task/shielded.hpp>
 #include <skerry/framework/task/spawn.hpp>
 #include <skerry/framework/task/task.hpp>
-#include <skerry/framework/task/when_all.hpp>
-#include <skerry/framework/task/when_any.hpp>
 #include <skerry/framework/task/yield.hpp>
 #include <skerry/framework/this_shard.hpp>
 #include <skerry/net/address.hpp>
@@ -49,7 +44,6 @@
 #include <skerry/shards/submit_to.hpp>
 #include <skerry/shards/transferable.hpp>
 #include <skerry/timers/interval.hpp>
-#include <skerry/timers/precise_sleep.hpp>
 #include <skerry/timers/retry.hpp>
 #include <skerry/timers/sleep.hpp>
 #include <skerry/timers/with_timeout.hpp>

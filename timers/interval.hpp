@@ -36,9 +36,7 @@ class interval {
  public:
   /// The first tick is one period from now.
   explicit interval(clock::duration period, missed_tick policy = missed_tick::burst)
-      : interval(period, policy, timers::saturating_add(clock::now(), period)) {}
-  interval(clock::duration period, missed_tick policy, clock::time_point first)
-      : period_(period), next_(first), policy_(policy) {
+      : period_(period), next_(timers::saturating_add(clock::now(), period)), policy_(policy) {
     SKERRY_ASSERT(period > clock::duration::zero(), "an interval has a period");
   }
 
@@ -47,17 +45,12 @@ class interval {
     co_await sleep_until(next_);
     const clock::time_point planned = next_;
     const clock::time_point now = clock::now();
-    switch (policy_) {
-      case missed_tick::burst: next_ = timers::saturating_add(planned, period_); break;
-      case missed_tick::delay: next_ = timers::saturating_add(now, period_); break;
-      case missed_tick::skip:
-        next_ = timers::saturating_add(planned + (now - planned) / period_ * period_, period_);
-        break;
-    }
+    clock::time_point last = planned;
+    if (policy_ == missed_tick::delay) last = now;
+    if (policy_ == missed_tick::skip) last += (now - planned) / period_ * period_;
+    next_ = timers::saturating_add(last, period_);
     co_return planned;
   }
-
-  clock::duration period() const noexcept { return period_; }
 
  private:
   clock::duration period_;

@@ -8,23 +8,25 @@
 ///     std::string line = co_await retry(policy, [&] { return read_line(connection); });
 ///
 /// Before attempt n + 1 it sleeps between half and all of first_delay * factor^(n-1), at most delay_max. The random
-/// part keeps those who failed together from coming back together; it is drawn from the shard's source, so that a run
-/// repeats with its seed.
+/// part keeps those who failed together from coming back together; a run repeats with its seed.
 ///
 /// Affinity:     the caller's shard.
 /// Ownership:    a function that has a name is referred to; another is kept until the end.
-/// Errors:       a std::system_error (and what derives from it, such as timeout_error) is worth another attempt, unless
-///               `worth_retrying` says no; the last attempt's leaves. Any other exception is no passing trouble and
-///               leaves at once.
+/// Errors:       a std::system_error (timeout_error is one) is worth another attempt, unless `worth_retrying` says no;
+///               the last attempt's leaves. Any other exception leaves at once.
 /// Cancellation: ends the attempt or the sleep, and so the retry.
 /// Limits:       `attempts_max`. For a limit in time, wrap the whole in with_timeout, or each attempt.
 
+#include <skerry/framework/assert.hpp>
 #include <skerry/framework/clock.hpp>
+#include <skerry/framework/random.hpp>
 #include <skerry/framework/task/branch.hpp>
 #include <skerry/framework/task/task.hpp>
 #include <skerry/timers/sleep.hpp>
 
+#include <algorithm>
 #include <chrono>
+#include <cstdint>
 #include <system_error>
 #include <type_traits>
 #include <utility>
@@ -43,28 +45,31 @@ struct retry_policy {
 
 namespace detail {
 
-/// The delays of one retry.
-class back_off {
- public:
-  explicit back_off(const retry_policy& policy) noexcept;
-  /// How long to sleep before the next attempt.
-  clock::duration next() noexcept;
-
- private:
-  const retry_policy& policy_;
-  clock::duration delay_;
-};
+/// Draws a time to sleep between half and all of `delay`, and lengthens `delay` for the next time.
+inline clock::duration draw_delay(const retry_policy& policy, clock::duration& delay) noexcept {
+  const clock::duration half = delay / 2;
+  const auto drawn = this_shard().random->uniform(static_cast<std::uint64_t>((delay - half).count()) + 1);
+  // In floating point, so that no factor overflows.
+  const double longer = static_cast<double>(delay.count()) * policy.factor;
+  delay = longer < static_cast<double>(policy.delay_max.count())
+              ? clock::duration(static_cast<clock::duration::rep>(longer))
+              : policy.delay_max;
+  return half + clock::duration(static_cast<clock::duration::rep>(drawn));
+}
 
 template <class T, class Fn>
 task<T> attempt_again(retry_policy policy, Fn fn) {
-  back_off delays(policy);
+  SKERRY_ASSERT(policy.attempts_max > 0, "a retry makes at least one attempt");
+  SKERRY_ASSERT(policy.first_delay >= clock::duration::zero(), "a delay is not negative");
+  SKERRY_ASSERT(policy.factor >= 1, "delays do not shrink");
+  clock::duration delay = std::min(policy.first_delay, policy.delay_max);
   for (unsigned attempt = 1;; ++attempt) {
     try {
       co_return co_await fn();
     } catch (const std::system_error& error) {
       if (attempt >= policy.attempts_max || !policy.worth_retrying(error)) throw;
     }
-    co_await sleep_for(delays.next());
+    co_await sleep_for(draw_delay(policy, delay));
   }
 }
 

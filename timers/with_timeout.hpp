@@ -5,9 +5,9 @@
 ///
 ///     std::string line = co_await with_timeout(std::chrono::seconds(5), read_line(connection));
 ///
-/// What is waited for runs as a branch of its own. When the deadline comes first the branch is cancelled, and only when
-/// it has let go of everything (the kernel has answered, its frames are destroyed) does the caller go on with the
-/// exception. A branch that completes in the same turn as its deadline wins: its result is never lost.
+/// What is waited for is a branch. When the deadline comes first the branch is cancelled, and only when it has let go
+/// of everything (the kernel has answered, its frames are destroyed) does the caller go on with the exception. A branch
+/// that completes in the same turn as its deadline wins: its result is never lost.
 ///
 /// Affinity:     the caller's shard throughout.
 /// Errors:       what the task throws; timeout_error (std::errc::timed_out) when the deadline came first.

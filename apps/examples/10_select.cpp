@@ -2,7 +2,7 @@
 // Waiting for several things at once: two channels and a timer. Exactly one handler runs per select, and what the
 // others waited for stays where it was. Run it with: build/release/apps/10_select
 #include <skerry/framework/sync/channel.hpp>
-#include <skerry/framework/task/select.hpp>
+#include <skerry/framework/task/combine.hpp>
 #include <skerry/framework/task/spawn.hpp>
 #include <skerry/framework/task/yield.hpp>
 #include <skerry/shards/app.hpp>

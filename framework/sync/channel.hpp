@@ -14,10 +14,8 @@
 ///     send: take a place --> push the item --> give an item to the receivers
 ///     recv: take an item --> pop it --------> give a place to the senders
 ///
-/// After `close`:   send, try_send   false, and the item is not sent; a sender that waits wakes with that answer
-///                  recv             what is in the channel, then std::nullopt
-/// A receiver that waits when the channel closes stays as long as an item is on its way to another one, which may be
-/// cancelled and leave it.
+/// After `close` a send, also one that waits, gives false and has sent nothing; recv gives what is in the channel, then
+/// std::nullopt. A receiver that waits stays as long as an item is on its way to another one, which may be cancelled.
 ///
 /// Affinity:     the shard that made it.
 /// Ownership:    items in the channel belong to it and go with it. It must outlive those who wait (asserted).
@@ -25,10 +23,9 @@
 /// Cancellation: at once. A cancelled send has sent nothing; a cancelled receive leaves the item to the next.
 /// Errors:       an unbounded channel's storage may throw std::bad_alloc; the item is then not sent.
 /// Limits:       `capacity` items, with storage taken once. An `unbounded` one shares with all others of its shard the
-///               bytes of `unbounded_channels` (default 64 MiB, counting sizeof(T) for an item and not what the item
-///               owns); beyond them senders wait. Its storage doubles when it must and is kept until the channel goes.
-///               Waiting for those bytes couples channels: where one task's output is another's input in a circle, use
-///               bounded ones.
+///               bytes of `unbounded_channels` (64 MiB unless set, sizeof(T) for an item); beyond them senders wait.
+///               Its storage doubles when it must and is kept until the channel goes. Where one task's output is
+///               another's input in a circle, waiting for these bytes may never end: use bounded ones.
 
 #include <skerry/framework/observe/metrics.hpp>
 #include <skerry/framework/resources.hpp>
@@ -46,14 +43,11 @@ namespace skerry {
 /// another limit; otherwise the first such channel makes it.
 class unbounded_channels {
  public:
-  static constexpr std::uint64_t bytes_max_default = std::uint64_t{64} << 20;
-
-  explicit unbounded_channels(std::uint64_t bytes_max = bytes_max_default);
+  explicit unbounded_channels(std::uint64_t bytes_max = std::uint64_t{64} << 20);
   ~unbounded_channels() { SKERRY_ASSERT(bytes() == 0, "unbounded channels end before their shard's resources"); }
 
   static unbounded_channels& of_this_shard();
   std::uint64_t bytes() const noexcept { return bytes_max_ - room_.free(); }
-  std::uint64_t bytes_max() const noexcept { return bytes_max_; }
 
  private:
   template <class T>
@@ -70,16 +64,11 @@ struct unbounded_t {};
 inline constexpr unbounded_t unbounded{};
 
 namespace detail {
-/// Who waits to send. Unbounded channels share a list, so each has to know its own.
-class channel_sender : public waiter {
- public:
-  channel_sender(wait_list& room, std::uint64_t places, const void* to) noexcept : waiter(room, places), to_(to) {}
-  static auto to(const void* wanted) noexcept {
-    return [wanted](const waiter& each) { return static_cast<const channel_sender&>(each).to_ == wanted; };
-  }
-
- private:
-  const void* to_;
+/// Who waits to send. Unbounded channels of every T share a list, so each has to know its own.
+struct channel_sender : waiter {
+  channel_sender(wait_list& room, std::uint64_t places, const void* channel) noexcept
+      : waiter(room, places), to(channel) {}
+  const void* const to;
 };
 }  // namespace detail
 
@@ -87,7 +76,6 @@ template <class T>
 class channel {
  public:
   class send_awaiter;
-  class recv_awaiter;
 
   explicit channel(std::size_t capacity)
       : items_(capacity), room_(&places_), places_("channel send", capacity), capacity_(capacity) {
@@ -99,14 +87,33 @@ class channel {
   /// Whether it was sent; false once the channel is closed.
   send_awaiter send(T item) { return send_awaiter(*this, std::move(item)); }
   /// The oldest item; none once the channel is closed and empty.
-  recv_awaiter recv() noexcept { return recv_awaiter(*this); }
+  auto recv() noexcept {
+    return detail::wait_awaiter(
+        unread_, *this, [](channel& c) { return c.unread_.try_take() || c.is_drained(); },
+        [](channel& c, detail::waiter& w) -> std::optional<T> {
+          if (w.has_suspended() ? !w.reserved() : c.is_drained()) return std::nullopt;
+          w.accept();
+          return c.pop();
+        });
+  }
   /// Declines when it is full, closed, or others wait to send; `item` is then as it was.
-  bool try_send(T&& item);
+  bool try_send(T&& item) {
+    if (!try_take_place()) return false;
+    push(std::move(item));
+    return true;
+  }
   bool try_send(const T& item) { return try_send(T(item)); }
   /// Declines when it is empty, or what is in it is on its way to others.
-  std::optional<T> try_recv() noexcept;
+  std::optional<T> try_recv() noexcept {
+    if (!unread_.try_take()) return std::nullopt;
+    return pop();
+  }
   /// Nothing comes any more. Idempotent.
-  void close() noexcept;
+  void close() noexcept {
+    if (std::exchange(closed_, true)) return;
+    wake_senders();
+    if (items_.empty()) unread_.wake_all();
+  }
 
   bool is_closed() const noexcept { return closed_; }
   /// Closed and empty: the end.
@@ -118,12 +125,13 @@ class channel {
 
   explicit channel(unbounded_channels& shared)
       : items_(slots_at_first), room_(&shared.room_), places_("channel send"), shared_(&shared), place_(sizeof(T)) {
-    SKERRY_ASSERT(sizeof(T) <= shared.bytes_max(), "one item fits into the limit");
+    SKERRY_ASSERT(sizeof(T) <= shared.bytes_max_, "one item fits into the limit");
   }
   bool try_take_place() noexcept { return !closed_ && room_->try_take(place_); }
   void push(T&& item);
   [[gnu::cold, gnu::noinline]] void make_room();
   T pop() noexcept;
+  std::size_t wake_senders() noexcept;
 
   detail::ring<T> items_;
   detail::wait_list unread_{"channel recv"};  // a unit per item
@@ -138,8 +146,8 @@ class channel {
 template <class T>
 class [[nodiscard("co_await it")]] channel<T>::send_awaiter final : public detail::channel_sender {
  public:
-  send_awaiter(channel& to, T&& item) noexcept
-      : channel_sender(*to.room_, to.place_, &to), channel_(to), item_(std::move(item)) {}
+  send_awaiter(channel& c, T&& item) noexcept
+      : channel_sender(*c.room_, c.place_, &c), channel_(c), item_(std::move(item)) {}
   bool await_ready() const noexcept { return channel_.closed_ || channel_.try_take_place(); }
   bool await_resume() {
     if (has_suspended() && !reserved()) return false;  // woken by `close`; the channel may be gone
@@ -155,24 +163,9 @@ class [[nodiscard("co_await it")]] channel<T>::send_awaiter final : public detai
 };
 
 template <class T>
-class [[nodiscard("co_await it")]] channel<T>::recv_awaiter final : public detail::waiter {
- public:
-  explicit recv_awaiter(channel& from) noexcept : waiter(from.unread_, 1), channel_(from) {}
-  bool await_ready() const noexcept { return list().try_take() || channel_.is_drained(); }
-  std::optional<T> await_resume() noexcept {
-    if (has_suspended() ? !reserved() : channel_.is_drained()) return std::nullopt;
-    accept();
-    return channel_.pop();
-  }
-
- private:
-  channel& channel_;
-};
-
-template <class T>
 channel<T>::~channel() {
   SKERRY_ASSERT(unread_.free() == items_.size(), "a channel must outlive the receivers it has woken");
-  const bool waited_for = room_->wake_if(detail::channel_sender::to(this)) > 0;
+  const bool waited_for = wake_senders() > 0;
   SKERRY_ASSERT(!waited_for, "a channel must outlive those who wait to send");
   if (shared_ == nullptr) {
     SKERRY_ASSERT(places_.free() + items_.size() == capacity_, "a channel must outlive the senders it has woken");
@@ -183,23 +176,8 @@ channel<T>::~channel() {
 }
 
 template <class T>
-bool channel<T>::try_send(T&& item) {
-  if (!try_take_place()) return false;
-  push(std::move(item));
-  return true;
-}
-
-template <class T>
-std::optional<T> channel<T>::try_recv() noexcept {
-  if (!unread_.try_take()) return std::nullopt;
-  return pop();
-}
-
-template <class T>
-void channel<T>::close() noexcept {
-  if (std::exchange(closed_, true)) return;
-  room_->wake_if(detail::channel_sender::to(this));
-  if (items_.empty()) unread_.wake_all();
+std::size_t channel<T>::wake_senders() noexcept {
+  return room_->wake_if([this](detail::waiter& each) { return static_cast<detail::channel_sender&>(each).to == this; });
 }
 
 template <class T>
@@ -231,6 +209,21 @@ T channel<T>::pop() noexcept {
   if (shared_ != nullptr) --shared_->items_;
   if (closed_ && items_.empty()) unread_.wake_all();
   return item;
+}
+
+inline unbounded_channels::unbounded_channels(std::uint64_t bytes_max)
+    : bytes_max_(bytes_max),
+      room_("channel send", bytes_max),
+      items_shown_(this_shard().metrics->add(
+          items_, {.name = "skerry_unbounded_channel_items", .help = "Items in the shard's unbounded channels."})),
+      bytes_shown_(this_shard().metrics->add_gauge([this] { return static_cast<std::int64_t>(bytes()); },
+                                                   {.name = "skerry_unbounded_channel_bytes",
+                                                    .help = "Bytes of the items in the shard's unbounded channels.",
+                                                    .unit = observe::unit::bytes})) {}
+
+inline unbounded_channels& unbounded_channels::of_this_shard() {
+  auto* found = resources().find<unbounded_channels>();
+  return found != nullptr ? *found : resources().emplace<unbounded_channels>();
 }
 
 }  // namespace skerry

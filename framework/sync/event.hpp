@@ -25,24 +25,14 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <system_error>
-#include <utility>
 
 namespace skerry {
 
 class event {
  public:
-  class [[nodiscard("co_await it")]] awaiter : public detail::waiter {
-   public:
-    explicit awaiter(event& owner) noexcept : waiter(owner.waiting_, 1), owner_(owner) {}
-    bool await_ready() const noexcept { return owner_.is_set(); }
-    void await_resume() const noexcept {}
-
-   private:
-    event& owner_;
-  };
-
   explicit event(const char* what = "event") noexcept : waiting_(what) {}
 
   void set() noexcept {
@@ -58,8 +48,9 @@ class event {
     waiting_.check_home();
     return set_;
   }
-  awaiter wait() noexcept { return awaiter(*this); }
-  std::size_t waiting_count() const noexcept { return waiting_.waiting_count(); }
+  auto wait() noexcept {
+    return detail::wait_awaiter(waiting_, *this, [](event& e) { return e.is_set(); });
+  }
 
  private:
   detail::wait_list waiting_;
@@ -68,26 +59,16 @@ class event {
 
 class auto_reset_event {
  public:
-  class [[nodiscard("co_await it")]] awaiter final : public detail::waiter {
-   public:
-    explicit awaiter(auto_reset_event& owner) noexcept : waiter(owner.sets_, 1), owner_(owner) {}
-    bool await_ready() const noexcept { return owner_.try_wait(); }
-    void await_resume() noexcept { accept(); }
-
-   private:
-    auto_reset_event& owner_;
-  };
-
-  auto_reset_event() noexcept = default;
-
   void set() noexcept {
     if (sets_.free() == 0) sets_.give();
   }
-  /// Forgets a set that nobody has used.
-  void reset() noexcept { (void)sets_.try_take(sets_.free()); }
   /// Uses a set if there is one. A reservation that came back may lie beside a later set; they are one.
   bool try_wait() noexcept { return sets_.try_take(std::max<std::uint64_t>(1, sets_.free())); }
-  awaiter wait() noexcept { return awaiter(*this); }
+  auto wait() noexcept {
+    return detail::wait_awaiter(
+        sets_, *this, [](auto_reset_event& e) { return e.try_wait(); },
+        [](auto_reset_event&, detail::waiter& served) { served.accept(); });
+  }
 
  private:
   detail::wait_list sets_{"auto_reset_event"};
@@ -95,9 +76,7 @@ class auto_reset_event {
 
 class latch {
  public:
-  explicit latch(std::uint64_t count) noexcept : count_(count) {
-    if (count == 0) open_.set();
-  }
+  explicit latch(std::uint64_t count) noexcept : count_(count) { count_down(0); }
 
   void count_down(std::uint64_t by = 1) noexcept {
     SKERRY_ASSERT(by <= count_, "a latch is counted down to zero and not past it");
@@ -105,7 +84,7 @@ class latch {
     if (count_ == 0) open_.set();
   }
   bool try_wait() const noexcept { return open_.is_set(); }
-  event::awaiter wait() noexcept { return open_.wait(); }
+  auto wait() noexcept { return open_.wait(); }
 
  private:
   event open_{"latch"};
@@ -114,39 +93,21 @@ class latch {
 
 class barrier {
  public:
-  class [[nodiscard("co_await it")]] awaiter final : public detail::waiter {
-   public:
-    explicit awaiter(barrier& owner) noexcept : waiter(owner.arrived_, 1), owner_(owner) {}
-    bool await_ready() const noexcept { return owner_.try_complete(1); }
-    void await_resume() const noexcept {}
-
-   private:
-    barrier& owner_;
-  };
-
   explicit barrier(std::size_t participants) noexcept : participants_(participants) {
     SKERRY_ASSERT(participants > 0, "somebody must come to a barrier");
   }
 
   /// Waits until all participants have arrived. The last one does not wait.
-  awaiter arrive_and_wait() noexcept { return awaiter(*this); }
-  /// One participant less from now on, in this phase too: for one that ends early.
-  void leave() noexcept {
-    SKERRY_ASSERT(participants_ > arrived_.waiting_count(), "only a participant that does not wait can leave");
-    --participants_;
-    (void)try_complete(0);
+  auto arrive_and_wait() noexcept {
+    return detail::wait_awaiter(arrived_, *this, [](barrier& b) {
+      if (b.arrived_.waiting_count() + 1 < b.participants_) return false;
+      b.arrived_.wake_all();
+      return true;
+    });
   }
-  std::size_t participants() const noexcept { return participants_; }
 
  private:
-  /// Whoever waits has arrived, so their number is all there is to keep.
-  bool try_complete(std::size_t more) noexcept {
-    if (arrived_.waiting_count() + more < participants_) return false;
-    arrived_.wake_all();
-    return true;
-  }
-
-  detail::wait_list arrived_{"barrier"};
+  detail::wait_list arrived_{"barrier"};  // whoever waits has arrived, so their number is all there is to keep
   std::size_t participants_;
 };
 
@@ -158,51 +119,34 @@ class gate_closed : public std::system_error {
 
 class gate {
  public:
-  /// Being inside. Movable.
-  class [[nodiscard("what is not kept leaves at once")]] holder {
-   public:
-    holder(holder&& other) noexcept : gate_(std::exchange(other.gate_, nullptr)) {}
-    holder& operator=(holder&& other) noexcept {
-      std::swap(gate_, other.gate_);
-      return *this;
+  struct leave {
+    void operator()(gate* inside) const noexcept {
+      if (--inside->holders_ == 0 && inside->closed_) inside->empty_.set();
     }
-    ~holder() {
-      if (gate_ != nullptr) gate_->count(-1);
-    }
-
-   private:
-    friend class gate;
-    explicit holder(gate& inside) noexcept : gate_(&inside) { gate_->count(1); }
-    gate* gate_;
   };
+  /// Being inside, until it goes.
+  using holder = std::unique_ptr<gate, leave>;
 
-  gate() noexcept = default;
   ~gate() { SKERRY_ASSERT(holders_ == 0, "a gate must be empty before it goes away: close it and wait"); }
 
-  holder enter() {
+  [[nodiscard("what is not kept leaves at once")]] holder enter() {
     if (closed_) throw gate_closed();
-    return holder(*this);
+    ++holders_;
+    return holder(this);
   }
-  std::optional<holder> try_enter() noexcept {
+  std::optional<holder> try_enter() {
     if (closed_) return std::nullopt;
-    return holder(*this);
+    return enter();
   }
   /// Refuses newcomers from this call on, and waits until all have left. Any number of tasks may do so.
-  event::awaiter close() noexcept {
+  auto close() noexcept {
     closed_ = true;
     if (holders_ == 0) empty_.set();
     return empty_.wait();
   }
   bool is_closed() const noexcept { return closed_; }
-  std::size_t holders() const noexcept { return holders_; }
 
  private:
-  void count(std::ptrdiff_t change) noexcept {
-    SKERRY_ASSERT(!empty_.is_set(), "nobody is in a gate that has closed");
-    holders_ += static_cast<std::size_t>(change);
-    if (holders_ == 0 && closed_) empty_.set();
-  }
-
   event empty_{"gate"};
   std::size_t holders_ = 0;
   bool closed_ = false;

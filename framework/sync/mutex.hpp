@@ -1,26 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// mutex, shared_mutex, condition, once: for state that must stay consistent across a suspension. Between suspensions a
-/// task is alone on its shard and needs none of this.
+/// semaphore, mutex, shared_mutex, condition, once: at most so many at a time, first come first served; for state that
+/// must stay consistent across a suspension. Between suspensions a task is alone on its shard and needs none of this.
+///
+///     semaphore connections(100);
+///     units place = co_await connections.acquire();    // given back when `place` goes
+///     if (auto more = connections.try_acquire(5)) { /* six in all */ }
 ///
 ///     mutex m;
 ///     condition changed;
 ///     units held = co_await m.lock();                  // unlocked when `held` goes
 ///     while (slots.empty()) co_await changed.wait(held);
 ///
-/// Each is a wait list in disguise. A mutex has one unit; a shared_mutex has one per possible reader and a writer takes
-/// all, so that readers who come after a waiting writer queue behind it. `condition::wait` gives the lock back and a
-/// notification moves the waiter into the mutex's list, so it wakes once, with the lock.
+/// A mutex has one unit; a shared_mutex has one per possible reader and a writer takes all. Whoever wants many units is
+/// not overtaken by those that want few. `condition::wait` gives the lock back and a notification moves the waiter into
+/// the mutex's list, so it wakes once, with the lock.
 ///
 /// Affinity:     the shard that made it.
-/// Ownership:    locks belong to their guard (`units`); mutex and condition outlive guards and waiters (asserted).
+/// Ownership:    units and locks belong to their guard (`units`); what they are of outlives guards and waiters
+///               (asserted).
 /// Invariants:   a notification reaches a task that acts on it: one that is cancelled after it was notified notifies
 ///               the next. Nobody else is woken without a notification.
-/// Cancellation: at once; a lock that was reserved goes to the next. A task cancelled in `wait` holds no lock.
-/// Limits:       `readers_max` readers of a shared_mutex; the next one waits.
+/// Cancellation: at once; what was reserved goes to the next. A task cancelled in `condition::wait` holds no lock.
+/// Limits:       2^64 - 1 units; asking for more than there are waits until `add` makes them. `readers_max` readers.
 
-#include <skerry/framework/sync/semaphore.hpp>
+#include <skerry/framework/sync/wait_list.hpp>
 #include <skerry/framework/task/task.hpp>
 
 #include <coroutine>
@@ -31,9 +36,73 @@
 
 namespace skerry {
 
+/// Units that somebody holds: of a semaphore, or a lock. Movable.
+class [[nodiscard("what is not kept is given back at once")]] units {
+ public:
+  units() noexcept = default;
+  units(units&& other) noexcept : from_(std::exchange(other.from_, nullptr)), count_(other.count_) {}
+  units& operator=(units other) noexcept {
+    std::swap(from_, other.from_);
+    std::swap(count_, other.count_);
+    return *this;
+  }
+  ~units() {
+    if (from_ != nullptr) from_->give(count_);
+  }
+
+  /// Gives them back before the guard goes. Asserts that there are any.
+  void release() noexcept {
+    SKERRY_ASSERT(from_ != nullptr, "only what is held can be given back");
+    std::exchange(from_, nullptr)->give(count_);
+  }
+  std::uint64_t count() const noexcept { return from_ != nullptr ? count_ : 0; }
+  explicit operator bool() const noexcept { return from_ != nullptr; }
+
+  /// Waits for units of `list`: what `acquire` and the locks give to `co_await`.
+  class [[nodiscard("co_await it")]] awaiter final : public detail::waiter {
+   public:
+    awaiter(detail::wait_list& list, std::uint64_t count) noexcept : waiter(list, count) {}
+    bool await_ready() const noexcept { return list().try_take(unit_count()); }
+    units await_resume() noexcept {
+      accept();
+      return units(list(), unit_count());
+    }
+  };
+  static std::optional<units> try_take(detail::wait_list& list, std::uint64_t count) noexcept {
+    if (!list.try_take(count)) return std::nullopt;
+    return units(list, count);
+  }
+
+ private:
+  friend class condition;
+  units(detail::wait_list& from, std::uint64_t count) noexcept : from_(&from), count_(count) {}
+
+  detail::wait_list* from_ = nullptr;
+  std::uint64_t count_ = 0;
+};
+
+class semaphore {
+ public:
+  explicit semaphore(std::uint64_t count) noexcept : units_("semaphore", count), total_(count) {}
+  ~semaphore() { SKERRY_ASSERT(units_.free() == total_, "a semaphore must outlive the units it gave out"); }
+
+  units::awaiter acquire(std::uint64_t count = 1) noexcept { return {units_, count}; }
+  /// Declines when there are too few, and when somebody waits.
+  std::optional<units> try_acquire(std::uint64_t count = 1) noexcept { return units::try_take(units_, count); }
+  /// Makes new units.
+  void add(std::uint64_t count) noexcept {
+    total_ += count;
+    units_.give(count);
+  }
+  std::uint64_t available() const noexcept { return units_.free(); }
+
+ private:
+  detail::wait_list units_;
+  std::uint64_t total_;
+};
+
 class mutex {
  public:
-  mutex() noexcept = default;
   ~mutex() { SKERRY_ASSERT(!is_locked(), "a mutex must be unlocked before it goes away"); }
 
   units::awaiter lock() noexcept { return {lock_, 1}; }
@@ -49,7 +118,6 @@ class shared_mutex {
  public:
   static constexpr std::uint64_t readers_max = std::uint64_t{1} << 32;
 
-  shared_mutex() noexcept = default;
   ~shared_mutex() {
     SKERRY_ASSERT(locks_.free() == readers_max, "a shared_mutex must be unlocked before it goes away");
   }
@@ -65,7 +133,6 @@ class shared_mutex {
 
 class condition {
  public:
-  condition() noexcept = default;
   ~condition() { SKERRY_ASSERT(notified_ == 0, "a condition must outlive the tasks it has notified"); }
 
   class [[nodiscard("co_await it")]] awaiter final : public detail::waiter {

@@ -7,18 +7,16 @@
 ///     auto asked = spawn(count_into(answer.sender()));        // an argument, so that it goes when the task ends
 ///     std::optional<int> got = co_await answer.recv();        // none when the sender goes without sending
 ///
-/// The two ends may go in any order: each knows the other and tells it, so neither task has to outlive the other and
-/// nothing is allocated.
+/// The two ends may go in any order: each knows the other and tells it, so nothing is allocated.
 ///
 /// Affinity:     the shard that made it.
 /// Ownership:    the value belongs to the oneshot until it is received. The oneshot does not move; its sender does.
 /// Invariants:   it opens once: by `send`, or because the sender went.
 /// Cancellation: at once; a value that was sent stays until somebody receives it.
 
-#include <skerry/framework/sync/event.hpp>
+#include <skerry/framework/sync/wait_list.hpp>
 
 #include <optional>
-#include <type_traits>
 #include <utility>
 
 namespace skerry {
@@ -46,8 +44,6 @@ class oneshot_sender {
     std::exchange(to_, nullptr)->open();
     return true;
   }
-  /// Whether a value could still be received.
-  bool is_wanted() const noexcept { return to_ != nullptr; }
 
  private:
   friend class oneshot<T>;
@@ -60,17 +56,6 @@ class oneshot_sender {
 template <class T>
 class oneshot {
  public:
-  class [[nodiscard("co_await it")]] awaiter final : public event::awaiter {
-   public:
-    explicit awaiter(oneshot& from) noexcept : event::awaiter(from.open_), from_(from) {}
-    std::optional<T> await_resume() noexcept(std::is_nothrow_move_constructible_v<T>) {
-      return std::exchange(from_.value_, std::nullopt);
-    }
-
-   private:
-    oneshot& from_;
-  };
-
   oneshot() noexcept = default;
   ~oneshot() {
     if (sender_ != nullptr) sender_->to_ = nullptr;
@@ -82,22 +67,31 @@ class oneshot {
     return oneshot_sender<T>(*this);
   }
   /// Waits for the value; none if the sender went without, or another receive took it. Must outlive the wait.
-  awaiter recv() noexcept { return awaiter(*this); }
+  auto recv() noexcept {
+    return detail::wait_awaiter(
+        waiting_, *this, [](oneshot& from) { return from.is_finished(); },
+        [](oneshot& from, detail::waiter&) { return from.try_recv(); });
+  }
   std::optional<T> try_recv() { return std::exchange(value_, std::nullopt); }
   /// Whether the value has come, or never will.
-  bool is_finished() const noexcept { return open_.is_set(); }
+  bool is_finished() const noexcept {
+    waiting_.check_home();
+    return finished_;
+  }
 
  private:
   friend class oneshot_sender<T>;
   void open() noexcept {
     sender_ = nullptr;
-    open_.set();
+    finished_ = true;
+    waiting_.wake_all();
   }
 
-  event open_{"oneshot"};
+  detail::wait_list waiting_{"oneshot"};
   std::optional<T> value_;
   oneshot_sender<T>* sender_ = nullptr;
   bool has_sender_ = false;
+  bool finished_ = false;
 };
 
 }  // namespace skerry

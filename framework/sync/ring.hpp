@@ -13,7 +13,6 @@
 
 #include <bit>
 #include <cstddef>
-#include <cstdint>
 #include <memory>
 #include <type_traits>
 #include <utility>

@@ -9,7 +9,9 @@ void waiter::await_suspend(std::coroutine_handle<> resume_point) noexcept {
 }
 
 void waiter::let_go() noexcept {
-  list_->leave(*this);
+  unlink();
+  --list_->waiting_count_;
+  list_->serve();
   wake();
 }
 
@@ -19,12 +21,6 @@ void wait_list::join(waiter& last) noexcept {
   check_home();
   waiting_.push_back(last);
   ++waiting_count_;
-}
-
-void wait_list::leave(waiter& gone) noexcept {
-  gone.unlink();
-  --waiting_count_;
-  serve();
 }
 
 void wait_list::serve() noexcept {

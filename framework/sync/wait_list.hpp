@@ -2,30 +2,25 @@
 #pragma once
 
 /// wait_list: units that tasks wait for, first come first served. The one mechanism under every local primitive: a
-/// mutex has one unit, a semaphore many, a channel as many as it has items and as many again as it has free places.
+/// mutex has one unit, a semaphore many, a channel one per item and one per free place.
 ///
 /// The rule it enforces: a wake-up transfers nothing. A unit that is given back is reserved for the first waiter, which
-/// is woken and takes it when it resumes. Until then nobody overtakes it, and if its task ends instead of resuming, the
-/// waiter's destructor gives the unit to the next one.
+/// takes it when it resumes. Until then nobody overtakes it, and if its task ends instead, the waiter's destructor
+/// gives the unit to the next one. (To give it to whoever asks first would save a switch, and a task in a loop would
+/// starve all others.)
 ///
 ///     outside --await_suspend()--> waiting --give(): serve()--> reserved --await_resume(): accept()--> holds it
 ///        ^                          |   |                          |
-///        +------let_go(): leave()---+   |                          +--~waiter(): give()--> the next waiter
+///        +---------let_go()---------+   |                          +--~waiter(): give()--> the next waiter
 ///        +---------wake_all()-----------+      (nothing is reserved: the waiter sees for itself why it was woken)
 ///
-/// A waiter that came by `wake_all` touches the list no more, so an event may go as soon as it is set. One that has a
-/// reservation does: what it waits for must outlive it.
-///
 /// Affinity:     the shard that made it (asserted at every use).
-/// Ownership:    waiters live in the awaiters, so in coroutine frames; nothing is allocated.
+/// Ownership:    waiters live in the awaiters, so in coroutine frames. The list outlives those who wait (asserted) or
+///               have a reservation; who was woken by `wake_all` touches it no more.
 /// Invariants:   (1) while somebody waits, fewer units are free than the first one wants; (2) units are free, reserved
-///               or held, and only `add` makes new ones; (3) the list is destroyed without waiters (asserted).
-/// Cancellation: a waiter leaves at once, and those behind it are served if it was what held them up.
+///               or held, and only `give` makes new ones.
+/// Cancellation: a waiter leaves at once, and those it held up are served.
 /// Limits:       none of its own: tasks are bounded by the frame pool.
-///
-/// Rejected: giving the unit away at once to whoever asks while woken waiters are on their way. It saves a switch under
-/// contention, but a task in a loop starves all others. Rejected too: a list of its own per primitive (five of them,
-/// each with the same three mistakes to make under cancellation).
 
 #include <skerry/framework/assert.hpp>
 #include <skerry/framework/detail/intrusive_list.hpp>
@@ -42,23 +37,22 @@ namespace skerry::detail {
 class wait_list;
 
 /// A task's place in a wait list; awaiters derive from it. `await_ready` tries to take the units, `await_resume` calls
-/// `accept` and uses them.
+/// `accept`, which makes the reservation the caller's.
 class waiter : public leaf, public list_hook<waiter> {
  public:
   void await_suspend(std::coroutine_handle<> resume_point) noexcept;
   void let_go() noexcept final;
   const char* describe() const noexcept final;
 
- protected:
-  waiter(wait_list& list, std::uint64_t units) noexcept : list_(&list), units_(units) {}
-  ~waiter();
-
   wait_list& list() const noexcept { return *list_; }
   std::uint64_t unit_count() const noexcept { return units_; }
   bool has_suspended() const noexcept { return waiting() != nullptr; }
   bool reserved() const noexcept { return reserved_; }
-  /// The reservation becomes the caller's.
   void accept() noexcept { reserved_ = false; }
+
+ protected:
+  explicit waiter(wait_list& list, std::uint64_t units = 1) noexcept : list_(&list), units_(units) {}
+  ~waiter();
 
  private:
   friend class wait_list;
@@ -111,7 +105,6 @@ class wait_list {
  private:
   friend class waiter;
   void join(waiter& last) noexcept;
-  void leave(waiter& gone) noexcept;
   void serve() noexcept;
 
   std::uint64_t free_;
@@ -125,6 +118,25 @@ inline waiter::~waiter() {
   if (reserved_) [[unlikely]]
     list_->give(units_);
 }
+
+/// The awaiter of most primitives. `ready(owner)`: there is nothing to wait for. `resume(owner, waiter)`: the result,
+/// after a wait or without one; by default none.
+struct no_result {
+  void operator()(auto&, waiter&) const noexcept {}
+};
+template <class Owner, class Ready, class Resume = no_result>
+class [[nodiscard("co_await it")]] wait_awaiter final : public waiter {
+ public:
+  wait_awaiter(wait_list& list, Owner& owner, Ready ready, Resume resume = {}) noexcept
+      : waiter(list), owner_(owner), ready_(ready), resume_(resume) {}
+  bool await_ready() const noexcept { return ready_(owner_); }
+  auto await_resume() { return resume_(owner_, *this); }
+
+ private:
+  Owner& owner_;
+  [[no_unique_address]] Ready ready_;
+  [[no_unique_address]] Resume resume_;
+};
 
 template <class Wanted>
 std::size_t wait_list::wake_if(Wanted wanted) noexcept {

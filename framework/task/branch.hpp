@@ -12,23 +12,21 @@
 ///                             |- branch: chain, result
 ///                             `- all have ended -> the caller goes on
 ///
-///     let_go()          the caller is cancelled: every branch is asked to end
-///     branch_ended()    what one end means for the others; this is where combinators differ
+/// Combinators differ in `branch_ended`: what one end means for the others.
 ///
 /// A branch is anything that can be awaited: a task, a function that returns one (referred to if it has a name, else
-/// kept with its captures until that task has ended), or an awaitable such as `sleep_for(…)`, which is awaited where it
-/// stands: the combinator is then awaited in the same expression.
+/// kept until that task has ended), or an awaitable such as `sleep_for(…)`, which is awaited where it stands: the
+/// combinator is then awaited in the same expression.
 ///
 /// Affinity:   the caller's shard and scheduling group.
 /// Ownership:  the awaiter owns its branches; each branch owns its frames and its result.
 /// Invariants: (1) a fork is woken once, when no branch runs; (2) an exception of a branch is rethrown to the caller or
 ///             logged and counted, never lost.
-/// Limits:     none of their own; frames come from the frame pool.
+/// Limits:     the frame pool's.
 
 #include <skerry/framework/task/chain.hpp>
 #include <skerry/framework/task/task.hpp>
 
-#include <concepts>
 #include <coroutine>
 #include <cstddef>
 #include <exception>
@@ -47,6 +45,9 @@ namespace detail {
 
 class branch_base;
 
+inline void cancel_branch(chain& each) noexcept { each.cancel(); }
+inline void abandon_branch(chain& each) noexcept { each.abandon(); }
+
 /// Logs and counts what a branch of the running task threw when nobody waits for it any more.
 [[gnu::cold]] void report_unseen(const std::exception_ptr& error) noexcept;
 
@@ -54,16 +55,13 @@ class branch_base;
 class fork : public leaf {
  public:
   bool await_ready() const noexcept { return false; }
-  void let_go() noexcept override {
-    for_each_branch([](chain& each) noexcept { each.cancel(); });
-  }
-  /// Every branch, also one that has ended or not begun; to cancel them and to list them. Rejected: an intrusive list,
-  /// which costs every branch a tenth of its instructions for what is seldom asked.
+  void let_go() noexcept override { for_each_branch(cancel_branch); }
+  /// Every branch, also one that has ended or not begun. Rejected: an intrusive list, which costs every branch a tenth
+  /// of its instructions for what is seldom asked.
   using visitor = void (*)(chain& each) noexcept;
   virtual void for_each_branch(visitor visit) noexcept = 0;
 
  protected:
-  fork() = default;
   ~fork() = default;
 
   /// `which` has ended: decides about the others, then calls `one_less`.
@@ -85,33 +83,27 @@ class branch_base : public chain {
   virtual std::exception_ptr take_error() noexcept = 0;
 
  protected:
-  branch_base() noexcept : branch_base(waiting_task()) {}
-  explicit branch_base(chain& parent) noexcept : branch_base(parent.name(), parent.group(), parent) {}
+  explicit branch_base(chain& parent = waiting_task()) noexcept : branch_base(parent.name(), parent.group(), parent) {}
   branch_base(const char* name, scheduling_group group, chain& parent) noexcept : chain(name, group, &parent) {}
 
  private:
   static chain& waiting_task() noexcept {
-    chain* current = this_shard().current;
-    SKERRY_ASSERT(current != nullptr, "only a task can wait for branches");
-    return *current;
+    SKERRY_ASSERT(this_shard().current != nullptr, "only a task can wait for branches");
+    return *this_shard().current;
   }
 };
 
 template <class T>
 class branch : public branch_base {
  public:
-  branch() noexcept = default;
-  explicit branch(task<T>&& body) noexcept { hold(std::move(body)); }
-  branch(task<T>&& body, const char* name, scheduling_group group, chain& parent) noexcept
-      : branch_base(name, group, parent) {
-    hold(std::move(body));
-  }
+  template <class... Chain>
+  explicit branch(task<T>&& body, Chain&&... name_group_parent) noexcept
+      : branch_base(std::forward<Chain>(name_group_parent)...), body_(std::move(body).release(result_)) {}
   ~branch() {
     if (body_ != nullptr || result_.how() == outcome::error) [[unlikely]]
       give_up();
   }
 
-  void hold(task<T>&& body) noexcept { body_ = std::move(body).release(result_); }
   void begin(fork& owner) noexcept {
     owner_ = &owner;
     ++owner.running_;
@@ -136,14 +128,11 @@ class branch : public branch_base {
   fork* owner_;
 };
 
-/// A branch as an element of a vector, which wants a type that nothing derives from.
-template <class T>
-class branch_element final : public branch<T> {};
-
 /// A fork with one branch, which ends when that has ended.
 template <class T>
 class lone_fork : public fork {
  public:
+  explicit lone_fork(task<T>&& body) noexcept : branch_(std::move(body)) {}
   void await_suspend(std::coroutine_handle<> resume_point) noexcept {
     suspend(resume_point);
     branch_.begin(*this);
@@ -151,7 +140,6 @@ class lone_fork : public fork {
   T await_resume() { return branch_.take(); }
 
  protected:
-  explicit lone_fork(task<T>&& body) noexcept : branch_(std::move(body)) {}
   ~lone_fork() = default;
   void for_each_branch(fork::visitor visit) noexcept override { visit(branch_); }
   void branch_ended(branch_base&, outcome) noexcept override { one_less(); }
@@ -163,26 +151,29 @@ class lone_fork : public fork {
 /// fails after it is logged and counted.
 class joint_fork : public fork {
  protected:
-  joint_fork() = default;
   ~joint_fork() {
     if (failure_ != nullptr) [[unlikely]]
       report_unseen(failure_);
   }
-  [[gnu::cold]] void fail(std::exception_ptr error) noexcept;
+  void branch_ended(branch_base& which, outcome how) noexcept override {
+    if (how == outcome::error) [[unlikely]]
+      fail(which.take_error());
+    one_less();
+  }
   void rethrow_failure() {
     if (failure_ != nullptr) [[unlikely]]
       std::rethrow_exception(std::exchange(failure_, nullptr));
   }
 
  private:
+  [[gnu::cold]] void fail(std::exception_ptr error) noexcept;
   std::exception_ptr failure_;
 };
 
 template <class T>
-concept awaiter = requires(T& a) {
-  a.await_ready();
-  a.await_resume();
-};
+concept awaiter = requires(T& a) { a.await_resume(); };
+template <class T>
+concept awaitable = requires(T&& operation) { std::forward<T>(operation).operator co_await(); } || awaiter<T>;
 
 template <class T>
 decltype(auto) awaiter_of(T&& operation) {
@@ -192,11 +183,6 @@ decltype(auto) awaiter_of(T&& operation) {
     return static_cast<T&&>(operation);
   }
 }
-
-/// What `co_await` accepts; a task only as an rvalue.
-template <class T>
-concept awaitable = requires(T&& operation) { std::forward<T>(operation).operator co_await(); } || awaiter<T>;
-
 template <class T>
 using awaited_t = decltype(awaiter_of(std::declval<T>()).await_resume());
 
@@ -213,10 +199,6 @@ inline constexpr bool safe_in_co_await =
 template <class Fn>
 inline constexpr bool safe_in_co_await = true;
 #endif
-
-/// What a task can be made of that lives on its own.
-template <class T>
-concept task_source = (any_task<T> && awaitable<T>) || task_function<T>;
 
 template <class T>
 task<T> as_task(task<T>&& body) noexcept {
@@ -244,36 +226,14 @@ std::invoke_result_t<std::remove_cvref_t<Fn>&> as_task(Fn&& fn) {
 
 template <class T>
 concept branchable = awaitable<T> || task_function<T>;
-
 template <class T>
 using branch_result_t = typename task_value<decltype(as_task(std::declval<T>()))>::type;
 
 /// What stands for a branch's result in a tuple or vector.
 template <class T>
-struct stored_result {
-  using type = T;
-};
-template <class T>
-  requires std::is_void_v<T>
-struct stored_result<T> {
-  using type = unit;
-};
-template <class T>
-struct stored_result<T&> {
-  using type = std::reference_wrapper<T>;
-};
-template <class T>
-using stored_result_t = typename stored_result<T>::type;
-
-template <class T>
-stored_result_t<T> take_stored(branch<T>& from) {
-  if constexpr (std::is_void_v<T>) {
-    from.take();
-    return {};
-  } else {
-    return from.take();
-  }
-}
+using stored_result_t = std::conditional_t<
+    std::is_void_v<T>, unit,
+    std::conditional_t<std::is_reference_v<T>, std::reference_wrapper<std::remove_reference_t<T>>, T>>;
 
 }  // namespace detail
 

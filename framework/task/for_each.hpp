@@ -6,11 +6,10 @@
 ///     co_await max_concurrent_for_each(slots, 8, [](int slot) -> task<> { co_await greet_everybody(); });
 ///     std::vector<int> lengths = co_await map(files, 4, count_words);
 ///
-/// Workers take elements in order, each the next one when its last is done, and start another worker as long as there
-/// are elements and fewer than `limit` workers. The cost is a frame per worker, whatever the length of the range.
+/// Workers take elements in order, each the next one when its last is done, and start another as long as there are
+/// elements and fewer than `limit` workers. The cost is a frame per worker, whatever the length of the range.
 ///
-/// Affinity:     the caller's shard. Concurrency is in waiting, not in computing; work for several CPUs goes to other
-///               shards.
+/// Affinity:     the caller's shard: concurrency is in waiting, not in computing.
 /// Ownership:    a range or function that has a name is referred to and lives until the end; another is kept. The
 ///               function gets a reference to the element.
 /// Errors:       the first exception; the other workers are cancelled first, and elements after it are not begun.
@@ -21,6 +20,7 @@
 #include <skerry/framework/task/group.hpp>
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <iterator>
 #include <optional>
@@ -32,28 +32,22 @@ namespace skerry {
 
 namespace detail {
 
-/// `Range` and `Fn` are lvalue references or owned values. Awaits `fn(element)` or `fn(element, index)` for each.
-template <bool WithIndex, class Range, class Fn>
+/// `Range` and `Fn` are lvalue references or owned values. Calls `fn(element)` in order and awaits what it gives.
+template <class Range, class Fn>
 task<> for_each_element(Range range, std::size_t limit, Fn fn) {
   SKERRY_ASSERT(limit > 0, "at least one element at a time");
   auto next = std::begin(range);
   const auto end = std::end(range);
-  std::size_t begun = 0;
   std::size_t workers = 1;
   auto work = [&](auto& self, group& g) -> task<> {
     while (next != end) {
       auto&& element = *next;
       ++next;
-      [[maybe_unused]] const std::size_t index = begun++;
       if (next != end && workers < limit) {
         ++workers;
         g.spawn(self(self, g), "for each");
       }
-      if constexpr (WithIndex) {
-        co_await std::invoke(fn, std::forward<decltype(element)>(element), index);
-      } else {
-        co_await std::invoke(fn, std::forward<decltype(element)>(element));
-      }
+      co_await std::invoke(fn, std::forward<decltype(element)>(element));
     }
   };
   auto first = [&](group& g) -> task<> { return work(work, g); };
@@ -71,14 +65,13 @@ using mapped_t = awaited_t<std::invoke_result_t<Fn&, element_t<Range>>>;
 template <class Range, class Fn>
 task<> max_concurrent_for_each(Range&& range, std::size_t limit, Fn&& fn) {
   static_assert(detail::safe_in_co_await<Fn>, "name this function before the co_await: " SKERRY_DESTROYED_TWICE);
-  return detail::for_each_element<false, Range, Fn>(std::forward<Range>(range), limit, std::forward<Fn>(fn));
+  return detail::for_each_element<Range, Fn>(std::forward<Range>(range), limit, std::forward<Fn>(fn));
 }
 
 /// Awaits `fn(element)` for each element, all at a time.
 template <class Range, class Fn>
 task<> parallel_for_each(Range&& range, Fn&& fn) {
-  const auto size = static_cast<std::size_t>(std::distance(std::begin(range), std::end(range)));
-  return max_concurrent_for_each(std::forward<Range>(range), size > 0 ? size : 1, std::forward<Fn>(fn));
+  return max_concurrent_for_each(std::forward<Range>(range), SIZE_MAX, std::forward<Fn>(fn));
 }
 
 /// The results of `fn(element)`, in the order of the elements, at most `limit` at a time.
@@ -89,12 +82,12 @@ auto map(Range&& range, std::size_t limit, Fn&& fn) {
   auto collect = [](Range elements, std::size_t at_once, Fn make) -> task<std::vector<result>> {
     std::vector<std::optional<result>> found;
     found.reserve(static_cast<std::size_t>(std::distance(std::begin(elements), std::end(elements))));
-    auto store = [&](auto&& element, std::size_t index) -> task<> {
+    auto store = [&](auto&& element) -> task<> {
+      const std::size_t index = found.size();
       found.emplace_back();
       found[index].emplace(co_await std::invoke(make, std::forward<decltype(element)>(element)));
     };
-    co_await detail::for_each_element<true, std::remove_reference_t<Range>&, decltype(store)&>(elements, at_once,
-                                                                                               store);
+    co_await max_concurrent_for_each(elements, at_once, store);
     std::vector<result> results;
     results.reserve(found.size());
     for (std::optional<result>& each : found) results.push_back(std::move(*each));
@@ -114,7 +107,7 @@ task<Value> reduce(Range&& range, std::size_t limit, Fn&& fn, Value initial, Com
       auto&& result = co_await std::invoke(make, std::forward<decltype(element)>(element));
       value = std::invoke(join, std::move(value), std::forward<decltype(result)>(result));
     };
-    co_await detail::for_each_element<false, std::remove_reference_t<Range>&, decltype(add)&>(elements, at_once, add);
+    co_await max_concurrent_for_each(elements, at_once, add);
     co_return std::move(value);
   };
   return fold(std::forward<Range>(range), limit, std::forward<Fn>(fn), std::move(initial),

@@ -18,10 +18,6 @@
 /// It runs only while somebody awaits the next item, as part of the chain that does, like an awaited task: an item that
 /// is ready costs no queue and no suspension, one that has to be waited for suspends the caller.
 ///
-///     next():  caller -> generator -> co_yield -> caller                            an item
-///              caller -> generator -> (leaf published) -> run queue ... -> co_yield -> caller
-///              caller -> generator -> end -> caller                                 null
-///
 /// Affinity:     one shard; whichever task awaits next(), one at a time (asserted).
 /// Ownership:    the generator owns its frame. The item is a reference to what was yielded; it lives in that frame
 ///               until the following next(), and the caller may move from it.
@@ -35,7 +31,6 @@
 #include <skerry/framework/task/frame_pool.hpp>
 
 #include <coroutine>
-#include <cstddef>
 #include <exception>
 #include <iterator>
 #include <memory>
@@ -55,11 +50,8 @@ class [[nodiscard("a generator does nothing until its items are awaited")]] gene
   class begin_awaiter;
 
   generator(generator&& other) noexcept : frame_(std::exchange(other.frame_, nullptr)) {}
-  generator& operator=(generator&& other) noexcept {
-    if (this != &other) {
-      end_now();
-      frame_ = std::exchange(other.frame_, nullptr);
-    }
+  generator& operator=(generator other) noexcept {
+    std::swap(frame_, other.frame_);
     return *this;
   }
   ~generator() { end_now(); }
@@ -150,45 +142,35 @@ class generator<T>::next_awaiter {
     return nullptr;
   }
 
- private:
+ protected:
   generator& items_;
+
+ private:
   bool waiting_ = false;
 };
 
 template <class T>
 class generator<T>::iterator {
  public:
-  T& operator*() const noexcept { return *item_; }
-  T* operator->() const noexcept { return item_; }
+  explicit iterator(generator& items) noexcept : items_(items) {}
+  T& operator*() const noexcept { return *items_.frame_.promise().item; }
+  T* operator->() const noexcept { return &**this; }
   /// Is to be awaited.
-  auto operator++() noexcept {
-    class awaiter : public next_awaiter {
-     public:
-      explicit awaiter(iterator& i) noexcept : next_awaiter(*i.items_), iterator_(i) {}
-      void await_resume() { iterator_.item_ = next_awaiter::await_resume(); }
-
-     private:
-      iterator& iterator_;
-    };
-    return awaiter(*this);
-  }
-  bool operator==(std::default_sentinel_t) const noexcept { return item_ == nullptr; }
+  next_awaiter operator++() noexcept { return items_.next(); }
+  bool operator==(std::default_sentinel_t) const noexcept { return items_.frame_ == nullptr; }
 
  private:
-  friend class begin_awaiter;
-  iterator(generator& items, T* item) noexcept : items_(&items), item_(item) {}
-  generator* items_;
-  T* item_;
+  generator& items_;
 };
 
 template <class T>
 class generator<T>::begin_awaiter : public next_awaiter {
  public:
-  explicit begin_awaiter(generator& items) noexcept : next_awaiter(items), items_(items) {}
-  iterator await_resume() { return iterator(items_, next_awaiter::await_resume()); }
-
- private:
-  generator& items_;
+  using next_awaiter::next_awaiter;
+  iterator await_resume() {
+    next_awaiter::await_resume();
+    return iterator(this->items_);
+  }
 };
 
 }  // namespace skerry

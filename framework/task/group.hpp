@@ -3,7 +3,7 @@
 
 /// with_group: a number of tasks, known only while they run, that end together.
 ///
-///     co_await with_group([&](group& g) -> task<> {
+///     co_await with_group([](group& g) -> task<> {
 ///       for (int n = 0; n < 10; ++n) g.spawn(greet_everybody(), "greet");
 ///       co_await sleep_for(std::chrono::seconds(1));
 ///     });                                      // goes on when the body and all children have ended
@@ -13,23 +13,20 @@
 ///
 ///     body returns             the children run to their end
 ///     body or a child throws   everything else is cancelled, then the first exception is rethrown
-///     the caller is cancelled  children and body are asked to end and acknowledge; the children are destroyed, then
-///                              the body, then the caller
+///     the caller is cancelled  all are asked to end and acknowledge; the children are destroyed, then the body
 ///
-/// A child may refer to what the callable holds and to what lives outside of it. It may refer to locals of the body as
-/// long as the body waits for it: `co_await g.until_empty()`.
+/// A child may refer to what the callable holds and to what lives outside of it; to locals of the body as long as the
+/// body waits for it: `co_await g.until_empty()`.
 ///
 /// Affinity:     the caller's shard.
 /// Ownership:    a callable without a name lives in the caller's frame, children in the frame pool until they end.
 /// Errors:       the first exception by time, of body or child; later ones are logged and counted.
-/// Cancellation: as above.
 /// Limits:       the frame pool's; `spawn` throws std::bad_alloc there.
 
 #include <skerry/framework/task/branch.hpp>
 #include <skerry/framework/task/scope.hpp>
 
 #include <coroutine>
-#include <cstddef>
 #include <type_traits>
 #include <utility>
 
@@ -37,26 +34,28 @@ namespace skerry {
 
 class group : protected detail::joint_fork {
  public:
-  /// Starts a child: a task, or a function that returns one and is kept with its captures until that has ended. It
-  /// first runs from the run queue. `name` must live for ever. A child that comes while the group is ending never runs.
-  template <detail::task_source Child>
-  void spawn(Child&& child, const char* name = "child", scheduling_group charged_to = current_scheduling_group());
+  /// Starts a child, which first runs from the run queue. `name` must live for ever. A child that comes while the group
+  /// is ending never runs.
+  template <class T>
+  void spawn(task<T>&& child, const char* name = "child", scheduling_group charged_to = current_scheduling_group());
+  /// The same for a function that returns a task, and is kept with its captures until that has ended.
+  template <detail::task_function Fn>
+  void spawn(Fn&& fn, const char* name = "child", scheduling_group charged_to = current_scheduling_group()) {
+    spawn(detail::run_function<std::remove_cvref_t<Fn>>(std::forward<Fn>(fn)), name, charged_to);
+  }
 
   /// `co_await g.until_empty()`: waits until every child has ended. One task at a time, usually the body.
   scope::empty_awaiter until_empty() noexcept { return children_.until_empty(); }
-  /// Asks every child to end; the body goes on, and what it spawns from here on never runs.
-  void cancel_children() noexcept { children_.cancel(); }
-  /// Children that have not ended.
-  std::size_t size() const noexcept { return children_.size(); }
 
  protected:
-  group() = default;
-  ~group() = default;
   void let_go() noexcept override {
     children_.cancel();
     fork::let_go();
   }
-  void branch_ended(detail::branch_base& which, detail::outcome how) noexcept override;
+  void branch_ended(detail::branch_base& which, detail::outcome how) noexcept override {
+    if (children_.empty()) destroy_body();
+    joint_fork::branch_ended(which, how);
+  }
   /// Destroys a body that was kept for the children.
   virtual void destroy_body() noexcept = 0;
 
@@ -73,7 +72,7 @@ namespace detail {
 template <class T>
 class group_body final : public branch<T> {
  public:
-  explicit group_body(const scope& children) noexcept : children_(children) {}
+  group_body(task<T>&& body, const scope& children) noexcept : branch<T>(std::move(body)), children_(children) {}
   void destroy_if_kept() noexcept {
     if (std::exchange(kept_, false)) this->destroy_now();
   }
@@ -88,9 +87,8 @@ class group_body final : public branch<T> {
 template <class T, class Body>
 class [[nodiscard("co_await it")]] group_awaiter final : public group {
  public:
-  explicit group_awaiter(Body&& body) : callable_(std::forward<Body>(body)), body_(children_) {
-    body_.hold(callable_(static_cast<group&>(*this)));
-  }
+  explicit group_awaiter(Body&& body)
+      : callable_(std::forward<Body>(body)), body_(callable_(static_cast<group&>(*this)), children_) {}
   using fork::await_ready;
   void for_each_branch(visitor visit) noexcept override {
     visit(body_);
@@ -142,28 +140,13 @@ class group::child final : public detail::branch<T>, public detail::pooled {
   group& home_;
 };
 
-template <detail::task_source Child>
-void group::spawn(Child&& body, const char* name, scheduling_group charged_to) {
+template <class T>
+void group::spawn(task<T>&& body, const char* name, scheduling_group charged_to) {
   SKERRY_ASSERT(waiting() != nullptr, "children come from a group's body, once it runs, or from each other");
   if (children_.closing()) return;
-  using result = detail::branch_result_t<Child>;
-  auto own = [&]() -> task<result> {
-    if constexpr (detail::any_task<Child>) {
-      return std::move(body);
-    } else {
-      return detail::run_function<std::remove_cvref_t<Child>>(std::forward<Child>(body));
-    }
-  };
-  auto* node = new child<result>(*this, own(), name, charged_to);
+  auto* node = new child<T>(*this, std::move(body), name, charged_to);
   children_.add(*node);
   node->begin(*this);
-}
-
-inline void group::branch_ended(detail::branch_base& which, detail::outcome how) noexcept {
-  if (how == detail::outcome::error) [[unlikely]]
-    fail(which.take_error());
-  if (children_.empty()) destroy_body();
-  one_less();
 }
 
 }  // namespace skerry

@@ -2,7 +2,6 @@
 // What local primitives and channels cost when nobody has to wait, and what a hand-over between two tasks costs.
 #include <skerry/framework/sync/channel.hpp>
 #include <skerry/framework/sync/mutex.hpp>
-#include <skerry/framework/sync/semaphore.hpp>
 #include <skerry/framework/task/spawn.hpp>
 #include <skerry/framework/task/task.hpp>
 #include <skerry/shards/block_on.hpp>

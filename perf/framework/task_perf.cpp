@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // What tasks cost: spawning and joining one, awaiting one that is ready, going round the run queue, and waiting for
 // several.
+#include <skerry/framework/task/combine.hpp>
 #include <skerry/framework/task/spawn.hpp>
 #include <skerry/framework/task/task.hpp>
-#include <skerry/framework/task/when_all.hpp>
-#include <skerry/framework/task/when_any.hpp>
 #include <skerry/framework/task/yield.hpp>
 #include <skerry/shards/block_on.hpp>
 

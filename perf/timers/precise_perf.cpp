@@ -3,7 +3,7 @@
 // thread that sleeps in clock_nanosleep.
 #include <skerry/framework/clock.hpp>
 #include <skerry/shards/block_on.hpp>
-#include <skerry/timers/precise_sleep.hpp>
+#include <skerry/timers/sleep.hpp>
 
 #include <algorithm>
 #include <chrono>

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// when_all, when_any and select: results, failures, and a cancel at every point where they can be suspended.
 
-#include <skerry/framework/task/select.hpp>
-#include <skerry/framework/task/when_all.hpp>
-#include <skerry/framework/task/when_any.hpp>
+#include <skerry/framework/task/combine.hpp>
 
 #include <memory>
 #include <optional>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// Generators: items that are ready and items that are waited for, ends, failures and cancels between any two.
 
+#include <skerry/framework/task/combine.hpp>
 #include <skerry/framework/task/generator.hpp>
-#include <skerry/framework/task/select.hpp>
 
 #include <cstdint>
 #include <memory>

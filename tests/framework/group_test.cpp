@@ -3,7 +3,6 @@
 
 #include <skerry/framework/task/cancel.hpp>
 #include <skerry/framework/task/group.hpp>
-#include <skerry/framework/task/shielded.hpp>
 #include <skerry/shards/block_on.hpp>
 
 #include <cstdint>
@@ -42,7 +41,6 @@ TEST(with_group, gives_the_bodys_result_after_all_children_have_ended) {
       auto body = [&](group& g) -> task<int> {
         g.spawn(pass(first, 1, seen));
         g.spawn([&, held = std::make_unique<guard>(seen.destroyed)] { return pass(second, 2, seen); });
-        EXPECT_EQ(g.size(), 2u);
         co_return 7;
       };
       co_return co_await with_group(body);
@@ -87,7 +85,6 @@ TEST(with_group, a_child_may_spawn_siblings_and_the_body_may_wait_for_all) {
       g.spawn(next(next));
       co_await g.until_empty();
       EXPECT_EQ(left, 0);
-      EXPECT_EQ(g.size(), 0u);
     });
   });
 }
@@ -226,24 +223,6 @@ TEST(with_group, a_cancel_in_the_turn_in_which_all_complete_wins_over_the_result
     handle.abort();
     EXPECT_TRUE(co_await ends_cancelled(handle));
     EXPECT_EQ(seen.finished, 2) << "both waits were over";
-  });
-}
-
-TEST(with_group, cancel_children_leaves_the_body_and_refuses_new_ones) {
-  run_with_all_frames_back([]() -> task<> {
-    door never;
-    tally seen;
-    const int result = co_await with_group([&](group& g) -> task<int> {
-      g.spawn(pass(never, 1, seen));
-      while (!never.waited_for()) co_await yield();
-      g.cancel_children();
-      co_await g.until_empty();
-      g.spawn(pass(never, 1, seen));
-      co_return 6;
-    });
-    EXPECT_EQ(result, 6);
-    EXPECT_EQ(seen.started, 1);
-    EXPECT_EQ(seen.running(), 0);
   });
 }
 

@@ -8,8 +8,6 @@
 #include <skerry/framework/sync/event.hpp>
 #include <skerry/framework/sync/mutex.hpp>
 #include <skerry/framework/sync/oneshot.hpp>
-#include <skerry/framework/sync/semaphore.hpp>
-#include <skerry/framework/sync/watch.hpp>
 #include <skerry/shards/block_on.hpp>
 
 #include <list>

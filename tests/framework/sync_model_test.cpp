@@ -10,7 +10,6 @@
 #include <skerry/framework/sync/channel.hpp>
 #include <skerry/framework/sync/event.hpp>
 #include <skerry/framework/sync/mutex.hpp>
-#include <skerry/framework/sync/semaphore.hpp>
 #include <skerry/shards/block_on.hpp>
 
 #include <algorithm>

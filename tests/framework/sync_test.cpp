@@ -5,7 +5,6 @@
 #include <skerry/framework/reactor/reactor.hpp>
 #include <skerry/framework/sync/event.hpp>
 #include <skerry/framework/sync/mutex.hpp>
-#include <skerry/framework/sync/semaphore.hpp>
 #include <skerry/shards/block_on.hpp>
 #include <skerry/shards/submit_to.hpp>
 
@@ -124,7 +123,6 @@ TEST(semaphore, who_wants_many_is_not_overtaken_by_who_wants_few) {
     co_await let_others_run();
     EXPECT_EQ(out, "") << "one unit is free, but the first wants two";
     EXPECT_FALSE(s.try_acquire());
-    EXPECT_EQ(s.waiting_count(), 2u);
     held.release();
     co_await many;
     co_await few;
@@ -225,7 +223,6 @@ TEST(event, stays_set_until_it_is_reset) {
     auto a = spawn(note_passing(out, 'a', [&] { return e.wait(); }));
     auto b = spawn(note_passing(out, 'b', [&] { return e.wait(); }));
     co_await let_others_run();
-    EXPECT_EQ(e.waiting_count(), 2u);
     e.set();
     co_await e.wait();
     EXPECT_EQ(out, "") << "a wait for what is so already lets nobody run";
@@ -262,8 +259,6 @@ TEST(auto_reset_event, each_set_lets_one_pass_and_unused_sets_are_one) {
     e.set();
     EXPECT_TRUE(e.try_wait());
     EXPECT_FALSE(e.try_wait());
-    e.set();
-    e.reset();
     std::string out;
     auto a = spawn(note_passing(out, 'a', [&] { return e.wait(); }));
     auto b = spawn(note_passing(out, 'b', [&] { return e.wait(); }));
@@ -375,21 +370,6 @@ TEST(barrier, one_that_is_cancelled_after_the_phase_takes_nothing_back) {
   });
 }
 
-TEST(barrier, a_participant_that_leaves_is_not_waited_for) {
-  block_on([]() -> task<> {
-    barrier b(3);
-    std::string out;
-    auto wait = [&] { return b.arrive_and_wait(); };
-    auto x = spawn(note_passing(out, 'x', wait));
-    auto y = spawn(note_passing(out, 'y', wait));
-    co_await let_others_run();
-    b.leave();
-    co_await x;
-    co_await y;
-    EXPECT_EQ(b.participants(), 2u);
-  });
-}
-
 TEST(gate, close_refuses_newcomers_and_waits_for_those_inside) {
   block_on([]() -> task<> {
     gate g;
@@ -397,7 +377,6 @@ TEST(gate, close_refuses_newcomers_and_waits_for_those_inside) {
     std::optional<gate::holder> first = g.enter();
     gate::holder second = g.enter();
     gate::holder moved = std::move(second);
-    EXPECT_EQ(g.holders(), 2u);
     auto a = spawn(note_passing(out, 'a', [&] { return g.close(); }));
     auto b = spawn(note_passing(out, 'b', [&] { return g.close(); }));
     co_await let_others_run();
