@@ -138,6 +138,8 @@ class lone_fork : public fork {
     branch_.begin(*this);
   }
   T await_resume() { return branch_.take(); }
+  /// Nobody will take a result: what the branch was woken for, but has not taken yet, it gives back.
+  void let_go() noexcept override { branch_.abandon(); }
 
  protected:
   ~lone_fork() = default;

@@ -22,7 +22,7 @@
 ///     unstarted                     never runs
 ///     running, queued               completion wins; the next suspension ends it
 ///     suspended                     the leaf lets go, then the frames are destroyed; the awaiter's destructor gives
-///                                   back what it may have got
+///                                   back what it may have got. Or it says that the cancel comes too late: as queued
 ///     cancelling, destroying, done  nothing
 ///
 /// Affinity:   home shard only.
@@ -71,6 +71,9 @@ class leaf {
   void suspend(std::coroutine_handle<> resume_point) noexcept;
   /// The wait is over: queues the chain to run, or to be destroyed when it is being cancelled.
   void wake() noexcept;
+  /// From let_go, instead of letting go: what was waited for has come, only the wake-up has not. The task will go on
+  /// with it, and its next wait ends it.
+  void come_too_late() noexcept;
   /// The chain that waits; null before suspend.
   chain* waiting() const noexcept { return chain_; }
 
@@ -168,6 +171,11 @@ inline void leaf::suspend(std::coroutine_handle<> resume_point) noexcept {
 inline void leaf::wake() noexcept {
   SKERRY_ASSERT(chain_ != nullptr, "a wake-up belongs to a wait");
   chain_->wake();
+}
+
+inline void leaf::come_too_late() noexcept {
+  SKERRY_ASSERT(chain_->state_ == chain_state::cancelling, "a cancel comes too late when it comes");
+  chain_->state_ = chain_state::suspended;
 }
 
 inline run_queue& chain::prepare(std::coroutine_handle<> root) noexcept {

@@ -125,6 +125,10 @@ class [[nodiscard("co_await it")]] all_awaiter final : public fork_of<joint_fork
 /// The first end ends the others, by way of `End`.
 template <fork::visitor End>
 class race : public fork {
+ public:
+  /// Decided, a race is over: what its winner has taken must not go with a cancel that comes while the others let go.
+  void let_go() noexcept final { first_ != nullptr ? come_too_late() : for_each_branch(End); }
+
  protected:
   void branch_ended(branch_base& which, outcome how) noexcept final {
     if (first_ == nullptr && how != outcome::none) {
