@@ -3,7 +3,7 @@
 #include <skerry/framework/observe/log.hpp>
 #include <skerry/framework/random.hpp>
 #include <skerry/framework/startup_error.hpp>
-#include <skerry/framework/task/when_any.hpp>
+#include <skerry/framework/task/combine.hpp>
 #include <skerry/shards/block_on.hpp>
 #include <skerry/shards/call_batch.hpp>
 #include <skerry/shards/host.hpp>
