@@ -138,9 +138,7 @@ host::host(const app_options& options, placement where, clock_source& time)
   auto count = static_cast<shard_id>(where_.shards.size());
   SKERRY_ASSERT(count > 0, "a host has at least one shard");
   require_descriptors(count, options_.port ? 4 : 2);
-  io_uring_options ring;
-  ring.entries = options_.ring_entries;
-  backends_ = make_io_uring_backends(count, ring);
+  backends_ = make_io_uring_backends(count, options_.ring_entries);
   queues_ = detail::make_queue_matrix(count, options_.mailbox_capacity);
   reactor_options loop;
   loop.task_budget = options_.task_budget;

@@ -41,7 +41,7 @@ void shard::start(log_channel& log) {
   // What may throw comes first: until it is this shard, the thread is free.
   reactor_.kernel().start();
   core_.resources->emplace<byte_pool>();
-  core_.resources->emplace<buffer_pool>(reactor_.kernel(), buffer_pool_options{});
+  core_.resources->emplace<buffer_pool>(reactor_.kernel());
   publish();
   detail::current_shard = &core_;
   core_.log = &log;

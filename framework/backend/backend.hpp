@@ -14,9 +14,9 @@
 /// Affinity:   home shard between start() and stop(), except `wake_from_outside` (any thread) and being woken.
 /// Ownership:  operations belong to others; the backend knows them only while in flight.
 /// Invariants: (1) each completion is handed over once; (2) after the last one of an operation the backend has
-///             forgotten it; (3) an operation's pending cancel goes to the kernel before its memory can be used again:
+///             forgotten it; (3) a pending cancel goes to the kernel before its operation's memory can be used again:
 ///             the list is emptied into the ring right before the entry that could reap it.
-/// Limits:     `entries()` submissions per kernel entry, any number in flight.
+/// Limits:     one ring of submissions per kernel entry, any number in flight.
 
 #include <skerry/framework/assert.hpp>
 #include <skerry/framework/backend/buffer_ring.hpp>

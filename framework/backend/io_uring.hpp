@@ -15,7 +15,8 @@
 ///     SUBMIT_ALL                one bad submission does not hold up the rest of the batch
 ///     CQSIZE                    at least four completions per submission: overflow is slow
 ///
-/// A sleeping neighbour is woken by MSG_RING, which rides in the entry that the sender makes anyway, or by its eventfd.
+/// A sleeping neighbour is woken by MSG_RING, which rides in the entry that the sender makes anyway. Rejected: its
+/// eventfd, a system call more per wake-up; it serves threads that run no shard, and where MSG_RING fails.
 ///
 /// Affinity:  make and destroy on one thread; everything in between on the shard's.
 /// Errors:    startup_error where the kernel refuses; the text names the limit or the setting.
@@ -29,15 +30,9 @@
 
 namespace skerry {
 
-enum class wake_method { msg_ring, eventfd };
-
-struct io_uring_options {
-  unsigned entries = 512;  ///< submissions per entry, a power of two; halved down to 64 while RLIMIT_MEMLOCK refuses
-  wake_method wake = wake_method::msg_ring;
-};
-
-/// One backend for each of `shards`, all of one size: halved until RLIMIT_MEMLOCK allows it. The first is started,
-/// under whatever sandbox is in force, so the caller's thread must be its shard's. Throws startup_error.
-std::vector<std::unique_ptr<backend>> make_io_uring_backends(std::size_t shards, const io_uring_options& options);
+/// One backend for each of `shards`, all of one size: `entries` submissions (a power of two), halved until
+/// RLIMIT_MEMLOCK allows it. The first is started, under whatever sandbox is in force, so the caller's thread must be
+/// its shard's. Throws startup_error.
+std::vector<std::unique_ptr<backend>> make_io_uring_backends(std::size_t shards, unsigned entries);
 
 }  // namespace skerry
