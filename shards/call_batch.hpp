@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// call_batch: several calls of one function on several shards, awaited together. What invoke_on_all and map are made
-/// of, and what a server uses that fans a request out: the slots are allocated once and used again for every round.
+/// call_batch: several calls of one function on several shards, awaited together. What a server uses that fans a request
+/// out: the slots are allocated once and used again for every round.
 ///
 ///     call_batch<decltype(fn), int> calls(shard_count());
 ///     calls.add(0, fn, 1);
@@ -22,7 +22,9 @@
 #include <cstddef>
 #include <memory>
 #include <new>
+#include <type_traits>
 #include <utility>
+#include <vector>
 
 namespace skerry {
 
@@ -52,7 +54,10 @@ class call_batch final : private detail::message_waiter {
     struct [[nodiscard]] awaiter {
       call_batch& batch;
       bool await_ready() const noexcept { return batch.size_ == 0; }
-      bool await_suspend(std::coroutine_handle<> resume_point) const noexcept { return batch.begin(resume_point); }
+      bool await_suspend(std::coroutine_handle<> resume_point) const noexcept {
+        for (std::size_t i = 0; i < batch.size_; ++i) batch.send(batch.at(i));
+        return batch.publish(resume_point);
+      }
       void await_resume() const noexcept {}
     };
     return awaiter{*this};
@@ -75,10 +80,6 @@ class call_batch final : private detail::message_waiter {
   };
 
   call_type& at(std::size_t i) noexcept { return *std::launder(reinterpret_cast<call_type*>(&slots_[i])); }
-  bool begin(std::coroutine_handle<> resume_point) noexcept {
-    for (std::size_t i = 0; i < size_; ++i) send(at(i));
-    return publish(resume_point);
-  }
   void let_go() noexcept override {
     // A cancelled call may come home at once, and the last one ends the wait; none is destroyed before the task runs
     // again.
@@ -91,5 +92,25 @@ class call_batch final : private detail::message_waiter {
   std::size_t size_ = 0;
   detail::handler_scope which_;
 };
+
+namespace detail {
+
+/// Calls `fn(args...)` on every shard at once and waits for all; the results by shard, or the first one's error.
+template <class Fn, class... Args, class T = call_value_t<Fn, Args...>>
+task<std::conditional_t<std::is_void_v<T>, void, std::vector<T>>> call_everywhere(handler_scope which, Fn fn,
+                                                                                  Args... args) {
+  call_batch<Fn, Args...> calls(shard_count(), which);
+  for (shard_id s = 0; s < shard_count(); ++s) calls.add(s, fn, args...);
+  co_await calls.all();
+  if constexpr (std::is_void_v<T>) {
+    for (std::size_t i = 0; i < calls.size(); ++i) calls.take(i);
+  } else {
+    std::vector<T> results;
+    for (std::size_t i = 0; i < calls.size(); ++i) results.push_back(calls.take(i));
+    co_return results;
+  }
+}
+
+}  // namespace detail
 
 }  // namespace skerry

@@ -3,6 +3,7 @@
 #include <skerry/framework/observe/log.hpp>
 #include <skerry/framework/random.hpp>
 #include <skerry/framework/startup_error.hpp>
+#include <skerry/framework/task/yield.hpp>
 #include <skerry/shards/call_batch.hpp>
 #include <skerry/shards/host.hpp>
 #include <skerry/shards/shard.hpp>
@@ -82,13 +83,15 @@ class drain_deadline final : public timers::timer {
   bool listed_ = false;
 };
 
-/// Calls `fn` on every shard as a control call and waits for all.
-template <class Fn, class... Args>
-task<> on_every_shard(Fn fn, Args... args) {
-  call_batch<Fn, Args...> calls(shard_count(), detail::handler_scope::control);
-  for (shard_id s = 0; s < shard_count(); ++s) calls.add(s, fn, args...);
-  co_await calls.all();
-  for (std::size_t i = 0; i < calls.size(); ++i) calls.take(i);
+/// As control calls, which reach shards whose root scope has closed.
+template <class Fn>
+task<> on_every_shard(Fn fn) {
+  return detail::call_everywhere(detail::handler_scope::control, fn);
+}
+
+/// This shard's messages are back. They have hardly any way left, so it is looked for rather than told.
+task<> messages_home() {
+  while (detail::this_mailboxes().outstanding() != 0) co_await yield();
 }
 
 }  // namespace
@@ -247,10 +250,8 @@ task<> host::wait_until_quiet() {
   };
   for (std::uint64_t before = UINT64_MAX;;) {
     std::uint64_t added = 0;
-    call_batch<decltype(until_empty)> calls(shard_count(), detail::handler_scope::control);
-    for (shard_id s = 0; s < shard_count(); ++s) calls.add(s, until_empty);
-    co_await calls.all();
-    for (std::size_t i = 0; i < calls.size(); ++i) added += calls.take(i);
+    const auto counts = co_await detail::call_everywhere(detail::handler_scope::control, until_empty);
+    for (std::uint64_t count : counts) added += count;
     if (added == before) break;
     before = added;
   }
@@ -279,9 +280,9 @@ task<> host::end_everything() {
   co_await on_every_shard([]() -> task<> { return this_assembled_shard().stop_services(); });
   // No task is left that could send. What objects sent while they were destroyed comes home now.
   co_await on_every_shard([]() -> task<> {
-    if (this_shard_id() != 0) co_await detail::this_mailboxes().until_home(0);
+    if (this_shard_id() != 0) co_await messages_home();
   });
-  co_await detail::this_mailboxes().until_home(0);
+  co_await messages_home();
   co_await on_every_shard([] { this_assembled_shard().exit_when_flushed(); });
 }
 

@@ -79,7 +79,7 @@ class host {
   placement where_;
   std::uint64_t seed_;
   log_writer log_;
-  std::unique_ptr<detail::queue_matrix, detail::free_queue_matrix> queues_;
+  std::shared_ptr<detail::queue_matrix> queues_;
   std::vector<std::unique_ptr<backend>> backends_;
   std::vector<std::unique_ptr<shard>> shards_;
   std::unique_ptr<change> change_;

@@ -100,11 +100,9 @@ class queue_matrix {
   std::unique_ptr<std::atomic<queue*>[]> slots_;
 };
 
-void free_queue_matrix::operator()(queue_matrix* matrix) const noexcept { delete matrix; }
-
-std::unique_ptr<queue_matrix, free_queue_matrix> make_queue_matrix(shard_id shards, std::size_t capacity) {
+std::shared_ptr<queue_matrix> make_queue_matrix(shard_id shards, std::size_t capacity) {
   SKERRY_ASSERT(capacity > 0, "a mailbox holds at least one message");
-  return std::unique_ptr<queue_matrix, free_queue_matrix>(new queue_matrix(shards, capacity));
+  return std::make_shared<queue_matrix>(shards, capacity);
 }
 
 mailboxes::mailboxes(shard_core& core, queue_matrix& queues, const std::vector<reactor*>& peers)

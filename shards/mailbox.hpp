@@ -95,10 +95,7 @@ class message {
 
 /// The queues of all ordered pairs of shards of one host. Each slot is written once, by the pair's sender.
 class queue_matrix;
-struct free_queue_matrix {
-  void operator()(queue_matrix* matrix) const noexcept;
-};
-std::unique_ptr<queue_matrix, free_queue_matrix> make_queue_matrix(shard_id shards, std::size_t capacity);
+std::shared_ptr<queue_matrix> make_queue_matrix(shard_id shards, std::size_t capacity);
 
 class mailboxes final : public poller {
  public:
@@ -141,29 +138,6 @@ class mailboxes final : public poller {
   std::uint64_t sent_total() const noexcept { return sent_total_; }
   /// Everything handed to this shard's outboxes is in the queues.
   bool flushed() const noexcept { return dirty_.empty(); }
-
-  /// Waits until at most `left` messages of this shard are not home yet.
-  class home_awaiter final : public leaf {
-   public:
-    home_awaiter(mailboxes& boxes, std::size_t left) noexcept : boxes_(boxes), left_(left) {}
-    bool await_ready() const noexcept { return boxes_.outstanding_ <= left_; }
-    void await_suspend(std::coroutine_handle<> resume_point) noexcept {
-      boxes_.home_waiter_ = this;
-      suspend(resume_point);
-    }
-    void await_resume() const noexcept {}
-    void let_go() noexcept override {
-      boxes_.home_waiter_ = nullptr;
-      wake();
-    }
-    const char* describe() const noexcept override { return "messages to come home"; }
-
-   private:
-    friend class mailboxes;
-    mailboxes& boxes_;
-    std::size_t left_;
-  };
-  home_awaiter until_home(std::size_t left) noexcept { return {*this, left}; }
 
   /// What has arrived here from `sender`.
   const pair_stats& received_from(shard_id sender) const noexcept { return received_[sender]; }
@@ -212,7 +186,6 @@ class mailboxes final : public poller {
     --outstanding_;
     if (m.target_ != core_.id) observe::trace(observe::trace_kind::message_reply, m.number_, 0, m.target_);
     m.come_home();
-    if (home_waiter_ != nullptr && outstanding_ <= home_waiter_->left_) std::exchange(home_waiter_, nullptr)->wake();
   }
   bool flush_one(shard_id target) noexcept;
   template <message* message::* Next>
@@ -232,7 +205,6 @@ class mailboxes final : public poller {
   std::vector<const void*> likely_next_;  // where each shard's next entry may point to, to fetch it early
   std::size_t outstanding_ = 0;
   std::uint64_t sent_total_ = 0;
-  home_awaiter* home_waiter_ = nullptr;
 };
 
 /// This shard's mailboxes.

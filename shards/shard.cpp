@@ -13,14 +13,7 @@ namespace skerry {
 shard::shard(host& owner, shard_id id, shard_id count, backend& kernel, clock_source& time, std::uint64_t seed,
              const reactor_options& options)
     : host_(owner),
-      core_([&] {
-        shard_core core;
-        core.id = id;
-        core.count = count;
-        core.time = &time;
-        core.host = &owner;
-        return core;
-      }()),
+      core_{.time = &time, .host = &owner, .id = id, .count = count},
       random_(seed, id),
       reactor_(core_, kernel, options),
       timers_(core_.now) {
@@ -29,8 +22,6 @@ shard::shard(host& owner, shard_id id, shard_id count, backend& kernel, clock_so
   core_.assembled = this;
   core_.metrics = &metrics_;
 }
-
-shard::~shard() = default;
 
 void shard::connect(detail::queue_matrix& queues, const std::vector<reactor*>& peers) {
   boxes_ = std::make_unique<detail::mailboxes>(core_, queues, peers);
@@ -45,6 +36,7 @@ void shard::start(log_channel& log) {
   publish();
   detail::current_shard = &core_;
   core_.log = &log;
+  drain_progress_.emplace("drain");
   reactor_.add(*boxes_);
   reactor_.add(*this);
   reactor_.add(timers_);
@@ -80,14 +72,15 @@ void shard::begin_drain() noexcept {
   for (drainable* d : drainables_) d->begin_drain();
 }
 
-bool shard::reached(drain_stage stage) const noexcept {
-  return std::ranges::all_of(
-      drainables_, [stage](const drainable* d) { return stage == drain_stage::accepted ? d->drained() : d->empty(); });
+task<> shard::until_drained(drain_stage stage) {
+  auto reached = [stage](const drainable* d) { return stage == drain_stage::accepted ? d->drained() : d->empty(); };
+  while (!std::ranges::all_of(drainables_, reached)) {
+    drain_progress_->reset();
+    co_await drain_progress_->wait();
+  }
 }
 
-void shard::drain_progressed() noexcept {
-  if (drain_waiter_ != nullptr && reached(drain_waiter_->stage_)) std::exchange(drain_waiter_, nullptr)->wake();
-}
+void shard::drain_progressed() noexcept { drain_progress_->set(); }
 
 service& shard::add_service(std::unique_ptr<service> added) { return *services_.emplace_back(std::move(added)); }
 

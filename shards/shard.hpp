@@ -14,12 +14,14 @@
 #include <skerry/framework/random.hpp>
 #include <skerry/framework/reactor/poller.hpp>
 #include <skerry/framework/reactor/reactor.hpp>
+#include <skerry/framework/sync/event.hpp>
 #include <skerry/framework/task/task.hpp>
 #include <skerry/shards/mailbox.hpp>
 #include <skerry/shards/stall_detector.hpp>
 #include <skerry/timers/timer.hpp>
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 namespace skerry {
@@ -34,11 +36,7 @@ class drainable {
   /// Whether nothing at all is left: the shard's loop may stop.
   virtual bool empty() const noexcept = 0;
 
-  drainable(const drainable&) = delete;
-  drainable& operator=(const drainable&) = delete;
-
  protected:
-  drainable() = default;
   ~drainable() = default;
 };
 
@@ -73,7 +71,6 @@ class shard final : private poller {
  public:
   shard(host& owner, shard_id id, shard_id count, backend& kernel, clock_source& time, std::uint64_t seed,
         const reactor_options& options);
-  ~shard();
 
   /// Connects the mailboxes; `peers` are all reactors of the host.
   void connect(detail::queue_matrix& queues, const std::vector<reactor*>& peers);
@@ -111,34 +108,12 @@ class shard final : private poller {
 
   enum class drain_stage { accepted, all };
   /// Waits until every drainable has let go of what it accepted, or of everything.
-  class drain_awaiter final : public detail::leaf {
-   public:
-    drain_awaiter(shard& owner, drain_stage stage) noexcept : shard_(owner), stage_(stage) {}
-    bool await_ready() const noexcept { return shard_.reached(stage_); }
-    void await_suspend(std::coroutine_handle<> resume_point) noexcept {
-      shard_.drain_waiter_ = this;
-      suspend(resume_point);
-    }
-    void await_resume() const noexcept {}
-    void let_go() noexcept override {
-      shard_.drain_waiter_ = nullptr;
-      wake();
-    }
-    const char* describe() const noexcept override { return "drain"; }
-
-   private:
-    friend class shard;
-    shard& shard_;
-    drain_stage stage_;
-  };
-  drain_awaiter until_drained(drain_stage stage) noexcept { return {*this, stage}; }
+  task<> until_drained(drain_stage stage);
 
  private:
   void poll() noexcept override;
   /// Registers everything that stats() gives.
   void publish();
-  bool reached(drain_stage stage) const noexcept;
-
   host& host_;
   shard_core core_;
   random_source random_;
@@ -148,7 +123,7 @@ class shard final : private poller {
   scope control_;
   std::vector<drainable*> drainables_;
   std::vector<std::unique_ptr<service>> services_;
-  drain_awaiter* drain_waiter_ = nullptr;
+  std::optional<event> drain_progress_;  // made on the shard's thread
   bool draining_ = false;
   bool exiting_ = false;
   observe::registry metrics_;

@@ -88,21 +88,6 @@ struct call_value<Returned> : task_value<Returned> {};
 template <class Fn, class... Args>
 using call_value_t = typename call_value<std::invoke_result_t<Fn&, Args...>>::type;
 
-/// Room for what a call yields; the call knows which of the two it is.
-template <class T>
-union call_result {
-  call_result() noexcept {}
-  ~call_result() {}
-  T value;
-  std::exception_ptr error;
-};
-template <>
-union call_result<void> {
-  call_result() noexcept {}
-  ~call_result() {}
-  std::exception_ptr error;
-};
-
 /// A message that calls `fn(arguments...)` on the target, the arguments as rvalues. The target stores what that yields,
 /// the caller takes it.
 template <class Fn, class... Args>
@@ -110,6 +95,7 @@ class call final : public message {
  public:
   using returned = std::invoke_result_t<Fn&, Args...>;
   using value = call_value_t<Fn, Args...>;
+  using stored = std::conditional_t<std::is_void_v<value>, std::monostate, value>;
   static constexpr bool is_task = any_task<returned>;
 
   template <class... Given>
@@ -120,9 +106,7 @@ class call final : public message {
         arguments_(std::forward<Given>(given)...),
         waiter_(waiter) {}
   ~call() {
-    if constexpr (!std::is_void_v<value>) {
-      if (outcome_ == outcome::value) std::destroy_at(&result_.value);
-    }
+    if (outcome_ == outcome::value) std::destroy_at(&result_.value);
     if (outcome_ == outcome::error) std::destroy_at(&result_.error);
   }
 
@@ -204,13 +188,21 @@ class call final : public message {
     outcome_ = outcome::error;
   }
 
+  /// `outcome_` tells which of the two it is.
+  union room {
+    room() noexcept {}
+    ~room() {}
+    stored value;
+    std::exception_ptr error;
+  };
+
   // The small ones fill the message's padding.
   handler_scope which_;
   outcome outcome_ = outcome::none;
   [[no_unique_address]] Fn fn_;
   std::tuple<Args...> arguments_;
   message_waiter& waiter_;
-  call_result<value> result_;
+  room result_;
   [[no_unique_address]] std::conditional_t<is_task, runner, no_runner> runner_{*this};
 };
 
