@@ -39,18 +39,15 @@
 namespace skerry {
 
 class reactor;
-class host;
 
-/// Traffic from one shard to another, as the sender or the receiver has seen it.
+/// Traffic from one shard to another, as the receiver has seen it.
 struct pair_stats {
-  std::uint64_t requests = 0;              ///< messages run at the receiver
-  std::uint64_t batches = 0;               ///< times the receiver found the inbox filled
+  std::uint64_t requests = 0;              ///< messages run
+  std::uint64_t batches = 0;               ///< times the inbox was found filled
   std::chrono::nanoseconds queue_wait{0};  ///< sum over requests: from send() to the receiver's look
 };
 
-}  // namespace skerry
-
-namespace skerry::detail {
+namespace detail {
 
 /// One unit of cross-shard work. Its links belong to the shard whose outbox it is in; the fields that decide whose
 /// message it is are the sender's and never change while it is away.
@@ -140,7 +137,7 @@ class mailboxes final : public poller {
   bool flushed() const noexcept { return dirty_.empty(); }
 
   /// What has arrived here from `sender`.
-  const pair_stats& received_from(shard_id sender) const noexcept { return received_[sender]; }
+  const pair_stats& received_from(shard_id sender) const noexcept { return inboxes_[sender].stats; }
 
   void poll() noexcept override;
   void flush() noexcept override;
@@ -167,6 +164,11 @@ class mailboxes final : public poller {
     std::uint32_t put = 0;                     // messages since the last flush
     std::uint64_t pushed_total = 0;            // entries, ever
   };
+  struct inbox {
+    pair_stats stats;
+    std::uint64_t popped_total = 0;     // entries, ever
+    const void* likely_next = nullptr;  // where the next entry may point to, to fetch it early
+  };
   // Requests wait for company while tasks are ready that may send more, or a window of requests would shrink to single
   // messages: each reply ends the task phase, and each phase would send what its one task said. At this number they go
   // at once, so that the target works on the first ones while the next are made. Replies never wait.
@@ -178,6 +180,8 @@ class mailboxes final : public poller {
     if (!out.listed) mark_dirty(target);
     if (++out.put == batch_max) flush_one(target);
   }
+  /// A cancel or its acknowledgement.
+  void put_cancel(shard_id target, message& m) noexcept;
   void mark_dirty(shard_id target) noexcept;
   void prefetch_push(shard_id target) noexcept;
   void one_returned(message& m) noexcept {
@@ -198,11 +202,9 @@ class mailboxes final : public poller {
   queue_matrix& queues_;
   std::vector<reactor*> peers_;
   std::vector<outbox> outboxes_;
+  std::vector<inbox> inboxes_;
   std::vector<shard_id> dirty_;    // targets whose outbox may have something
   std::vector<shard_id> to_wake_;  // sleeping targets that this shard was the first to ring
-  std::vector<pair_stats> received_;
-  std::vector<std::uint64_t> popped_;     // entries from each shard, ever
-  std::vector<const void*> likely_next_;  // where each shard's next entry may point to, to fetch it early
   std::size_t outstanding_ = 0;
   std::uint64_t sent_total_ = 0;
 };
@@ -214,4 +216,6 @@ inline mailboxes& this_mailboxes() noexcept {
   return *here.boxes;
 }
 
-}  // namespace skerry::detail
+}  // namespace detail
+
+}  // namespace skerry
