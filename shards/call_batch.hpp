@@ -21,7 +21,6 @@
 #include <coroutine>
 #include <cstddef>
 #include <memory>
-#include <new>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -44,8 +43,8 @@ class call_batch final : private detail::message_waiter {
   template <class... Given>
   void add(shard_id target, Fn fn, Given&&... args) {
     SKERRY_ASSERT(size_ < capacity_, "a call_batch holds as many calls as it was made for");
-    ::new (static_cast<void*>(&slots_[size_]))
-        call_type(target, *this, which_, std::move(fn), std::forward<Given>(args)...);
+    std::construct_at(&at(size_), target, static_cast<message_waiter&>(*this), which_, std::move(fn),
+                      std::forward<Given>(args)...);
     ++size_;
   }
 
@@ -75,11 +74,13 @@ class call_batch final : private detail::message_waiter {
   }
 
  private:
-  struct alignas(call_type) slot {
-    std::byte bytes[sizeof(call_type)];
+  union slot {
+    slot() noexcept {}
+    ~slot() {}
+    call_type call;
   };
 
-  call_type& at(std::size_t i) noexcept { return *std::launder(reinterpret_cast<call_type*>(&slots_[i])); }
+  call_type& at(std::size_t i) noexcept { return slots_[i].call; }
   void let_go() noexcept override {
     // A cancelled call may come home at once, and the last one ends the wait; none is destroyed before the task runs
     // again.

@@ -13,19 +13,17 @@ namespace skerry {
 shard::shard(host& owner, shard_id id, shard_id count, backend& kernel, clock_source& time, std::uint64_t seed,
              const reactor_options& options)
     : host_(owner),
-      core_{.time = &time, .host = &owner, .id = id, .count = count},
+      core_{.time = &time,
+            .random = &random_,
+            .metrics = &metrics_,
+            .timers = &timers_,
+            .assembled = this,
+            .host = &owner,
+            .id = id,
+            .count = count},
       random_(seed, id),
       reactor_(core_, kernel, options),
-      timers_(core_.now) {
-  core_.random = &random_;
-  core_.timers = &timers_;
-  core_.assembled = this;
-  core_.metrics = &metrics_;
-}
-
-void shard::connect(detail::queue_matrix& queues, const std::vector<reactor*>& peers) {
-  boxes_ = std::make_unique<detail::mailboxes>(core_, queues, peers);
-}
+      timers_(core_.now) {}
 
 void shard::start(log_channel& log) {
   SKERRY_ASSERT(detail::current_shard == nullptr, "a thread runs one shard");
@@ -80,14 +78,6 @@ task<> shard::until_drained(drain_stage stage) {
   }
 }
 
-void shard::drain_progressed() noexcept { drain_progress_->set(); }
-
-service& shard::add_service(std::unique_ptr<service> added) { return *services_.emplace_back(std::move(added)); }
-
-void shard::remove_service(service& stopped) noexcept {
-  std::erase_if(services_, [&](const auto& s) { return s.get() == &stopped; });
-}
-
 task<> shard::stop_services() {
   while (!services_.empty()) {
     try {
@@ -130,8 +120,6 @@ shard& this_assembled_shard() noexcept {
   SKERRY_ASSERT(this_shard().assembled != nullptr, "this needs a shard of an app or of block_on");
   return *this_shard().assembled;
 }
-
-shard_stats stats() { return this_assembled_shard().stats(); }
 
 namespace detail {
 

@@ -22,6 +22,7 @@
 
 #include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 namespace skerry {
@@ -73,7 +74,9 @@ class shard final : private poller {
         const reactor_options& options);
 
   /// Connects the mailboxes; `peers` are all reactors of the host.
-  void connect(detail::queue_matrix& queues, const std::vector<reactor*>& peers);
+  void connect(detail::queue_matrix& queues, const std::vector<reactor*>& peers) {
+    boxes_ = std::make_unique<detail::mailboxes>(core_, queues, peers);
+  }
   /// Makes the calling thread this shard. Throws std::system_error.
   void start(log_channel& log);
   /// Turns until `exit_when_flushed` was called and everything is out.
@@ -81,10 +84,7 @@ class shard final : private poller {
   void stop() noexcept;
 
   reactor& loop() noexcept { return reactor_; }
-  shard_core& core() noexcept { return core_; }
-  detail::mailboxes& boxes() noexcept { return *boxes_; }
   scope& control() noexcept { return control_; }
-  timers::timer_service& timer_wheel() noexcept { return timers_; }
   shard_stats stats() const;
   /// Records what happens here from now on and keeps the latest `events`, a power of two.
   observe::trace_buffer& start_trace(std::size_t events = observe::trace_buffer::default_capacity);
@@ -99,21 +99,23 @@ class shard final : private poller {
   void begin_drain() noexcept;
   bool draining() const noexcept { return draining_; }
   /// A drainable's answer has changed.
-  void drain_progressed() noexcept;
-
-  /// Kept until remove_service or the end of the app, which stops the last added first.
-  service& add_service(std::unique_ptr<service> added);
-  void remove_service(service& stopped) noexcept;
-  task<> stop_services();
-
+  void drain_progressed() noexcept { drain_progress_->set(); }
   enum class drain_stage { accepted, all };
   /// Waits until every drainable has let go of what it accepted, or of everything.
   task<> until_drained(drain_stage stage);
+
+  /// Kept until remove_service or the end of the app, which stops the last added first.
+  service& add_service(std::unique_ptr<service> added) { return *services_.emplace_back(std::move(added)); }
+  void remove_service(service& stopped) noexcept {
+    std::erase_if(services_, [&](const auto& each) { return each.get() == &stopped; });
+  }
+  task<> stop_services();
 
  private:
   void poll() noexcept override;
   /// Registers everything that stats() gives.
   void publish();
+
   host& host_;
   shard_core core_;
   random_source random_;
@@ -135,6 +137,6 @@ class shard final : private poller {
 /// The shard of this thread, as its assembler sees it.
 shard& this_assembled_shard() noexcept;
 /// What this shard has counted since its start. Another shard's: `co_await submit_to(s, [] { return stats(); })`.
-shard_stats stats();
+inline shard_stats stats() { return this_assembled_shard().stats(); }
 
 }  // namespace skerry

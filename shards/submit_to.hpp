@@ -12,8 +12,8 @@
 ///     [message | arguments | result] --pointer-->   fn(arguments), result written in place,
 ///     co_await goes on              <--pointer--    the task's frame destroyed, then replied
 ///
-/// Nothing is allocated for the message on either side. Rejected: a heap-allocated closure per call (two allocations,
-/// freed on the other core) and captures (nothing in C++23 can look into them).
+/// Nothing is allocated for the message on either side. Rejected: a closure on the heap per call (two allocations, freed
+/// on the other core) and captures (nothing in C++23 can look into them).
 ///
 /// Affinity:     any task; runs on `target`; resumes on the caller's shard. To the caller's own shard: no queue.
 /// Lifetime:     arguments live in the caller's frame until the reply, so the function may take them by reference.
@@ -138,11 +138,8 @@ class call final : public message {
     explicit runner(call& owner) noexcept : chain("submit_to", current_scheduling_group(), nullptr), owner_(owner) {}
     void begin() noexcept {
       scope& home = scope_for_handlers(owner_.which_);
-      if (home.closing()) {
-        owner_.set_error(target_stopping());
-        return this_mailboxes().reply(owner_);
-      }
       try {
+        if (home.closing()) std::rethrow_exception(target_stopping());
         returned body = owner_.apply();
         home.add(*this);
         start_express(std::move(body).release(result_));
@@ -262,8 +259,7 @@ consteval void require_call_crosses() {
 
 }  // namespace detail
 
-/// Lets `fn` cross with its captures. What they refer to is shared between two threads; `scripts/check` lists every
-/// use.
+/// Lets `fn` cross with its captures, whose objects two threads then share; `scripts/check` lists every use.
 template <class Fn>
 detail::unchecked_fn<Fn> unchecked(Fn fn) {
   return {std::move(fn)};
