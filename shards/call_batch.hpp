@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// call_batch: several calls of one function on several shards, awaited together. What a server uses that fans a request
+/// call_batch: several calls of one function on several shards, awaited together. For a server that fans a request
 /// out: the slots are allocated once and used again for every round.
 ///
 ///     call_batch<decltype(fn), int> calls(shard_count());

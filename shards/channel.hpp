@@ -17,9 +17,9 @@
 ///     outbox covers it too, else the next idle one  --->  when a range is empty its message goes back
 ///     places are free again  <---------------------------------------'
 ///
-/// So a message carries whatever was sent until it was flushed: one item when little happens, a quarter of the ring at
-/// full load, and neither side allocates or copies an item twice. Rejected: a message per item (three times the cost of
-/// the item), and a ring that both shards poll (every look at an empty one is a cache miss, and nobody can sleep).
+/// So a message carries what was sent until it was flushed: one item, or a quarter of the ring at full load. Rejected:
+/// a message per item (three times the item's cost), and a ring that both shards poll (every look at an empty one is a
+/// cache miss, and nobody can sleep).
 ///
 /// The end:   senders close or go --> what they sent is received --> recv() gives std::nullopt
 ///            the receiver closes or goes --> what is on the way is destroyed --> send() gives false
@@ -154,8 +154,6 @@ class channel_feed {
         carriers_{{receiver, *this}, {receiver, *this}, {receiver, *this}, {receiver, *this}} {
     inbox_.add_sender();
   }
-  channel_feed(const channel_feed&) = delete;
-  channel_feed& operator=(const channel_feed&) = delete;
 
   /// Where senders wait for places; binds the feed to this shard.
   wait_list& room() noexcept {

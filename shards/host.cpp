@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <skerry/framework/backend/io_uring.hpp>
 #include <skerry/framework/observe/log.hpp>
 #include <skerry/framework/random.hpp>
 #include <skerry/framework/startup_error.hpp>

@@ -7,10 +7,10 @@
 ///   send(m) -> outbox[B] --flush--> queue A->B --poll--> m.run_here() ... reply(m) -> outbox[A]
 ///   m.come_home() <--poll-- queue B->A <--flush----------------------------------------'
 ///
-/// There is one single-producer single-consumer queue per ordered pair of shards, made on first use; it carries four
-/// kinds of entry, told apart by the two low bits of the pointer: requests, replies, cancels and their
-/// acknowledgements. Its capacity is a batch size, not a limit: what does not fit waits in the outbox, linked through
-/// the messages themselves, so sending never blocks, never fails and never allocates, and mutual calls cannot deadlock.
+/// A single-producer single-consumer queue per ordered pair of shards, made on first use, carries four kinds of entry
+/// (two low bits of the pointer): requests, replies, cancels and their acknowledgements. Its capacity is a batch size:
+/// what does not fit waits in the outbox, linked through the messages themselves, so sending never blocks, fails or
+/// allocates, and mutual calls cannot deadlock.
 ///
 /// A message lives in the frame of the coroutine that awaits it:
 ///
@@ -124,19 +124,17 @@ class mailboxes final : public poller {
     outboxes_[m.sender_].urgent = true;
     put(m.sender_, m);
   }
-  /// Hands over what waits for `target` now instead of with this turn's flush: for work that takes its time.
+  /// Hands over what waits for `target` now instead of with this turn's flush.
   void hurry(shard_id target) noexcept { flush_one(target); }
   /// The sender no longer wants `m`. It will come home, perhaps within this call. Nothing if that is under way already.
   void cancel(message& m) noexcept;
 
-  /// Messages of this shard that are not home yet.
+  /// Sent and not home yet.
   std::size_t outstanding() const noexcept { return outstanding_; }
-  /// Messages that this shard has sent to others.
+  /// To other shards.
   std::uint64_t sent_total() const noexcept { return sent_total_; }
   /// Everything handed to this shard's outboxes is in the queues.
   bool flushed() const noexcept { return dirty_.empty(); }
-
-  /// What has arrived here from `sender`.
   const pair_stats& received_from(shard_id sender) const noexcept { return inboxes_[sender].stats; }
 
   void poll() noexcept override;
@@ -170,8 +168,8 @@ class mailboxes final : public poller {
     const void* likely_next = nullptr;  // where the next entry may point to, to fetch it early
   };
   // Requests wait for company while tasks are ready that may send more, or a window of requests would shrink to single
-  // messages: each reply ends the task phase, and each phase would send what its one task said. At this number they go
-  // at once, so that the target works on the first ones while the next are made. Replies never wait.
+  // messages, as each reply ends the task phase. This many go at once, so that the target works on them while the next
+  // are made. Replies never wait.
   static constexpr std::size_t batch_max = 64;
 
   void put(shard_id target, message& m) noexcept {

@@ -71,14 +71,12 @@ class sharded {
       self->all[this_shard_id()] = std::make_unique<T>(std::move(given)...);
     };
     std::exception_ptr failed;
-    for (shard_id s = 0; s < shard_count() && failed == nullptr; ++s) {
-      try {
-        co_await submit_to(s, make, borrowed(*instances_), args...);
-      } catch (...) {
-        failed = std::current_exception();
-      }
+    try {
+      for (shard_id s = 0; s < shard_count(); ++s) co_await submit_to(s, make, borrowed(*instances_), args...);
+      co_return;
+    } catch (...) {
+      failed = std::current_exception();
     }
-    if (failed == nullptr) co_return;
     co_await stop();
     std::rethrow_exception(failed);
   }

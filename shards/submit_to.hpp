@@ -12,8 +12,8 @@
 ///     [message | arguments | result] --pointer-->   fn(arguments), result written in place,
 ///     co_await goes on              <--pointer--    the task's frame destroyed, then replied
 ///
-/// Nothing is allocated for the message on either side. Rejected: a closure on the heap per call (two allocations, freed
-/// on the other core) and captures (nothing in C++23 can look into them).
+/// Nothing is allocated for the message on either side. Rejected: a closure on the heap per call (two allocations,
+/// freed on the other core) and captures (nothing in C++23 can look into them).
 ///
 /// Affinity:     any task; runs on `target`; resumes on the caller's shard. To the caller's own shard: no queue.
 /// Lifetime:     arguments live in the caller's frame until the reply, so the function may take them by reference.
@@ -203,8 +203,8 @@ class call final : public message {
   [[no_unique_address]] std::conditional_t<is_task, runner, no_runner> runner_{*this};
 };
 
-/// `co_await submit_to(...)`. The call starts on a cache line of its own, so that what the target writes takes no line
-/// away from the caller's frame; frames are aligned to 16 bytes, so the place is found at run time.
+/// The call starts on a cache line of its own, so that what the target writes takes no line away from the caller's
+/// frame; frames are aligned to 16 bytes, so the place is found at run time.
 template <class Fn, class... Args>
 class [[nodiscard("co_await it: nothing is sent before")]] submit_awaiter final : public message_waiter {
  public:
@@ -265,8 +265,7 @@ detail::unchecked_fn<Fn> unchecked(Fn fn) {
   return {std::move(fn)};
 }
 
-/// Runs `fn(args...)` on `target`; see above. `fn` has no captures, and every argument and the result must be
-/// transferable.
+/// Runs `fn(args...)` on `target`. `fn` has no captures; arguments and result must be transferable.
 template <class Fn, class... Args>
 auto submit_to(shard_id target, Fn fn, Args&&... args) {
   detail::require_call_crosses<Fn, std::decay_t<Args>...>();

@@ -4,8 +4,8 @@
 /// transferable: which values may cross from one shard to another.
 ///
 /// The rule: what crosses is a value that the receiver owns alone. Whatever refers to something (pointers, references,
-/// views, shared_ptr, callables with captures) stays where it is. A type that is none of the below says that its objects
-/// own all they reach with `using crosses_shards = itself;` (with its own name: a derived class has to say it again).
+/// views, shared_ptr, callables with captures) stays where it is. A type that is none of the below says that its
+/// objects own all they reach with `using crosses_shards = itself;` (its own name: a derived class says it again).
 ///
 ///     crosses                                         to be used instead of what does not
 ///     arithmetic, enum, std::byte, chrono durations   a pointer, a reference, a view -> a value, or borrowed(x)
@@ -129,5 +129,22 @@ consteval void require_no_captures() {
 /// Whether a T may be an argument or result of submit_to.
 template <class T>
 concept transferable = detail::crosses_v<T>;
+
+/// One object that every shard may read and nobody may change: configuration, tables. The last holder destroys it, on
+/// whatever shard that is; so T must be transferable. The count is shared and costs an atomic operation per copy, so
+/// keep a copy per shard.
+template <class T>
+class shared_immutable {
+ public:
+  using crosses_shards = shared_immutable;
+  static_assert(transferable<T>, "what all shards share must own all it refers to: see transferable.hpp");
+
+  explicit shared_immutable(T value) : value_(std::make_shared<const T>(std::move(value))) {}
+  const T& operator*() const noexcept { return *value_; }
+  const T* operator->() const noexcept { return value_.get(); }
+
+ private:
+  std::shared_ptr<const T> value_;
+};
 
 }  // namespace skerry

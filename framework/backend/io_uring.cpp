@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <skerry/framework/backend/io_uring.hpp>
+#include <skerry/framework/backend/backend.hpp>
 #include <skerry/framework/startup_error.hpp>
 #include <skerry/framework/this_shard.hpp>
 
@@ -33,7 +33,14 @@ constexpr unsigned entries_min = 64;
 constexpr std::uint64_t ignored = 0;          // user_data of submissions that nobody waits for, as in an empty slot
 constexpr std::uint64_t failed_wake_tag = 1;  // user_data is the backend that must be woken in another way
 
-/// The set-up flags, most wanted first; on EINVAL the last ones go first.
+/// The set-up flags, most wanted first; a kernel that does not know one says EINVAL.
+///
+///     SINGLE_ISSUER   the kernel skips locking: the ring is made disabled, and the shard that enables it is its issuer
+///     DEFER_TASKRUN   completions run inside our entries only, never in the middle of a task
+///     COOP_TASKRUN    the fallback where DEFER_TASKRUN is unknown
+///     TASKRUN_FLAG    the ring says in memory that completions wait: no entry to find out
+///     SUBMIT_ALL      one bad submission does not hold up the rest of the batch
+///     CQSIZE          at least four completions per submission: overflow is slow
 constexpr unsigned flag_ladder[] = {
     IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
     IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
@@ -56,7 +63,7 @@ constexpr std::size_t locked_bytes(unsigned entries) {
 }
 static_assert(locked_bytes(entries_min) == 16 * 1024, "four shards start with the 64 KiB that many systems allow");
 
-/// Sets a disabled ring up, going down the ladder while the kernel does not know a flag. 0 or -errno.
+/// 0 or -errno.
 int set_up(io_uring& ring, unsigned entries) {
   int result = -EINVAL;
   for (const unsigned* flags = flag_ladder; result == -EINVAL && flags != std::end(flag_ladder); ++flags) {
@@ -144,8 +151,8 @@ class io_uring_backend final : public backend, private operation {
     auto& other = static_cast<io_uring_backend&>(target);
     ++stats_.wakes_sent;
     submission& s = next_slot();
-    // Delivered as a completion that nobody waits for: its arrival ends the target's wait, which is all we want. Only a
-    // failure (the target's completion ring is full) comes back to us, and is made good through the eventfd.
+    // Rides in an entry that we make anyway, and arrives as a completion that ends the target's wait. Only a failure
+    // (its completion ring is full) comes back to us, and is made good through the eventfd.
     prepare::set(s, IORING_OP_MSG_RING, other.ring_.ring_fd, nullptr, 0, ignored);
     s.flags = IOSQE_CQE_SKIP_SUCCESS;
     s.user_data = reinterpret_cast<std::uint64_t>(&other) | failed_wake_tag;

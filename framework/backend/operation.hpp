@@ -3,8 +3,8 @@
 
 /// operation: one request to the kernel, in the form of an io_uring submission, and where its completions go.
 ///
-/// Every backend understands exactly the requests that the functions in `prepare` write; nothing above a backend fills
-/// a submission in any other way. On io_uring the slot is the kernel's own, so preparing costs no call.
+/// Every backend understands exactly the requests that `prepare` writes; nothing above one fills a submission in any
+/// other way. On io_uring the slot is the kernel's own, so preparing costs no call.
 ///
 ///     prepare::recv(backend.submit(op), fd)   --submit_and_reap()-->   kernel   --complete(result, flags)-->   op
 ///
@@ -15,8 +15,6 @@
 ///     send                 one                                          bytes, perhaps fewer than asked for
 ///     connect, close       one                                          0
 ///     all                                                               or -errno
-///
-/// `complete` stores the result and wakes a task; it never resumes one.
 ///
 /// Affinity:   home shard.
 /// Ownership:  an operation, and all memory its submission points to, lives until the last completion (the one without
@@ -39,17 +37,13 @@ struct cancel_tag;
 
 class operation : public detail::list_hook<cancel_tag> {
  public:
-  /// Result as the kernel gives it: a count or descriptor, or -errno. `flags` as below.
+  /// `result` as above, `flags` as below. Stores the result and wakes a task; never resumes one.
   virtual void complete(std::int32_t result, std::uint32_t flags) noexcept = 0;
-
-  operation(const operation&) = delete;
-  operation& operator=(const operation&) = delete;
 
   /// Submitted, and the last completion has not come.
   bool in_flight() const noexcept { return in_flight_; }
 
  protected:
-  operation() = default;
   ~operation() { SKERRY_ASSERT(!in_flight_, "an operation lives until its last completion"); }
 
  private:

@@ -98,8 +98,6 @@ class buffer_pool {
   /// Fills the backend's ring, whose capacity may bound it below `buffers_max`. Throws std::bad_alloc.
   explicit buffer_pool(backend& kernel);
   ~buffer_pool();
-  buffer_pool(const buffer_pool&) = delete;
-  buffer_pool& operator=(const buffer_pool&) = delete;
 
   /// The buffer that a completion names, holding the `bytes` it received.
   buffer take(std::uint16_t number, std::uint32_t bytes) noexcept;

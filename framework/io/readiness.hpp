@@ -96,7 +96,7 @@ class poll_many final : public operation, public leaf, public pooled {
 
 /// Waits until `fd` is readable (or has failed or hung up); gives the events.
 inline detail::poll_once readable(int fd) noexcept { return {fd, POLLIN}; }
-/// Waits until `fd` is writable (or has failed or hung up); gives the events.
+/// The same for writable.
 inline detail::poll_once writable(int fd) noexcept { return {fd, POLLOUT}; }
 
 /// Each time one of `events` arises on `fd`, in one multishot request.
