@@ -40,7 +40,6 @@
 #include <skerry/shards/shard.hpp>
 #include <skerry/shards/shard_map.hpp>
 #include <skerry/shards/sharded.hpp>
-#include <skerry/shards/shared_immutable.hpp>
 #include <skerry/shards/submit_to.hpp>
 #include <skerry/shards/transferable.hpp>
 #include <skerry/timers/interval.hpp>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// call_batch: several calls of one function on several shards, awaited together. What invoke_on_all and map are made
-/// of, and what a server uses that fans a request out: the slots are allocated once and used again for every round.
+/// call_batch: several calls of one function on several shards, awaited together. For a server that fans a request
+/// out: the slots are allocated once and used again for every round.
 ///
 ///     call_batch<decltype(fn), int> calls(shard_count());
 ///     calls.add(0, fn, 1);
@@ -21,8 +21,9 @@
 #include <coroutine>
 #include <cstddef>
 #include <memory>
-#include <new>
+#include <type_traits>
 #include <utility>
+#include <vector>
 
 namespace skerry {
 
@@ -42,8 +43,8 @@ class call_batch final : private detail::message_waiter {
   template <class... Given>
   void add(shard_id target, Fn fn, Given&&... args) {
     SKERRY_ASSERT(size_ < capacity_, "a call_batch holds as many calls as it was made for");
-    ::new (static_cast<void*>(&slots_[size_]))
-        call_type(target, *this, which_, std::move(fn), std::forward<Given>(args)...);
+    std::construct_at(&at(size_), target, static_cast<message_waiter&>(*this), which_, std::move(fn),
+                      std::forward<Given>(args)...);
     ++size_;
   }
 
@@ -52,7 +53,10 @@ class call_batch final : private detail::message_waiter {
     struct [[nodiscard]] awaiter {
       call_batch& batch;
       bool await_ready() const noexcept { return batch.size_ == 0; }
-      bool await_suspend(std::coroutine_handle<> resume_point) const noexcept { return batch.begin(resume_point); }
+      bool await_suspend(std::coroutine_handle<> resume_point) const noexcept {
+        for (std::size_t i = 0; i < batch.size_; ++i) batch.send(batch.at(i));
+        return batch.publish(resume_point);
+      }
       void await_resume() const noexcept {}
     };
     return awaiter{*this};
@@ -70,15 +74,13 @@ class call_batch final : private detail::message_waiter {
   }
 
  private:
-  struct alignas(call_type) slot {
-    std::byte bytes[sizeof(call_type)];
+  union slot {
+    slot() noexcept {}
+    ~slot() {}
+    call_type call;
   };
 
-  call_type& at(std::size_t i) noexcept { return *std::launder(reinterpret_cast<call_type*>(&slots_[i])); }
-  bool begin(std::coroutine_handle<> resume_point) noexcept {
-    for (std::size_t i = 0; i < size_; ++i) send(at(i));
-    return publish(resume_point);
-  }
+  call_type& at(std::size_t i) noexcept { return slots_[i].call; }
   void let_go() noexcept override {
     // A cancelled call may come home at once, and the last one ends the wait; none is destroyed before the task runs
     // again.
@@ -91,5 +93,25 @@ class call_batch final : private detail::message_waiter {
   std::size_t size_ = 0;
   detail::handler_scope which_;
 };
+
+namespace detail {
+
+/// Calls `fn(args...)` on every shard at once and waits for all; the results by shard, or the first one's error.
+template <class Fn, class... Args, class T = call_value_t<Fn, Args...>>
+task<std::conditional_t<std::is_void_v<T>, void, std::vector<T>>> call_everywhere(handler_scope which, Fn fn,
+                                                                                  Args... args) {
+  call_batch<Fn, Args...> calls(shard_count(), which);
+  for (shard_id s = 0; s < shard_count(); ++s) calls.add(s, fn, args...);
+  co_await calls.all();
+  if constexpr (std::is_void_v<T>) {
+    for (std::size_t i = 0; i < calls.size(); ++i) calls.take(i);
+  } else {
+    std::vector<T> results;
+    for (std::size_t i = 0; i < calls.size(); ++i) results.push_back(calls.take(i));
+    co_return results;
+  }
+}
+
+}  // namespace detail
 
 }  // namespace skerry

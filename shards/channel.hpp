@@ -17,10 +17,9 @@
 ///     outbox covers it too, else the next idle one  --->  when a range is empty its message goes back
 ///     places are free again  <---------------------------------------'
 ///
-/// So a message carries whatever was sent until it was flushed: one item when little happens, a quarter of the ring at
-/// full load, and neither side allocates or copies an item twice. Rejected: a message per item (it costs three times as
-/// much as the item), and a ring that both shards poll (every look at an empty one is a cache miss, and nobody can
-/// sleep).
+/// So a message carries what was sent until it was flushed: one item, or a quarter of the ring at full load. Rejected:
+/// a message per item (three times the item's cost), and a ring that both shards poll (every look at an empty one is a
+/// cache miss, and nobody can sleep).
 ///
 /// The end:   senders close or go --> what they sent is received --> recv() gives std::nullopt
 ///            the receiver closes or goes --> what is on the way is destroyed --> send() gives false
@@ -36,6 +35,7 @@
 #include <skerry/shards/mailbox.hpp>
 #include <skerry/shards/transferable.hpp>
 
+#include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <memory>
@@ -47,58 +47,91 @@ namespace skerry {
 
 namespace detail {
 
+template <class T>
 class channel_feed;
-class channel_inbox;
 
 /// A range of a feed's items, on its way to the receiver, there, or on its way back.
-class alignas(64) channel_carrier final : public message {
- public:
-  channel_carrier(shard_id receiver, channel_feed& feed) noexcept : message(receiver), feed_(feed) {}
-  void run_here() noexcept override;
+template <class T>
+struct alignas(64) channel_carrier final : message {
+  channel_carrier(shard_id receiver, channel_feed<T>& its) noexcept : message(receiver), feed(its) {}
+  void run_here() noexcept override { feed.inbox().arrived(*this); }
   void cancel_here() noexcept override {}
-  void come_home() noexcept override;
+  void come_home() noexcept override { feed.came_home(*this); }
 
- private:
-  friend class channel_feed;
-  friend class channel_inbox;
-  channel_feed& feed_;
-  channel_carrier* next_ = nullptr;  // among the idle ones of its feed, or the arrived ones of the inbox
-  std::size_t begin_ = 0;            // items are numbered from the feed's first on
-  std::size_t count_ = 0;
-  std::size_t taken_ = 0;  // by the receiver
-  bool last_ = false;      // its feed sends nothing after it
-  bool refused_ = false;   // the receiver has closed
+  channel_feed<T>& feed;
+  channel_carrier* next = nullptr;  // among those that have arrived
+  std::size_t begin = 0;            // items are numbered from the feed's first on
+  std::size_t count = 0;
+  std::size_t taken = 0;  // by the receiver
+  bool last = false;      // its feed sends nothing after it
+  bool refused = false;   // the receiver has closed
 };
 
 /// The receiver's end: ranges that have arrived. Lives until the channel and all feeds have gone.
+template <class T>
 class channel_inbox {
  public:
-  /// What comes next: an item of this feed with this number.
-  struct place {
-    channel_feed& feed;
-    std::size_t number;
-  };
+  using carrier = channel_carrier<T>;
 
   void add_sender() noexcept { ++senders_, any_ = true; }
-  void arrived(channel_carrier& c) noexcept;
-  place front() const noexcept { return {first_->feed_, first_->begin_ + first_->taken_}; }
-  /// The front has been moved out and destroyed.
-  void drop_front() noexcept;
-  void close() noexcept;
+  void arrived(carrier& c) noexcept {
+    if (closed_) return discard(c);
+    if (c.count == 0) return finish(c);
+    c.next = nullptr;
+    (first_ == nullptr ? first_ : last_->next) = &c;
+    last_ = &c;
+    items_.give(c.count);
+  }
+  /// The item that the caller has taken of `items()`; none if this was closed since.
+  std::optional<T> pop() noexcept {
+    if (closed_) return std::nullopt;
+    carrier& c = *first_;
+    T& place = c.feed.at(c.begin + c.taken);
+    std::optional<T> item(std::move(place));
+    std::destroy_at(&place);
+    if (++c.taken == c.count) {
+      first_ = c.next;
+      const shard_id sender = c.sender();
+      finish(c);
+      if (sender != this_shard_id()) this_mailboxes().hurry(sender);  // who may be waiting for places
+    }
+    return item;
+  }
+  void close() noexcept {
+    if (std::exchange(closed_, true)) return;
+    items_.wake_all();
+    for (carrier* c = std::exchange(first_, nullptr); c != nullptr;) discard(*std::exchange(c, c->next));
+  }
   /// The channel is gone.
-  void drop() noexcept;
+  void drop() noexcept {
+    close();
+    held_ = false;
+    if (senders_ == 0) delete this;
+  }
 
   wait_list& items() noexcept { return items_; }
-  bool closed() const noexcept { return closed_; }
   bool ended() const noexcept { return closed_ || (first_ == nullptr && senders_ == 0 && any_); }
 
  private:
-  void finish(channel_carrier& c) noexcept;
-  void discard(channel_carrier& c) noexcept;
+  /// Nothing of it is left here.
+  void finish(carrier& c) noexcept {
+    if (c.last) --senders_;
+    this_mailboxes().reply(c);
+    if (!held_ && senders_ == 0) {
+      delete this;
+    } else if (ended()) {
+      items_.wake_all();
+    }
+  }
+  void discard(carrier& c) noexcept {
+    c.feed.destroy_items(c.begin + c.taken, c.begin + c.count);
+    c.refused = true;
+    finish(c);
+  }
 
   wait_list items_{"channel recv"};  // a unit per item
-  channel_carrier* first_ = nullptr;
-  channel_carrier* last_ = nullptr;
+  carrier* first_ = nullptr;
+  carrier* last_ = nullptr;
   std::size_t senders_ = 0;  // that may still send
   bool any_ = false;
   bool closed_ = false;
@@ -107,13 +140,20 @@ class channel_inbox {
 
 /// A sender's end: made by the receiver, bound to the shard of its first use, gone when the sender is and all carriers
 /// are back. What the receiver reads comes first, on a cache line that nobody writes.
+template <class T>
 class channel_feed {
  public:
-  static constexpr std::size_t carriers = 4;
+  using carrier = channel_carrier<T>;
 
-  channel_feed(channel_inbox& to, shard_id receiver, std::size_t capacity, void* slots) noexcept;
-  channel_feed(const channel_feed&) = delete;
-  channel_feed& operator=(const channel_feed&) = delete;
+  channel_feed(channel_inbox<T>& to, shard_id receiver, std::size_t capacity)
+      : inbox_(to),
+        slots_(new slot[std::bit_ceil(capacity)]),
+        slot_mask_(std::bit_ceil(capacity) - 1),
+        capacity_(capacity),
+        per_carrier_((capacity + 3) / 4),
+        carriers_{{receiver, *this}, {receiver, *this}, {receiver, *this}, {receiver, *this}} {
+    inbox_.add_sender();
+  }
 
   /// Where senders wait for places; binds the feed to this shard.
   wait_list& room() noexcept {
@@ -122,46 +162,95 @@ class channel_feed {
     return *room_;
   }
   bool open() const noexcept { return !closing_ && !refused_; }
-  std::size_t next_number() const noexcept { return put_; }
-  /// The item with the next number is in its slot.
-  void added() noexcept {
-    ++put_;
-    if (filling_ != nullptr && !filling_->with_target() && filling_->count_ + 1 < per_carrier_) [[likely]] {
-      ++filling_->count_;
+  void put(T&& item) noexcept {
+    std::construct_at(&at(put_++), std::move(item));
+    if (filling_ != nullptr && !filling_->with_target() && filling_->count + 1 < per_carrier_) [[likely]] {
+      ++filling_->count;
     } else {
       announce();
     }
   }
-  void close() noexcept;
+  void close() noexcept {
+    if (std::exchange(closing_, true)) return;
+    room().wake_all();
+    announce();
+  }
   /// The sender is gone.
-  void drop() noexcept;
+  void drop() noexcept {
+    dropped_ = true;
+    room();  // a sender that was never used is bound to where it goes
+    closing_ ? end_if_done() : close();
+  }
 
- protected:
-  virtual ~channel_feed() = default;
-  virtual void destroy_items(std::size_t begin, std::size_t end) noexcept = 0;
-  std::size_t slot_of(std::size_t number) const noexcept { return number & slot_mask_; }
-  void* slots() const noexcept { return slots_; }
+  /// The rest is for carriers and the inbox.
+  channel_inbox<T>& inbox() const noexcept { return inbox_; }
+  T& at(std::size_t number) const noexcept { return slots_[number & slot_mask_].item; }
+  void destroy_items(std::size_t begin, std::size_t end) noexcept {
+    for (; begin != end; ++begin) std::destroy_at(&at(begin));
+  }
+  void came_home(carrier& c) noexcept {
+    if (filling_ == &c) covered_ = announced(), filling_ = nullptr;
+    idle_ |= 1u << (&c - carriers_);
+    if (c.refused && !std::exchange(refused_, true)) {
+      destroy_items(announced(), put_);
+      put_ = announced();
+      room_->wake_all();
+    } else if (!refused_) {
+      room_->give(c.count);
+    }
+    if (!announcing_) announce();
+  }
 
  private:
-  friend class channel_carrier;
-  friend class channel_inbox;
-  std::size_t announced() const noexcept { return filling_ != nullptr ? covered_ + filling_->count_ : covered_; }
-  void announce() noexcept;
-  void came_home(channel_carrier& c) noexcept;
-  void end_if_done() noexcept;
+  union slot {
+    slot() noexcept {}
+    ~slot() {}
+    T item;
+  };
+  static constexpr unsigned all_idle = 0b1111;
 
-  channel_inbox& inbox_;
-  void* const slots_;
+  std::size_t announced() const noexcept { return filling_ != nullptr ? covered_ + filling_->count : covered_; }
+  /// Covers what no carrier covers yet: by the one that is still in the outbox, then by idle ones. What is left waits
+  /// for one to come home.
+  void announce() noexcept {
+    announcing_ = true;
+    while (announced() != put_ || (closing_ && !last_sent_)) {
+      const bool fresh = filling_ == nullptr || filling_->with_target() || filling_->count == per_carrier_;
+      if (fresh) {
+        if (idle_ == 0) break;
+        covered_ = announced();
+        filling_ = &carriers_[std::countr_zero(idle_)];
+        idle_ &= idle_ - 1;
+        filling_->begin = covered_;
+        filling_->count = filling_->taken = 0;
+      }
+      carrier& c = *filling_;
+      c.count += std::min(put_ - announced(), per_carrier_ - c.count);
+      if (closing_ && announced() == put_) c.last = last_sent_ = true;
+      // To this shard itself it is there before send() returns, and perhaps back.
+      const bool here = c.target() == this_shard_id();
+      if (here) covered_ = announced(), filling_ = nullptr;
+      if (fresh) this_mailboxes().send(c);
+      if (!here && c.count == per_carrier_) this_mailboxes().hurry(c.target());  // the receiver starts on it
+    }
+    announcing_ = false;
+    end_if_done();
+  }
+  void end_if_done() noexcept {
+    if (dropped_ && last_sent_ && idle_ == all_idle && !announcing_) delete this;
+  }
+
+  channel_inbox<T>& inbox_;
+  const std::unique_ptr<slot[]> slots_;
   const std::size_t slot_mask_;
   const std::size_t capacity_;
   const std::size_t per_carrier_;
-  channel_carrier carriers_[carriers];  // on lines of their own, and what follows is the sender's
-  std::optional<wait_list> room_;       // a unit per place
-  channel_carrier* idle_ = nullptr;
-  channel_carrier* filling_ = nullptr;  // the last one that was sent, while it is away
-  std::size_t idle_count_ = 0;
-  std::size_t put_ = 0;      // items ever sent
-  std::size_t covered_ = 0;  // those before `filling_`'s that a carrier covers or has covered
+  carrier carriers_[4];            // on lines of their own, and what follows is the sender's
+  std::optional<wait_list> room_;  // a unit per place
+  unsigned idle_ = all_idle;       // a bit per carrier
+  carrier* filling_ = nullptr;     // the last one that was sent, while it is away
+  std::size_t put_ = 0;            // items ever sent
+  std::size_t covered_ = 0;        // those before `filling_`'s that a carrier covers or has covered
   bool closing_ = false;
   bool last_sent_ = false;
   bool refused_ = false;
@@ -169,33 +258,9 @@ class channel_feed {
   bool announcing_ = false;
 };
 
-template <class T>
-class feed_of final : public channel_feed {
- public:
-  feed_of(channel_inbox& to, shard_id receiver, std::size_t capacity)
-      : channel_feed(to, receiver, capacity, new slot[std::bit_ceil(capacity)]) {}
-
-  void put(T&& item) noexcept {
-    ::new (slot_at(next_number())) T(std::move(item));
-    added();
-  }
-  T take(std::size_t number) noexcept {
-    T& place = at(number);
-    T item = std::move(place);
-    std::destroy_at(&place);
-    return item;
-  }
-
- private:
-  struct alignas(T) slot {
-    std::byte bytes[sizeof(T)];
-  };
-  ~feed_of() { delete[] static_cast<slot*>(slots()); }
-  void* slot_at(std::size_t number) const noexcept { return static_cast<slot*>(slots()) + slot_of(number); }
-  T& at(std::size_t number) const noexcept { return *std::launder(static_cast<T*>(slot_at(number))); }
-  void destroy_items(std::size_t begin, std::size_t end) noexcept override {
-    for (; begin != end; ++begin) std::destroy_at(&at(begin));
-  }
+/// Of a handle to an end that lives as long as both sides need it.
+struct drop_end {
+  void operator()(auto* end) const noexcept { end->drop(); }
 };
 
 }  // namespace detail
@@ -206,19 +271,9 @@ class channel_sender {
  public:
   using crosses_shards = channel_sender;
 
-  channel_sender(channel_sender&& other) noexcept : feed_(std::exchange(other.feed_, nullptr)) {}
-  channel_sender& operator=(channel_sender&& other) noexcept {
-    channel_sender old(std::move(*this));
-    feed_ = std::exchange(other.feed_, nullptr);
-    return *this;
-  }
-  ~channel_sender() {
-    if (feed_ != nullptr) feed_->drop();
-  }
-
   class [[nodiscard("co_await it")]] send_awaiter final : public detail::waiter {
    public:
-    send_awaiter(detail::feed_of<T>& feed, T&& item) noexcept
+    send_awaiter(detail::channel_feed<T>& feed, T&& item) noexcept
         : waiter(feed.room(), 1), feed_(feed), item_(std::move(item)) {}
     bool await_ready() const noexcept { return !feed_.open() || list().try_take(); }
     bool await_resume() noexcept {
@@ -230,7 +285,7 @@ class channel_sender {
     }
 
    private:
-    detail::feed_of<T>& feed_;
+    detail::channel_feed<T>& feed_;
     T item_;
   };
 
@@ -249,13 +304,13 @@ class channel_sender {
  private:
   template <class U>
   friend class mpsc_channel;
-  explicit channel_sender(detail::feed_of<T>* feed) noexcept : feed_(feed) {}
-  detail::feed_of<T>& feed() const noexcept {
+  explicit channel_sender(detail::channel_feed<T>* feed) noexcept : feed_(feed) {}
+  detail::channel_feed<T>& feed() const noexcept {
     SKERRY_ASSERT(feed_ != nullptr, "a sender that was moved from sends nothing");
     return *feed_;
   }
 
-  detail::feed_of<T>* feed_;
+  std::unique_ptr<detail::channel_feed<T>, detail::drop_end> feed_;
 };
 
 /// The receiving end, for any number of senders.
@@ -266,57 +321,43 @@ class mpsc_channel {
  public:
   /// `capacity` items for each sender.
   explicit mpsc_channel(std::size_t capacity)
-      : inbox_(new detail::channel_inbox), home_(this_shard_id()), capacity_(capacity) {
+      : inbox_(new detail::channel_inbox<T>), home_(this_shard_id()), capacity_(capacity) {
     detail::require_crossing<T>();
     SKERRY_ASSERT(capacity > 0, "a channel has room for an item");
   }
   mpsc_channel(const mpsc_channel&) = delete;
   mpsc_channel& operator=(const mpsc_channel&) = delete;
-  ~mpsc_channel() { inbox_->drop(); }
 
   /// A new sender, to be given to the shard that sends.
-  channel_sender<T> sender() {
-    auto* feed = new detail::feed_of<T>(*inbox_, home_, capacity_);
-    inbox_->add_sender();
-    return channel_sender<T>(feed);
-  }
+  channel_sender<T> sender() { return channel_sender<T>(new detail::channel_feed<T>(*inbox_, home_, capacity_)); }
 
   class [[nodiscard("co_await it")]] recv_awaiter final : public detail::waiter {
    public:
-    explicit recv_awaiter(mpsc_channel& from) noexcept : waiter(from.inbox_->items(), 1), channel_(from) {}
-    bool await_ready() noexcept { return taken_ = list().try_take(), taken_ || channel_.inbox_->ended(); }
+    explicit recv_awaiter(detail::channel_inbox<T>& from) noexcept : waiter(from.items(), 1), inbox_(from) {}
+    bool await_ready() noexcept { return list().try_take() || inbox_.ended(); }
     std::optional<T> await_resume() noexcept {
-      if (!taken_ && !reserved()) return std::nullopt;
+      if (has_suspended() ? !reserved() : inbox_.ended()) return std::nullopt;
       accept();
-      return channel_.pop();
+      return inbox_.pop();
     }
 
    private:
-    mpsc_channel& channel_;
-    bool taken_ = false;
+    detail::channel_inbox<T>& inbox_;
   };
 
   /// The next item; none once all senders have closed and everything was received, or this channel is closed. Before
   /// the first sender is made, it waits.
-  recv_awaiter recv() noexcept { return recv_awaiter(*this); }
+  recv_awaiter recv() noexcept { return recv_awaiter(*inbox_); }
   /// Declines when nothing is there.
   std::optional<T> try_recv() noexcept {
     if (!inbox_->items().try_take()) return std::nullopt;
-    return pop();
+    return inbox_->pop();
   }
   /// Nothing more is received: what has arrived is destroyed, and senders are told. Idempotent.
   void close() noexcept { inbox_->close(); }
 
  private:
-  std::optional<T> pop() noexcept {
-    if (inbox_->closed()) return std::nullopt;
-    const auto [feed, number] = inbox_->front();
-    std::optional<T> item(static_cast<detail::feed_of<T>&>(feed).take(number));
-    inbox_->drop_front();
-    return item;
-  }
-
-  detail::channel_inbox* inbox_;
+  std::unique_ptr<detail::channel_inbox<T>, detail::drop_end> inbox_;
   shard_id home_;
   std::size_t capacity_;
 };

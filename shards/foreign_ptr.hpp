@@ -16,7 +16,6 @@
 #include <skerry/shards/submit_to.hpp>
 
 #include <memory>
-#include <utility>
 
 namespace skerry {
 
@@ -26,29 +25,14 @@ class foreign_ptr {
   using crosses_shards = foreign_ptr;
 
   foreign_ptr() noexcept = default;
-  explicit foreign_ptr(std::unique_ptr<T> object) noexcept : object_(object.release()), home_(this_shard_id()) {}
-  foreign_ptr(foreign_ptr&& other) noexcept : object_(std::exchange(other.object_, nullptr)), home_(other.home_) {}
-  foreign_ptr& operator=(foreign_ptr&& other) noexcept {
-    foreign_ptr old(std::move(*this));
-    object_ = std::exchange(other.object_, nullptr);
-    home_ = other.home_;
-    return *this;
-  }
-  ~foreign_ptr() {
-    if (object_ == nullptr) return;
-    if (this_shard_id() == home_) {
-      delete object_;
-    } else {
-      detail::this_mailboxes().send(*new way_home(home_, object_));
-    }
-  }
+  explicit foreign_ptr(std::unique_ptr<T> object) noexcept : object_(object.release(), {this_shard_id()}) {}
 
-  shard_id home() const noexcept { return home_; }
+  shard_id home() const noexcept { return object_.get_deleter().home; }
   explicit operator bool() const noexcept { return object_ != nullptr; }
   T* get() const noexcept {
-    SKERRY_ASSERT(object_ == nullptr || this_shard_id() == home_,
+    SKERRY_ASSERT(object_ == nullptr || this_shard_id() == home(),
                   "a foreign object is used on its home shard: submit_to(p.home(), …)");
-    return object_;
+    return object_.get();
   }
 
  private:
@@ -65,9 +49,14 @@ class foreign_ptr {
    private:
     T* object_;
   };
+  struct destroy_at_home {
+    shard_id home = 0;
+    void operator()(T* object) const noexcept {
+      this_shard_id() == home ? delete object : detail::this_mailboxes().send(*new way_home(home, object));
+    }
+  };
 
-  T* object_ = nullptr;
-  shard_id home_ = 0;
+  std::unique_ptr<T, destroy_at_home> object_;
 };
 
 }  // namespace skerry

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <skerry/framework/backend/io_uring.hpp>
 #include <skerry/framework/observe/log.hpp>
 #include <skerry/framework/random.hpp>
 #include <skerry/framework/startup_error.hpp>
@@ -75,21 +74,10 @@ class drain_deadline final : public timers::timer {
   bool listed_ = false;
 };
 
-/// Calls `fn` on every shard as a control call, waits for all, and adds up what they return.
+/// As control calls, which reach shards whose root scope has closed.
 template <class Fn>
-task<std::uint64_t> on_every_shard(Fn fn) {
-  call_batch<Fn> calls(shard_count(), detail::handler_scope::control);
-  for (shard_id s = 0; s < shard_count(); ++s) calls.add(s, fn);
-  co_await calls.all();
-  std::uint64_t sum = 0;
-  for (std::size_t i = 0; i < calls.size(); ++i) {
-    if constexpr (std::is_void_v<typename call_batch<Fn>::value>) {
-      calls.take(i);
-    } else {
-      sum += calls.take(i);
-    }
-  }
-  co_return sum;
+auto on_every_shard(Fn fn) {
+  return detail::call_everywhere(detail::handler_scope::control, fn);
 }
 
 /// All root scopes are empty at one moment: each was found empty in two rounds, and none was added to in between.
@@ -98,11 +86,11 @@ task<> until_quiet() {
     co_await this_shard().root->until_empty();
     co_return this_shard().root->added_total();
   };
-  std::uint64_t before = 0, added = UINT64_MAX;
-  while (added != before) {
-    before = added;
+  std::vector<std::uint64_t> before, added;
+  do {
+    before = std::move(added);
     added = co_await on_every_shard(until_empty);
-  }
+  } while (added != before);
 }
 
 }  // namespace
@@ -116,7 +104,7 @@ host::host(const app_options& options, placement where, clock_source& time)
   auto count = static_cast<shard_id>(where_.shards.size());
   SKERRY_ASSERT(count > 0, "a host has at least one shard");
   require_descriptors(count, options_.port ? 4 : 2);
-  backends_ = make_io_uring_backends(count, {.entries = options_.ring_entries});
+  backends_ = make_io_uring_backends(count, options_.ring_entries);
   queues_ = detail::make_queue_matrix(count, options_.mailbox_capacity);
   reactor_options loop{.task_budget = options_.task_budget, .idle_spin = options_.idle_spin, .park = options_.park};
   std::uint64_t seed = options_.seed ? *options_.seed : entropy_seed();
@@ -229,9 +217,9 @@ task<> host::end_everything() {
   co_await on_every_shard([] { resources().clear(own_resources); });
   // Nothing is left that could send. What objects sent while they were destroyed comes home now.
   co_await on_every_shard([]() -> task<> {
-    if (this_shard_id() != 0) co_await detail::this_mailboxes().until_home(0);
+    if (this_shard_id() != 0) co_await detail::this_mailboxes().until_home();
   });
-  co_await detail::this_mailboxes().until_home(0);
+  co_await detail::this_mailboxes().until_home();
   co_await on_every_shard([] { this_assembled_shard().exit_when_flushed(); });
 }
 

@@ -76,7 +76,7 @@ class host {
   app_options options_;
   placement where_;
   log_writer log_;
-  std::unique_ptr<detail::queue_matrix, detail::free_queue_matrix> queues_;
+  std::shared_ptr<detail::queue_matrix> queues_;
   std::vector<std::unique_ptr<backend>> backends_;
   std::vector<std::unique_ptr<shard>> shards_;
   std::optional<event> stop_;  // what stop_requested_ is to tasks of shard 0

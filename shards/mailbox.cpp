@@ -66,17 +66,12 @@ message& message_of(std::uintptr_t entry) noexcept { return *reinterpret_cast<me
 class queue_matrix {
  public:
   queue_matrix(shard_id shards, std::size_t capacity)
-      : shards_(shards),
-        capacity_(capacity),
-        slots_(std::make_unique<std::atomic<queue*>[]>(std::size_t{shards} * shards)) {}
+      : shards_(shards), capacity_(capacity), slots_(std::size_t{shards} * shards) {}
   ~queue_matrix() {
-    for (std::size_t i = 0; i < std::size_t{shards_} * shards_; ++i) delete slots_[i].load(std::memory_order_relaxed);
+    for (auto& slot : slots_) delete slot.load(std::memory_order_relaxed);
   }
-  queue_matrix(const queue_matrix&) = delete;
-  queue_matrix& operator=(const queue_matrix&) = delete;
 
-  /// The sender's view. The release below pairs with the receiver's acquire: a receiver that sees the pointer sees the
-  /// queue.
+  /// The sender's view. The release pairs with the receiver's acquire: one that sees the pointer sees the queue.
   queue& for_sender(shard_id from, shard_id to) {
     std::atomic<queue*>& slot = slots_[std::size_t{from} * shards_ + to];
     queue* made = slot.load(std::memory_order_relaxed);
@@ -97,24 +92,16 @@ class queue_matrix {
  private:
   shard_id shards_;
   std::size_t capacity_;
-  std::unique_ptr<std::atomic<queue*>[]> slots_;
+  std::vector<std::atomic<queue*>> slots_;
 };
 
-void free_queue_matrix::operator()(queue_matrix* matrix) const noexcept { delete matrix; }
-
-std::unique_ptr<queue_matrix, free_queue_matrix> make_queue_matrix(shard_id shards, std::size_t capacity) {
+std::shared_ptr<queue_matrix> make_queue_matrix(shard_id shards, std::size_t capacity) {
   SKERRY_ASSERT(capacity > 0, "a mailbox holds at least one message");
-  return std::unique_ptr<queue_matrix, free_queue_matrix>(new queue_matrix(shards, capacity));
+  return std::make_shared<queue_matrix>(shards, capacity);
 }
 
 mailboxes::mailboxes(shard_core& core, queue_matrix& queues, const std::vector<reactor*>& peers)
-    : core_(core),
-      queues_(queues),
-      peers_(peers),
-      outboxes_(peers.size()),
-      received_(peers.size()),
-      popped_(peers.size()),
-      likely_next_(peers.size()) {
+    : core_(core), queues_(queues), peers_(peers), outboxes_(peers.size()), inboxes_(peers.size()) {
   SKERRY_ASSERT(peers.size() == queues.shards(), "there is a queue for every pair of shards");
   SKERRY_ASSERT(peers.size() <= message::shards_max, "a message names its shards in 16 bits");
   core_.boxes = this;
@@ -134,9 +121,13 @@ void mailboxes::cancel(message& m) noexcept {
   if (m.target_ == core_.id) return m.cancel_here();
   if (!m.handed_over_) return;  // the flush finds it cancelled
   ++m.returns_due_;
-  outboxes_[m.target_].cancels.push(m);
-  outboxes_[m.target_].urgent = true;
-  mark_dirty(m.target_);
+  put_cancel(m.target_, m);
+}
+
+void mailboxes::put_cancel(shard_id target, message& m) noexcept {
+  outboxes_[target].cancels.push(m);
+  outboxes_[target].urgent = true;
+  mark_dirty(target);
 }
 
 void mailboxes::mark_dirty(shard_id target) noexcept {
@@ -236,9 +227,10 @@ void mailboxes::poll() noexcept {
   };
   // Taking the bits waits for their line; what will be read next travels meanwhile.
   each_inbox(core_.loop->bell().peek(), [this](shard_id from) {
+    const inbox& in = inboxes_[from];
     const queue* q = queues_.for_receiver(from, core_.id);
-    if (q != nullptr) q->prefetch_pop(popped_[from], queues_.capacity());
-    if (likely_next_[from] != nullptr) prefetch_for_write(likely_next_[from]);
+    if (q != nullptr) q->prefetch_pop(in.popped_total, queues_.capacity());
+    if (in.likely_next != nullptr) prefetch_for_write(in.likely_next);
   });
   each_inbox(core_.loop->rung(), [this](shard_id from) { drain(from); });
 }
@@ -247,27 +239,25 @@ void mailboxes::drain(shard_id sender) noexcept {
   queue* from = queues_.for_receiver(sender, core_.id);
   if (from == nullptr) return;
   std::array<std::uintptr_t, batch_max> batch;
-  pair_stats& stats = received_[sender];
+  inbox& in = inboxes_[sender];
   std::size_t total = 0;
   // A full batch may be followed by more; what arrives after the last look has rung again.
   std::size_t count;
   do {
     count = from->entries.pop(batch.data(), batch.size());
     total += count;
-    for (std::size_t i = 0; i < count; ++i) {
-      prefetch_for_write(&message_of(batch[i]));
-    }
+    for (std::size_t i = 0; i < count; ++i) prefetch_for_write(&message_of(batch[i]));
     // What the replies will need travels while the requests do.
     if (count != 0 && static_cast<kind>(batch[0] & 3) == kind::request) prefetch_push(sender);
-    for (std::size_t i = 0; i < count; ++i) receive(stats, sender, batch[i]);
+    for (std::size_t i = 0; i < count; ++i) receive(in.stats, sender, batch[i]);
   } while (count == batch.size());
-  if (total != 0) ++stats.batches;
+  if (total != 0) ++in.stats.batches;
   // Who calls in a loop has his message in the same place each time. Only the address is used, whatever is there.
-  likely_next_[sender] = total == 1 ? &message_of(batch[0]) : nullptr;
+  in.likely_next = total == 1 ? &message_of(batch[0]) : nullptr;
   // A sender that found the queue full left `capacity` entries in it, however many looks it takes to empty it: so one
   // look at the flag for every `capacity` entries finds it.
-  std::uint64_t before = std::exchange(popped_[sender], popped_[sender] + total);
-  if (before / queues_.capacity() == popped_[sender] / queues_.capacity()) return;
+  std::uint64_t before = std::exchange(in.popped_total, in.popped_total + total);
+  if (before / queues_.capacity() == in.popped_total / queues_.capacity()) return;
   if (from->starved.exchange(false, std::memory_order_seq_cst)) ring(sender);
 }
 
@@ -283,9 +273,7 @@ void mailboxes::receive(pair_stats& stats, shard_id sender, std::uintptr_t entry
       break;
     case kind::cancel:
       m.cancel_here();
-      outboxes_[sender].cancels.push(m);
-      outboxes_[sender].urgent = true;
-      mark_dirty(sender);
+      put_cancel(sender, m);
       break;
     case kind::reply:
     case kind::acknowledge: one_returned(m); break;

@@ -7,10 +7,10 @@
 ///   send(m) -> outbox[B] --flush--> queue A->B --poll--> m.run_here() ... reply(m) -> outbox[A]
 ///   m.come_home() <--poll-- queue B->A <--flush----------------------------------------'
 ///
-/// There is one single-producer single-consumer queue per ordered pair of shards, made on first use; it carries four
-/// kinds of entry, told apart by the two low bits of the pointer: requests, replies, cancels and their
-/// acknowledgements. Its capacity is a batch size, not a limit: what does not fit waits in the outbox, linked through
-/// the messages themselves, so sending never blocks, never fails and never allocates, and mutual calls cannot deadlock.
+/// A single-producer single-consumer queue per ordered pair of shards, made on first use, carries four kinds of entry
+/// (two low bits of the pointer): requests, replies, cancels and their acknowledgements. Its capacity is a batch size:
+/// what does not fit waits in the outbox, linked through the messages themselves, so sending never blocks, fails or
+/// allocates, and mutual calls cannot deadlock.
 ///
 /// A message lives in the frame of the coroutine that awaits it:
 ///
@@ -27,30 +27,29 @@
 
 #include <skerry/framework/observe/trace.hpp>
 #include <skerry/framework/reactor/poller.hpp>
+#include <skerry/framework/sync/event.hpp>
 #include <skerry/framework/task/chain.hpp>
 #include <skerry/framework/this_shard.hpp>
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
 namespace skerry {
 
 class reactor;
-class host;
 
-/// Traffic from one shard to another, as the sender or the receiver has seen it.
+/// Traffic from one shard to another, as the receiver has seen it.
 struct pair_stats {
-  std::uint64_t requests = 0;              ///< messages run at the receiver
-  std::uint64_t batches = 0;               ///< times the receiver found the inbox filled
+  std::uint64_t requests = 0;              ///< messages run
+  std::uint64_t batches = 0;               ///< times the inbox was found filled
   std::chrono::nanoseconds queue_wait{0};  ///< sum over requests: from send() to the receiver's look
 };
 
-}  // namespace skerry
-
-namespace skerry::detail {
+namespace detail {
 
 /// One unit of cross-shard work. Its links belong to the shard whose outbox it is in; the fields that decide whose
 /// message it is are the sender's and never change while it is away.
@@ -95,10 +94,7 @@ class message {
 
 /// The queues of all ordered pairs of shards of one host. Each slot is written once, by the pair's sender.
 class queue_matrix;
-struct free_queue_matrix {
-  void operator()(queue_matrix* matrix) const noexcept;
-};
-std::unique_ptr<queue_matrix, free_queue_matrix> make_queue_matrix(shard_id shards, std::size_t capacity);
+std::shared_ptr<queue_matrix> make_queue_matrix(shard_id shards, std::size_t capacity);
 
 class mailboxes final : public poller {
  public:
@@ -130,43 +126,24 @@ class mailboxes final : public poller {
     outboxes_[m.sender_].urgent = true;
     put(m.sender_, m);
   }
-  /// Hands over what waits for `target` now instead of with this turn's flush: for work that takes its time.
+  /// Hands over what waits for `target` now instead of with this turn's flush.
   void hurry(shard_id target) noexcept { flush_one(target); }
   /// The sender no longer wants `m`. It will come home, perhaps within this call. Nothing if that is under way already.
   void cancel(message& m) noexcept;
 
-  /// Messages of this shard that are not home yet.
+  /// Sent and not home yet.
   std::size_t outstanding() const noexcept { return outstanding_; }
-  /// Messages that this shard has sent to others.
+  /// Waits until none is outstanding.
+  auto until_home() {
+    if (!home_) home_.emplace("messages to come home");
+    outstanding_ == 0 ? home_->set() : home_->reset();
+    return home_->wait();
+  }
+  /// To other shards.
   std::uint64_t sent_total() const noexcept { return sent_total_; }
   /// Everything handed to this shard's outboxes is in the queues.
   bool flushed() const noexcept { return dirty_.empty(); }
-
-  /// Waits until at most `left` messages of this shard are not home yet.
-  class home_awaiter final : public leaf {
-   public:
-    home_awaiter(mailboxes& boxes, std::size_t left) noexcept : boxes_(boxes), left_(left) {}
-    bool await_ready() const noexcept { return boxes_.outstanding_ <= left_; }
-    void await_suspend(std::coroutine_handle<> resume_point) noexcept {
-      boxes_.home_waiter_ = this;
-      suspend(resume_point);
-    }
-    void await_resume() const noexcept {}
-    void let_go() noexcept override {
-      boxes_.home_waiter_ = nullptr;
-      wake();
-    }
-    const char* describe() const noexcept override { return "messages to come home"; }
-
-   private:
-    friend class mailboxes;
-    mailboxes& boxes_;
-    std::size_t left_;
-  };
-  home_awaiter until_home(std::size_t left) noexcept { return {*this, left}; }
-
-  /// What has arrived here from `sender`.
-  const pair_stats& received_from(shard_id sender) const noexcept { return received_[sender]; }
+  const pair_stats& received_from(shard_id sender) const noexcept { return inboxes_[sender].stats; }
 
   void poll() noexcept override;
   void flush() noexcept override;
@@ -193,9 +170,14 @@ class mailboxes final : public poller {
     std::uint32_t put = 0;                     // messages since the last flush
     std::uint64_t pushed_total = 0;            // entries, ever
   };
+  struct inbox {
+    pair_stats stats;
+    std::uint64_t popped_total = 0;     // entries, ever
+    const void* likely_next = nullptr;  // where the next entry may point to, to fetch it early
+  };
   // Requests wait for company while tasks are ready that may send more, or a window of requests would shrink to single
-  // messages: each reply ends the task phase, and each phase would send what its one task said. At this number they go
-  // at once, so that the target works on the first ones while the next are made. Replies never wait.
+  // messages, as each reply ends the task phase. This many go at once, so that the target works on them while the next
+  // are made. Replies never wait.
   static constexpr std::size_t batch_max = 64;
 
   void put(shard_id target, message& m) noexcept {
@@ -204,15 +186,17 @@ class mailboxes final : public poller {
     if (!out.listed) mark_dirty(target);
     if (++out.put == batch_max) flush_one(target);
   }
+  /// A cancel or its acknowledgement.
+  void put_cancel(shard_id target, message& m) noexcept;
   void mark_dirty(shard_id target) noexcept;
   void prefetch_push(shard_id target) noexcept;
   void one_returned(message& m) noexcept {
     SKERRY_ASSERT(m.returns_due_ > 0, "a message comes home once");
     if (--m.returns_due_ != 0) return;
-    --outstanding_;
+    if (--outstanding_ == 0 && home_) [[unlikely]]
+      home_->set();
     if (m.target_ != core_.id) observe::trace(observe::trace_kind::message_reply, m.number_, 0, m.target_);
     m.come_home();
-    if (home_waiter_ != nullptr && outstanding_ <= home_waiter_->left_) std::exchange(home_waiter_, nullptr)->wake();
   }
   bool flush_one(shard_id target) noexcept;
   template <message* message::* Next>
@@ -225,14 +209,12 @@ class mailboxes final : public poller {
   queue_matrix& queues_;
   std::vector<reactor*> peers_;
   std::vector<outbox> outboxes_;
+  std::vector<inbox> inboxes_;
   std::vector<shard_id> dirty_;    // targets whose outbox may have something
   std::vector<shard_id> to_wake_;  // sleeping targets that this shard was the first to ring
-  std::vector<pair_stats> received_;
-  std::vector<std::uint64_t> popped_;     // entries from each shard, ever
-  std::vector<const void*> likely_next_;  // where each shard's next entry may point to, to fetch it early
   std::size_t outstanding_ = 0;
+  std::optional<event> home_;  // once somebody waits for the end of them
   std::uint64_t sent_total_ = 0;
-  home_awaiter* home_waiter_ = nullptr;
 };
 
 /// This shard's mailboxes.
@@ -242,4 +224,6 @@ inline mailboxes& this_mailboxes() noexcept {
   return *here.boxes;
 }
 
-}  // namespace skerry::detail
+}  // namespace detail
+
+}  // namespace skerry

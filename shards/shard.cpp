@@ -13,38 +13,28 @@ namespace skerry {
 shard::shard(host& owner, shard_id id, shard_id count, backend& kernel, clock_source& time, std::uint64_t seed,
              const reactor_options& options)
     : host_(owner),
-      core_([&] {
-        shard_core core;
-        core.id = id;
-        core.count = count;
-        core.time = &time;
-        core.host = &owner;
-        return core;
-      }()),
+      core_{.time = &time,
+            .random = &random_,
+            .metrics = &metrics_,
+            .timers = &timers_,
+            .assembled = this,
+            .host = &owner,
+            .id = id,
+            .count = count},
       random_(seed, id),
       reactor_(core_, kernel, options),
-      timers_(core_.now) {
-  core_.random = &random_;
-  core_.timers = &timers_;
-  core_.assembled = this;
-  core_.metrics = &metrics_;
-}
-
-shard::~shard() = default;
-
-void shard::connect(detail::queue_matrix& queues, const std::vector<reactor*>& peers) {
-  boxes_ = std::make_unique<detail::mailboxes>(core_, queues, peers);
-}
+      timers_(core_.now) {}
 
 void shard::start(log_channel& log) {
   SKERRY_ASSERT(detail::current_shard == nullptr, "a thread runs one shard");
   // What may throw comes first: until it is this shard, the thread is free.
   reactor_.kernel().start();
   core_.resources->emplace<byte_pool>();
-  core_.resources->emplace<buffer_pool>(reactor_.kernel(), buffer_pool_options{});
+  core_.resources->emplace<buffer_pool>(reactor_.kernel());
   publish();
   detail::current_shard = &core_;
   core_.log = &log;
+  drain_progress_.emplace("drain");
   reactor_.add(*boxes_);
   reactor_.add(*this);
   reactor_.add(timers_);
@@ -80,19 +70,12 @@ void shard::begin_drain() noexcept {
   for (drainable* d : drainables_) d->begin_drain();
 }
 
-bool shard::reached(drain_stage stage) const noexcept {
-  return std::ranges::all_of(
-      drainables_, [stage](const drainable* d) { return stage == drain_stage::accepted ? d->drained() : d->empty(); });
-}
-
-void shard::drain_progressed() noexcept {
-  if (drain_waiter_ != nullptr && reached(drain_waiter_->stage_)) std::exchange(drain_waiter_, nullptr)->wake();
-}
-
-service& shard::add_service(std::unique_ptr<service> added) { return *services_.emplace_back(std::move(added)); }
-
-void shard::remove_service(service& stopped) noexcept {
-  std::erase_if(services_, [&](const auto& s) { return s.get() == &stopped; });
+task<> shard::until_drained(drain_stage stage) {
+  auto reached = [stage](const drainable* d) { return stage == drain_stage::accepted ? d->drained() : d->empty(); };
+  while (!std::ranges::all_of(drainables_, reached)) {
+    drain_progress_->reset();
+    co_await drain_progress_->wait();
+  }
 }
 
 task<> shard::stop_services() {
@@ -137,8 +120,6 @@ shard& this_assembled_shard() noexcept {
   SKERRY_ASSERT(this_shard().assembled != nullptr, "this needs a shard of an app or of block_on");
   return *this_shard().assembled;
 }
-
-shard_stats stats() { return this_assembled_shard().stats(); }
 
 namespace detail {
 

@@ -14,12 +14,15 @@
 #include <skerry/framework/random.hpp>
 #include <skerry/framework/reactor/poller.hpp>
 #include <skerry/framework/reactor/reactor.hpp>
+#include <skerry/framework/sync/event.hpp>
 #include <skerry/framework/task/task.hpp>
 #include <skerry/shards/mailbox.hpp>
 #include <skerry/shards/stall_detector.hpp>
 #include <skerry/timers/timer.hpp>
 
 #include <memory>
+#include <optional>
+#include <utility>
 #include <vector>
 
 namespace skerry {
@@ -34,11 +37,7 @@ class drainable {
   /// Whether nothing at all is left: the shard's loop may stop.
   virtual bool empty() const noexcept = 0;
 
-  drainable(const drainable&) = delete;
-  drainable& operator=(const drainable&) = delete;
-
  protected:
-  drainable() = default;
   ~drainable() = default;
 };
 
@@ -73,10 +72,11 @@ class shard final : private poller {
  public:
   shard(host& owner, shard_id id, shard_id count, backend& kernel, clock_source& time, std::uint64_t seed,
         const reactor_options& options);
-  ~shard();
 
   /// Connects the mailboxes; `peers` are all reactors of the host.
-  void connect(detail::queue_matrix& queues, const std::vector<reactor*>& peers);
+  void connect(detail::queue_matrix& queues, const std::vector<reactor*>& peers) {
+    boxes_ = std::make_unique<detail::mailboxes>(core_, queues, peers);
+  }
   /// Makes the calling thread this shard. Throws std::system_error.
   void start(log_channel& log);
   /// Turns until `exit_when_flushed` was called and everything is out.
@@ -84,10 +84,7 @@ class shard final : private poller {
   void stop() noexcept;
 
   reactor& loop() noexcept { return reactor_; }
-  shard_core& core() noexcept { return core_; }
-  detail::mailboxes& boxes() noexcept { return *boxes_; }
   scope& control() noexcept { return control_; }
-  timers::timer_service& timer_wheel() noexcept { return timers_; }
   shard_stats stats() const;
   /// Records what happens here from now on and keeps the latest `events`, a power of two.
   observe::trace_buffer& start_trace(std::size_t events = observe::trace_buffer::default_capacity);
@@ -102,42 +99,22 @@ class shard final : private poller {
   void begin_drain() noexcept;
   bool draining() const noexcept { return draining_; }
   /// A drainable's answer has changed.
-  void drain_progressed() noexcept;
-
-  /// Kept until remove_service or the end of the app, which stops the last added first.
-  service& add_service(std::unique_ptr<service> added);
-  void remove_service(service& stopped) noexcept;
-  task<> stop_services();
-
+  void drain_progressed() noexcept { drain_progress_->set(); }
   enum class drain_stage { accepted, all };
   /// Waits until every drainable has let go of what it accepted, or of everything.
-  class drain_awaiter final : public detail::leaf {
-   public:
-    drain_awaiter(shard& owner, drain_stage stage) noexcept : shard_(owner), stage_(stage) {}
-    bool await_ready() const noexcept { return shard_.reached(stage_); }
-    void await_suspend(std::coroutine_handle<> resume_point) noexcept {
-      shard_.drain_waiter_ = this;
-      suspend(resume_point);
-    }
-    void await_resume() const noexcept {}
-    void let_go() noexcept override {
-      shard_.drain_waiter_ = nullptr;
-      wake();
-    }
-    const char* describe() const noexcept override { return "drain"; }
+  task<> until_drained(drain_stage stage);
 
-   private:
-    friend class shard;
-    shard& shard_;
-    drain_stage stage_;
-  };
-  drain_awaiter until_drained(drain_stage stage) noexcept { return {*this, stage}; }
+  /// Kept until remove_service or the end of the app, which stops the last added first.
+  service& add_service(std::unique_ptr<service> added) { return *services_.emplace_back(std::move(added)); }
+  void remove_service(service& stopped) noexcept {
+    std::erase_if(services_, [&](const auto& each) { return each.get() == &stopped; });
+  }
+  task<> stop_services();
 
  private:
   void poll() noexcept override;
   /// Registers everything that stats() gives.
   void publish();
-  bool reached(drain_stage stage) const noexcept;
 
   host& host_;
   shard_core core_;
@@ -148,7 +125,7 @@ class shard final : private poller {
   scope control_;
   std::vector<drainable*> drainables_;
   std::vector<std::unique_ptr<service>> services_;
-  drain_awaiter* drain_waiter_ = nullptr;
+  std::optional<event> drain_progress_;  // made on the shard's thread
   bool draining_ = false;
   bool exiting_ = false;
   observe::registry metrics_;
@@ -160,6 +137,6 @@ class shard final : private poller {
 /// The shard of this thread, as its assembler sees it.
 shard& this_assembled_shard() noexcept;
 /// What this shard has counted since its start. Another shard's: `co_await submit_to(s, [] { return stats(); })`.
-shard_stats stats();
+inline shard_stats stats() { return this_assembled_shard().stats(); }
 
 }  // namespace skerry

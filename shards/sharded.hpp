@@ -40,10 +40,7 @@ class sharded_instances final : public service {
       }
       co_return;
     };
-    call_batch<decltype(stop_one), borrowed<sharded_instances>> calls(shard_count(), handler_scope::control);
-    for (shard_id s = 0; s < shard_count(); ++s) calls.add(s, stop_one, borrowed(*this));
-    co_await calls.all();
-    for (std::size_t i = 0; i < calls.size(); ++i) calls.take(i);
+    return call_everywhere(handler_scope::control, stop_one, borrowed(*this));
   }
 
   std::vector<std::unique_ptr<T>> all;  // entry s is shard s's alone
@@ -74,14 +71,12 @@ class sharded {
       self->all[this_shard_id()] = std::make_unique<T>(std::move(given)...);
     };
     std::exception_ptr failed;
-    for (shard_id s = 0; s < shard_count() && failed == nullptr; ++s) {
-      try {
-        co_await submit_to(s, make, borrowed(*instances_), args...);
-      } catch (...) {
-        failed = std::current_exception();
-      }
+    try {
+      for (shard_id s = 0; s < shard_count(); ++s) co_await submit_to(s, make, borrowed(*instances_), args...);
+      co_return;
+    } catch (...) {
+      failed = std::current_exception();
     }
-    if (failed == nullptr) co_return;
     co_await stop();
     std::rethrow_exception(failed);
   }
@@ -108,24 +103,16 @@ class sharded {
 
   /// `fn(T&, args...)` on every shard at once; waits for all.
   template <class Fn, class... Args>
-  task<> invoke_on_all(Fn, Args... args) {
-    batch<Fn, Args...> calls(shard_count());
-    for (shard_id s = 0; s < shard_count(); ++s)
-      calls.add(s, detail::on_instance<T, Fn>{}, borrowed(*instances_), args...);
-    co_await calls.all();
-    for (std::size_t i = 0; i < calls.size(); ++i) calls.take(i);
+  task<> invoke_on_all(Fn fn, Args... args) {
+    co_await map(fn, std::move(args)...);
   }
 
   /// The results by shard.
   template <class Fn, class... Args>
-  auto map(Fn, Args... args) -> task<std::vector<detail::call_value_t<Fn, T&, Args...>>> {
-    batch<Fn, Args...> calls(shard_count());
-    for (shard_id s = 0; s < shard_count(); ++s)
-      calls.add(s, detail::on_instance<T, Fn>{}, borrowed(*instances_), args...);
-    co_await calls.all();
-    std::vector<detail::call_value_t<Fn, T&, Args...>> results;
-    for (std::size_t i = 0; i < calls.size(); ++i) results.push_back(calls.take(i));
-    co_return results;
+  auto map(Fn, Args... args) {
+    detail::require_no_captures<Fn>();
+    return detail::call_everywhere(detail::handler_scope::root, detail::on_instance<T, Fn>{}, borrowed(*instances_),
+                                   std::move(args)...);
   }
 
   /// `reduce(reduce(initial, result of shard 0), result of shard 1)…`
@@ -138,8 +125,6 @@ class sharded {
 
  private:
   using instances = detail::sharded_instances<T>;
-  template <class Fn, class... Args>
-  using batch = call_batch<detail::on_instance<T, Fn>, borrowed<instances>, Args...>;
   instances* instances_ = nullptr;
 };
 

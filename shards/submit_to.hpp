@@ -12,7 +12,7 @@
 ///     [message | arguments | result] --pointer-->   fn(arguments), result written in place,
 ///     co_await goes on              <--pointer--    the task's frame destroyed, then replied
 ///
-/// Nothing is allocated for the message on either side. Rejected: a heap-allocated closure per call (two allocations,
+/// Nothing is allocated for the message on either side. Rejected: a closure on the heap per call (two allocations,
 /// freed on the other core) and captures (nothing in C++23 can look into them).
 ///
 /// Affinity:     any task; runs on `target`; resumes on the caller's shard. To the caller's own shard: no queue.
@@ -88,21 +88,6 @@ struct call_value<Returned> : task_value<Returned> {};
 template <class Fn, class... Args>
 using call_value_t = typename call_value<std::invoke_result_t<Fn&, Args...>>::type;
 
-/// Room for what a call yields; the call knows which of the two it is.
-template <class T>
-union call_result {
-  call_result() noexcept {}
-  ~call_result() {}
-  T value;
-  std::exception_ptr error;
-};
-template <>
-union call_result<void> {
-  call_result() noexcept {}
-  ~call_result() {}
-  std::exception_ptr error;
-};
-
 /// A message that calls `fn(arguments...)` on the target, the arguments as rvalues. The target stores what that yields,
 /// the caller takes it.
 template <class Fn, class... Args>
@@ -110,6 +95,7 @@ class call final : public message {
  public:
   using returned = std::invoke_result_t<Fn&, Args...>;
   using value = call_value_t<Fn, Args...>;
+  using stored = std::conditional_t<std::is_void_v<value>, std::monostate, value>;
   static constexpr bool is_task = any_task<returned>;
 
   template <class... Given>
@@ -120,9 +106,7 @@ class call final : public message {
         arguments_(std::forward<Given>(given)...),
         waiter_(waiter) {}
   ~call() {
-    if constexpr (!std::is_void_v<value>) {
-      if (outcome_ == outcome::value) std::destroy_at(&result_.value);
-    }
+    if (outcome_ == outcome::value) std::destroy_at(&result_.value);
     if (outcome_ == outcome::error) std::destroy_at(&result_.error);
   }
 
@@ -154,11 +138,8 @@ class call final : public message {
     explicit runner(call& owner) noexcept : chain("submit_to", current_scheduling_group(), nullptr), owner_(owner) {}
     void begin() noexcept {
       scope& home = scope_for_handlers(owner_.which_);
-      if (home.closing()) {
-        owner_.set_error(target_stopping());
-        return this_mailboxes().reply(owner_);
-      }
       try {
+        if (home.closing()) std::rethrow_exception(target_stopping());
         returned body = owner_.apply();
         home.add(*this);
         start_express(std::move(body).release(result_));
@@ -204,18 +185,26 @@ class call final : public message {
     outcome_ = outcome::error;
   }
 
+  /// `outcome_` tells which of the two it is.
+  union room {
+    room() noexcept {}
+    ~room() {}
+    stored value;
+    std::exception_ptr error;
+  };
+
   // The small ones fill the message's padding.
   handler_scope which_;
   outcome outcome_ = outcome::none;
   [[no_unique_address]] Fn fn_;
   std::tuple<Args...> arguments_;
   message_waiter& waiter_;
-  call_result<value> result_;
+  room result_;
   [[no_unique_address]] std::conditional_t<is_task, runner, no_runner> runner_{*this};
 };
 
-/// `co_await submit_to(...)`. The call starts on a cache line of its own, so that what the target writes takes no line
-/// away from the caller's frame; frames are aligned to 16 bytes, so the place is found at run time.
+/// The call starts on a cache line of its own, so that what the target writes takes no line away from the caller's
+/// frame; frames are aligned to 16 bytes, so the place is found at run time.
 template <class Fn, class... Args>
 class [[nodiscard("co_await it: nothing is sent before")]] submit_awaiter final : public message_waiter {
  public:
@@ -270,15 +259,13 @@ consteval void require_call_crosses() {
 
 }  // namespace detail
 
-/// Lets `fn` cross with its captures. What they refer to is shared between two threads; `scripts/check` lists every
-/// use.
+/// Lets `fn` cross with its captures, whose objects two threads then share; `scripts/check` lists every use.
 template <class Fn>
 detail::unchecked_fn<Fn> unchecked(Fn fn) {
   return {std::move(fn)};
 }
 
-/// Runs `fn(args...)` on `target`; see above. `fn` has no captures, and every argument and the result must be
-/// transferable.
+/// Runs `fn(args...)` on `target`. `fn` has no captures; arguments and result must be transferable.
 template <class Fn, class... Args>
 auto submit_to(shard_id target, Fn fn, Args&&... args) {
   detail::require_call_crosses<Fn, std::decay_t<Args>...>();

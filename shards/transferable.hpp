@@ -3,10 +3,9 @@
 
 /// transferable: which values may cross from one shard to another.
 ///
-/// The rule: what crosses is a value that the receiver owns alone. Shards share no mutable state, so whatever refers to
-/// something (pointers, references, views, shared_ptr, callables with captures) stays where it is. A type that is none
-/// of the below says that its objects own all they reach with `using crosses_shards = itself;` (written with its own
-/// name, so that a derived class has to say it again).
+/// The rule: what crosses is a value that the receiver owns alone. Whatever refers to something (pointers, references,
+/// views, shared_ptr, callables with captures) stays where it is. A type that is none of the below says that its
+/// objects own all they reach with `using crosses_shards = itself;` (its own name: a derived class says it again).
 ///
 ///     crosses                                         to be used instead of what does not
 ///     arithmetic, enum, std::byte, chrono durations   a pointer, a reference, a view -> a value, or borrowed(x)
@@ -17,8 +16,7 @@
 ///
 /// Containers cross when their elements, allocator (std::allocator) and functors (stateless) do.
 ///
-/// What types cannot show (statics, what an opted-in class hides, references kept past the reply) stays the author's
-/// responsibility.
+/// What types cannot show (statics, what an opted-in class hides, references kept past the reply) is up to the author.
 
 #include <array>
 #include <chrono>
@@ -52,37 +50,33 @@ class borrowed {
 namespace detail {
 
 template <class T>
+concept owns_itself =
+    std::is_void_v<T> || std::is_arithmetic_v<T> || std::is_enum_v<T> || std::is_same_v<T, std::monostate> ||
+    std::is_same_v<T, std::error_code> || std::is_same_v<T, std::exception_ptr> ||
+    requires { requires std::is_same_v<typename T::crosses_shards, T>; };
+
+template <class T>
 struct crosses : std::false_type {};
 
-template <class T>
-concept opted_in = std::is_class_v<T> && requires { requires std::is_same_v<typename T::crosses_shards, T>; };
-
-template <class T>
-constexpr bool crosses_v = std::is_void_v<T> || std::is_arithmetic_v<T> || std::is_enum_v<T> || opted_in<T> ||
-                           (!std::is_reference_v<T> && !std::is_const_v<T> && crosses<T>::value);
-
-template <>
-struct crosses<std::monostate> : std::true_type {};
-template <>
-struct crosses<std::error_code> : std::true_type {};
-template <>
-struct crosses<std::exception_ptr> : std::true_type {};
-template <class T>
-struct crosses<std::optional<T>> : std::bool_constant<crosses_v<T>> {};
 template <class... T>
-struct crosses<std::variant<T...>> : std::bool_constant<(crosses_v<T> && ...)> {};
-template <class... T>
-struct crosses<std::tuple<T...>> : std::bool_constant<(crosses_v<T> && ...)> {};
+constexpr bool crosses_v = ((owns_itself<T> || crosses<T>::value) && ...);
+
+template <class... Parts>
+struct crosses<std::tuple<Parts...>> : std::bool_constant<crosses_v<Parts...>> {};
+template <class... Parts>
+struct crosses<std::variant<Parts...>> : crosses<std::tuple<Parts...>> {};
 template <class A, class B>
-struct crosses<std::pair<A, B>> : std::bool_constant<crosses_v<A> && crosses_v<B>> {};
-template <class T, std::size_t N>
-struct crosses<std::array<T, N>> : std::bool_constant<crosses_v<T>> {};
+struct crosses<std::pair<A, B>> : crosses<std::tuple<A, B>> {};
 template <class T>
-struct crosses<std::unique_ptr<T>> : std::bool_constant<crosses_v<T>> {};
+struct crosses<std::optional<T>> : crosses<std::tuple<T>> {};
+template <class T>
+struct crosses<std::unique_ptr<T>> : crosses<std::tuple<T>> {};
+template <class T, std::size_t N>
+struct crosses<std::array<T, N>> : crosses<std::tuple<T>> {};
 template <class Rep, class Period>
-struct crosses<std::chrono::duration<Rep, Period>> : std::bool_constant<crosses_v<Rep>> {};
+struct crosses<std::chrono::duration<Rep, Period>> : crosses<std::tuple<Rep>> {};
 template <class Clock, class Duration>
-struct crosses<std::chrono::time_point<Clock, Duration>> : std::bool_constant<crosses_v<Duration>> {};
+struct crosses<std::chrono::time_point<Clock, Duration>> : crosses<Duration> {};
 
 /// The standard containers, without including them: a class template whose every argument is an element that crosses,
 /// the standard allocator, or a stateless functor, and which has the allocator that only containers have.
@@ -108,7 +102,7 @@ struct crosses<Container<Arguments...>> : std::bool_constant<(container_argument
 /// Says why `T` does not cross, once, in words; called for every argument and result.
 template <class T>
 consteval void require_crossing() {
-  static_assert(!std::is_lvalue_reference_v<T> && !std::is_rvalue_reference_v<T>,
+  static_assert(!std::is_reference_v<T>,
                 "a reference cannot cross shards: pass the value, or borrowed(x) while you wait for the reply");
   static_assert(
       !std::is_pointer_v<T>,
@@ -135,5 +129,22 @@ consteval void require_no_captures() {
 /// Whether a T may be an argument or result of submit_to.
 template <class T>
 concept transferable = detail::crosses_v<T>;
+
+/// One object that every shard may read and nobody may change: configuration, tables. The last holder destroys it, on
+/// whatever shard that is; so T must be transferable. The count is shared and costs an atomic operation per copy, so
+/// keep a copy per shard.
+template <class T>
+class shared_immutable {
+ public:
+  using crosses_shards = shared_immutable;
+  static_assert(transferable<T>, "what all shards share must own all it refers to: see transferable.hpp");
+
+  explicit shared_immutable(T value) : value_(std::make_shared<const T>(std::move(value))) {}
+  const T& operator*() const noexcept { return *value_; }
+  const T* operator->() const noexcept { return value_.get(); }
+
+ private:
+  std::shared_ptr<const T> value_;
+};
 
 }  // namespace skerry

@@ -3,8 +3,8 @@
 // Run it with: build/release/apps/06_what_crosses --shards 2 --overprovision
 #include <skerry/shards/app.hpp>
 #include <skerry/shards/foreign_ptr.hpp>
-#include <skerry/shards/shared_immutable.hpp>
 #include <skerry/shards/submit_to.hpp>
+#include <skerry/shards/transferable.hpp>
 
 #include <memory>
 #include <string>

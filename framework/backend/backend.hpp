@@ -3,8 +3,8 @@
 
 /// backend: how one reactor talks to the kernel, or to a simulated one.
 ///
-/// Filling a submission is inline and the same for all backends: the slots are memory that the backend lends to this
-/// base class. What is virtual happens once per batch or rarer.
+/// Filling a submission is inline and the same for all backends: they lend the slots to this base class. What is
+/// virtual happens once per batch or rarer.
 ///
 ///     submit(op) -> slot     filled by prepare::*, nothing happens yet (a full ring submits at once, counted)
 ///     cancel(op)             remembered in a list inside the operations: cannot fail, needs no slot
@@ -14,9 +14,8 @@
 /// Affinity:   home shard between start() and stop(), except `wake_from_outside` (any thread) and being woken.
 /// Ownership:  operations belong to others; the backend knows them only while in flight.
 /// Invariants: (1) each completion is handed over once; (2) after the last one of an operation the backend has
-///             forgotten it; (3) an operation's pending cancel goes to the kernel before its memory can be used again:
-///             the list is emptied into the ring right before the entry that could reap it.
-/// Limits:     `entries()` submissions per kernel entry, any number in flight.
+///             forgotten it; (3) cancels enter the ring right before the entry that could reap what they name.
+/// Limits:     one ring of submissions per kernel entry, any number in flight.
 
 #include <skerry/framework/assert.hpp>
 #include <skerry/framework/backend/buffer_ring.hpp>
@@ -24,12 +23,15 @@
 #include <skerry/framework/clock.hpp>
 #include <skerry/framework/observe/trace.hpp>
 
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <memory>
+#include <vector>
 
 namespace skerry {
 
-/// What a backend has done, since its start.
+/// Since its start.
 struct backend_stats {
   std::uint64_t submissions = 0;     ///< operations handed to the kernel
   std::uint64_t completions = 0;     ///< completions handed over
@@ -48,8 +50,6 @@ struct backend_capabilities {
 class backend {
  public:
   virtual ~backend() = default;
-  backend(const backend&) = delete;
-  backend& operator=(const backend&) = delete;
 
   /// A zeroed slot whose completions go to `op`; the caller fills it with one call of `prepare::*`, at once.
   submission& submit(operation& op) noexcept {
@@ -134,5 +134,11 @@ class backend {
   detail::intrusive_list<operation, cancel_tag> cancels_;
   backend_stats stats_;
 };
+
+/// An io_uring backend for each of `shards`, all of one size: `entries` submissions (a power of two), halved down to 64
+/// while RLIMIT_MEMLOCK refuses, and 4 to 16 times as many completions. All are made at once, before any shard runs, so
+/// that a refusal is found before the first listener opens. The first is started, under whatever sandbox is in force,
+/// so the caller's thread must be its shard's. Throws startup_error, whose text names the limit or the setting.
+std::vector<std::unique_ptr<backend>> make_io_uring_backends(std::size_t shards, unsigned entries);
 
 }  // namespace skerry

@@ -13,6 +13,8 @@
 
 #include <skerry/framework/assert.hpp>
 
+#include <bit>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 
@@ -25,29 +27,34 @@ class buffer_ring {
   /// Its number in receive operations; a backend has one.
   static constexpr std::uint16_t group = 0;
 
-  explicit buffer_ring(std::uint32_t capacity);
-  ~buffer_ring();
-  buffer_ring(const buffer_ring&) = delete;
-  buffer_ring& operator=(const buffer_ring&) = delete;
+  /// Throws std::bad_alloc.
+  explicit buffer_ring(std::uint32_t capacity)
+      : pages_(std::make_unique<page[]>((capacity * sizeof(io_uring_buf) + sizeof(page) - 1) / sizeof(page))),
+        capacity_(capacity) {
+    SKERRY_ASSERT(std::has_single_bit(capacity), "the kernel takes powers of two");
+    SKERRY_ASSERT(capacity <= 32768, "the kernel takes at most 32768 buffers in a ring");
+  }
 
   /// Lends one buffer; the kernel may fill it from now on.
   void provide(void* data, std::uint32_t bytes, std::uint16_t number) noexcept {
-    io_uring_buf& entry = entries_[tail_ & (capacity_ - 1)];
+    io_uring_buf& entry = static_cast<io_uring_buf*>(memory())[tail_ & (capacity_ - 1)];
     // The first entry shares its last two bytes with the ring's tail, so the fields are written one by one.
     entry.addr = reinterpret_cast<std::uint64_t>(data);
     entry.len = bytes;
     entry.bid = number;
-    ++tail_;
-    publish();
+    // The kernel reads the tail with acquire inside the entry that follows on this thread; release costs nothing.
+    __atomic_store_n(&static_cast<io_uring_buf_ring*>(memory())->tail, ++tail_, __ATOMIC_RELEASE);
   }
 
   std::uint32_t capacity() const noexcept { return capacity_; }
-  void* memory() const noexcept { return entries_; }
+  void* memory() const noexcept { return pages_.get(); }
 
  private:
-  void publish() noexcept;
+  struct alignas(4096) page {
+    std::byte bytes[4096];
+  };
 
-  io_uring_buf* entries_;
+  std::unique_ptr<page[]> pages_;
   std::uint32_t capacity_;
   std::uint16_t tail_ = 0;
 };

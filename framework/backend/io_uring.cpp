@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <skerry/framework/backend/io_uring.hpp>
+#include <skerry/framework/backend/backend.hpp>
 #include <skerry/framework/startup_error.hpp>
 #include <skerry/framework/this_shard.hpp>
 
@@ -30,10 +30,17 @@ constexpr unsigned feature_no_iowait = 1u << 17;
 constexpr unsigned enter_no_iowait = 1u << 7;
 
 constexpr unsigned entries_min = 64;
-constexpr std::uint64_t ignored = 0;          // user_data of submissions that nobody waits for
+constexpr std::uint64_t ignored = 0;          // user_data of submissions that nobody waits for, as in an empty slot
 constexpr std::uint64_t failed_wake_tag = 1;  // user_data is the backend that must be woken in another way
 
-/// The set-up flags, most wanted first; on EINVAL the last ones go first.
+/// The set-up flags, most wanted first; a kernel that does not know one says EINVAL.
+///
+///     SINGLE_ISSUER   the kernel skips locking: the ring is made disabled, and the shard that enables it is its issuer
+///     DEFER_TASKRUN   completions run inside our entries only, never in the middle of a task
+///     COOP_TASKRUN    the fallback where DEFER_TASKRUN is unknown
+///     TASKRUN_FLAG    the ring says in memory that completions wait: no entry to find out
+///     SUBMIT_ALL      one bad submission does not hold up the rest of the batch
+///     CQSIZE          at least four completions per submission: overflow is slow
 constexpr unsigned flag_ladder[] = {
     IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
     IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
@@ -56,15 +63,15 @@ constexpr std::size_t locked_bytes(unsigned entries) {
 }
 static_assert(locked_bytes(entries_min) == 16 * 1024, "four shards start with the 64 KiB that many systems allow");
 
-/// Sets a disabled ring up, going down the ladder while the kernel does not know a flag. 0 or -errno.
+/// 0 or -errno.
 int set_up(io_uring& ring, unsigned entries) {
   int result = -EINVAL;
-  for (unsigned flags : flag_ladder) {
+  for (const unsigned* flags = flag_ladder; result == -EINVAL && flags != std::end(flag_ladder); ++flags) {
     io_uring_params params{};
-    params.flags = flags | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_R_DISABLED;
+    params.flags =
+        *flags | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_R_DISABLED;
     params.cq_entries = completions_for(entries);
     result = io_uring_queue_init_params(entries, &ring, &params);
-    if (result != -EINVAL) break;
   }
   return result;
 }
@@ -95,22 +102,18 @@ std::string refusal_text(int error, std::size_t shards) {
       cause);
 }
 
-class io_uring_backend final : public backend {
+/// It is an operation itself: the multishot poll on its eventfd, whose completions do nothing but end a wait.
+class io_uring_backend final : public backend, private operation {
  public:
-  io_uring_backend(const io_uring_options& options, unsigned entries)
-      : backend(buffers_for(entries)), options_(options) {
-    check(set_up(ring_, entries), "io_uring_setup");
+  explicit io_uring_backend(unsigned entries) : io_uring_backend(entries, ring_only()) {
+    // From here on the destructor runs, also when something is refused.
     io_uring_buf_reg lent{};
     lent.ring_addr = reinterpret_cast<std::uint64_t>(receive_buffers().memory());
     lent.ring_entries = receive_buffers().capacity();
     lent.bgid = buffer_ring::group;
-    int result = io_uring_register_buf_ring(&ring_, &lent, 0);
+    check(io_uring_register_buf_ring(&ring_, &lent, 0), "io_uring_register_buf_ring");
     event_fd_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (event_fd_ < 0 && result == 0) result = -errno;
-    if (result < 0) {
-      tear_down();
-      check(result, "io_uring_register_buf_ring");
-    }
+    check(event_fd_ < 0 ? -errno : 0, "eventfd");
     slots_ = ring_.sq.sqes;
     mask_ = *ring_.sq.kring_mask;
     full_at_ = *ring_.sq.kring_entries;
@@ -121,41 +124,35 @@ class io_uring_backend final : public backend {
 
   ~io_uring_backend() override {
     stop();
-    tear_down();
+    if (event_fd_ >= 0) ::close(event_fd_);
+    io_uring_queue_exit(&ring_);
   }
 
   void cancel_fd(int fd) noexcept override {
-    submission& s = next_slot();
-    prepare::set(s, IORING_OP_ASYNC_CANCEL, fd, nullptr, 0, 0);
-    s.cancel_flags = IORING_ASYNC_CANCEL_FD | IORING_ASYNC_CANCEL_ALL;
-    s.user_data = ignored;
+    queue_cancel(fd, nullptr).cancel_flags = IORING_ASYNC_CANCEL_FD | IORING_ASYNC_CANCEL_ALL;
   }
 
   void submit_and_reap() noexcept override {
     queue_cancels();
     // A completion may queue more work; whoever does so is served in the next turn.
-    enter(0, clock::time_point::max(), IORING_ENTER_GETEVENTS);
+    enter(IORING_ENTER_GETEVENTS);
     reap();
   }
 
   void wait(clock::time_point deadline) noexcept override {
     queue_cancels();
-    if (completions_waiting()) {
-      enter(0, clock::time_point::max(), IORING_ENTER_GETEVENTS);
-    } else {
-      ++stats_.waits;
-      enter(1, deadline, IORING_ENTER_GETEVENTS);
-    }
+    const bool nothing_done = *ring_.cq.khead == __atomic_load_n(ring_.cq.ktail, __ATOMIC_ACQUIRE);
+    stats_.waits += nothing_done;
+    enter(IORING_ENTER_GETEVENTS, nothing_done ? 1 : 0, deadline);
     reap();
   }
 
   void wake(backend& target) noexcept override {
     auto& other = static_cast<io_uring_backend&>(target);
     ++stats_.wakes_sent;
-    if (options_.wake == wake_method::eventfd) return other.wake_from_outside();
     submission& s = next_slot();
-    // Delivered as a completion that nobody waits for: its arrival ends the target's wait, which is all we want. Only a
-    // failure (the target's completion ring is full) comes back to us, and is made good through the eventfd.
+    // Rides in an entry that we make anyway, and arrives as a completion that ends the target's wait. Only a failure
+    // (its completion ring is full) comes back to us, and is made good through the eventfd.
     prepare::set(s, IORING_OP_MSG_RING, other.ring_.ring_fd, nullptr, 0, ignored);
     s.flags = IOSQE_CQE_SKIP_SUCCESS;
     s.user_data = reinterpret_cast<std::uint64_t>(&other) | failed_wake_tag;
@@ -179,81 +176,65 @@ class io_uring_backend final : public backend {
     base_flags_ = registered_ ? static_cast<unsigned>(IORING_ENTER_REGISTERED_RING) : 0u;
     if ((ring_.features & feature_no_iowait) != 0) base_flags_ |= enter_no_iowait;
     // A sandbox may allow rings and forbid entering them.
-    check(enter(0, clock::time_point::max(), IORING_ENTER_GETEVENTS), "io_uring_enter");
-    prepare::poll_multishot(submit(outside_), event_fd_, POLLIN);
+    check(enter(IORING_ENTER_GETEVENTS), "io_uring_enter");
+    watch_event();
   }
 
   void stop() noexcept override {
-    cancel(outside_);
+    cancel(*this);
     stopping_ = true;
-    while (outside_.in_flight()) submit_and_reap();
+    while (operation::in_flight()) submit_and_reap();
   }
 
  private:
+  struct ring_only {};
+  io_uring_backend(unsigned entries, ring_only) : backend(buffers_for(entries)) {
+    check(set_up(ring_, entries), "io_uring_setup");
+  }
+
   static void check(int result, const char* what) {
     if (result < 0) throw std::system_error(-result, std::generic_category(), what);
   }
 
-  void tear_down() noexcept {
-    if (event_fd_ >= 0) ::close(event_fd_);
-    io_uring_queue_exit(&ring_);
+  void watch_event() noexcept { prepare::poll_multishot(submit(*this), event_fd_, POLLIN); }
+  void complete(std::int32_t, std::uint32_t flags) noexcept override {
+    if (!completion::more(flags) && !stopping_) watch_event();
   }
 
-  /// The multishot poll on the eventfd: its completions do nothing but end a wait.
-  class outside_event final : public operation {
-   public:
-    explicit outside_event(io_uring_backend& owner) noexcept : owner_(owner) {}
-    void complete(std::int32_t, std::uint32_t flags) noexcept override {
-      if (!completion::more(flags) && !owner_.stopping_) {
-        prepare::poll_multishot(owner_.submit(*this), owner_.event_fd_, POLLIN);
-      }
-    }
-
-   private:
-    io_uring_backend& owner_;
-  };
-
-  /// Puts pending cancels into the ring. What they name is in flight: the list forgets an operation with its last
-  /// completion.
+  /// Its own completion is ignored.
+  submission& queue_cancel(int fd, const operation* op) noexcept {
+    submission& s = next_slot();
+    prepare::set(s, IORING_OP_ASYNC_CANCEL, fd, op, 0, 0);
+    return s;
+  }
+  /// What they name is in flight: the list forgets an operation with its last completion.
   void queue_cancels() noexcept {
-    while (!cancels_.empty()) {
-      submission& s = next_slot();
-      operation& op = cancels_.pop_front();
-      prepare::set(s, IORING_OP_ASYNC_CANCEL, -1, &op, 0, 0);
-      s.user_data = ignored;
-    }
+    while (!cancels_.empty()) queue_cancel(-1, &cancels_.pop_front());
   }
 
   void make_room() noexcept override {
     ++stats_.full;
-    while (tail_ == full_at_) enter(0, clock::time_point::max(), 0);
+    while (tail_ == full_at_) enter(0);
   }
 
-  bool completions_waiting() const noexcept {
-    return *ring_.cq.khead != __atomic_load_n(ring_.cq.ktail, __ATOMIC_ACQUIRE);
-  }
-
-  int enter(unsigned wait_for, clock::time_point deadline, unsigned flags) noexcept {
+  int enter(unsigned flags, unsigned wait_for = 0, clock::time_point deadline = clock::time_point::max()) noexcept {
     __atomic_store_n(ring_.sq.ktail, tail_, __ATOMIC_RELEASE);
     flags |= base_flags_;
     io_uring_getevents_arg argument{};
     __kernel_timespec timeout{};
-    void* argument_pointer = nullptr;
-    std::size_t argument_bytes = _NSIG / 8;
-    if (wait_for != 0 && deadline != clock::time_point::max()) {
-      auto left = std::max(deadline - clock::now(), clock::duration::zero());
-      timeout.tv_sec = left.count() / 1'000'000'000;
-      timeout.tv_nsec = left.count() % 1'000'000'000;
+    const bool bounded = wait_for != 0 && deadline != clock::time_point::max();
+    if (bounded) {
+      const auto left = std::max(deadline - clock::now(), clock::duration::zero()).count();
+      timeout = {left / 1'000'000'000, left % 1'000'000'000};
       argument.sigmask_sz = _NSIG / 8;
       argument.ts = reinterpret_cast<std::uint64_t>(&timeout);
       flags |= IORING_ENTER_EXT_ARG;
-      argument_pointer = &argument;
-      argument_bytes = sizeof argument;
     }
     ++stats_.kernel_entries;
     int fd = registered_ ? ring_.enter_ring_fd : ring_.ring_fd;
     int result = io_uring_enter2(static_cast<unsigned>(fd), tail_ - submitted_, wait_for, flags,
-                                 static_cast<sigset_t*>(argument_pointer), argument_bytes);
+                                 bounded ? reinterpret_cast<sigset_t*>(&argument) : nullptr,
+                                 bounded ? sizeof argument : _NSIG / 8);
     // The kernel's head is the truth, whatever the call returned (it says EINTR and ETIME after submitting, too).
     std::uint32_t head = __atomic_load_n(ring_.sq.khead, __ATOMIC_ACQUIRE);
     stats_.submissions += head - submitted_;
@@ -279,14 +260,12 @@ class io_uring_backend final : public backend {
     if ((*kernel_flags_ & IORING_SQ_CQ_OVERFLOW) != 0) ++stats_.overflows;
   }
 
-  io_uring_options options_;
   io_uring ring_{};
   int event_fd_ = -1;
   unsigned base_flags_ = 0;
   bool started_ = false;
   bool registered_ = false;
   bool stopping_ = false;
-  outside_event outside_{*this};
 };
 
 /// Whether this process is charged for what it locks: all but those with CAP_IPC_LOCK are, also root of a container.
@@ -308,25 +287,24 @@ unsigned entries_within_memlock(std::size_t shards, unsigned wanted) {
 
 }  // namespace
 
-std::vector<std::unique_ptr<backend>> make_io_uring_backends(std::size_t shards, const io_uring_options& options) {
-  SKERRY_ASSERT(std::has_single_bit(options.entries), "ring entries are a power of two");
+std::vector<std::unique_ptr<backend>> make_io_uring_backends(std::size_t shards, unsigned entries) {
+  SKERRY_ASSERT(std::has_single_bit(entries), "ring entries are a power of two");
   std::vector<std::unique_ptr<backend>> made;
-  unsigned entries = entries_within_memlock(shards, std::max(options.entries, entries_min));
+  entries = entries_within_memlock(shards, std::max(entries, entries_min));
   if (entries == 0) throw startup_error(refusal_text(ENOMEM, shards));
   // The kernel takes the charge for a closed ring back some 20 ms later, on a busy machine some 500, also for a process
   // that has just ended. So each size gets time before a smaller one is tried, the last one most.
   constexpr int wait_ms = 5;
   for (int tries = 0;; ++tries) {
     try {
-      while (made.size() < shards) made.push_back(std::make_unique<io_uring_backend>(options, entries));
+      while (made.size() < shards) made.push_back(std::make_unique<io_uring_backend>(entries));
       made.front()->start();
       return made;
     } catch (const std::system_error& refused) {
       made.clear();
-      bool last = tries >= (entries > entries_min ? 10 : 400);
-      if (refused.code().value() != ENOMEM || (last && entries == entries_min)) {
-        throw startup_error(refusal_text(refused.code().value(), shards));
-      }
+      const int error = refused.code().value();
+      const bool last = tries >= (entries > entries_min ? 10 : 400);
+      if (error != ENOMEM || (last && entries == entries_min)) throw startup_error(refusal_text(error, shards));
       if (last) {
         entries /= 2;
         tries = 0;

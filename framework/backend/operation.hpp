@@ -3,8 +3,8 @@
 
 /// operation: one request to the kernel, in the form of an io_uring submission, and where its completions go.
 ///
-/// Every backend understands exactly the requests that the functions in `prepare` write; nothing above a backend fills
-/// a submission in any other way. On io_uring the slot is the kernel's own, so preparing costs no call.
+/// Every backend understands exactly the requests that `prepare` writes; nothing above one fills a submission in any
+/// other way. On io_uring the slot is the kernel's own, so preparing costs no call.
 ///
 ///     prepare::recv(backend.submit(op), fd)   --submit_and_reap()-->   kernel   --complete(result, flags)-->   op
 ///
@@ -12,11 +12,9 @@
 ///     poll                 one, or one per event (multishot)            ready events
 ///     accept               one per connection, until one without more   descriptor
 ///     recv                 one per arrival, until one without more      bytes; the buffer's number in flags
-///     send, send_message   one                                          bytes, perhaps fewer than asked for
+///     send                 one                                          bytes, perhaps fewer than asked for
 ///     connect, close       one                                          0
 ///     all                                                               or -errno
-///
-/// `complete` stores the result and wakes a task; it never resumes one.
 ///
 /// Affinity:   home shard.
 /// Ownership:  an operation, and all memory its submission points to, lives until the last completion (the one without
@@ -36,30 +34,21 @@ namespace skerry {
 using submission = ::io_uring_sqe;
 
 struct cancel_tag;
-class operation;
-namespace prepare {
-inline void set(submission& s, io_uring_op opcode, int fd, const void* address, std::uint32_t length,
-                std::uint64_t offset) noexcept;
-}
 
 class operation : public detail::list_hook<cancel_tag> {
  public:
-  /// Result as the kernel gives it: a count or descriptor, or -errno. `flags` as below.
+  /// `result` as above, `flags` as below. Stores the result and wakes a task; never resumes one.
   virtual void complete(std::int32_t result, std::uint32_t flags) noexcept = 0;
-
-  operation(const operation&) = delete;
-  operation& operator=(const operation&) = delete;
 
   /// Submitted, and the last completion has not come.
   bool in_flight() const noexcept { return in_flight_; }
 
  protected:
-  operation() = default;
   ~operation() { SKERRY_ASSERT(!in_flight_, "an operation lives until its last completion"); }
 
  private:
   friend class backend;
-  friend void prepare::set(submission&, io_uring_op, int, const void*, std::uint32_t, std::uint64_t) noexcept;
+  friend struct prepare;
   // Both for the trace: which submission of the shard's backend this is (modulo 2^32), and what was asked for.
   std::uint32_t number_ = 0;
   std::uint8_t opcode_ = 0;
@@ -77,63 +66,55 @@ constexpr std::uint16_t buffer_number(std::uint32_t flags) noexcept {
 }  // namespace completion
 
 /// The only requests there are. Each takes a zeroed slot from `backend::submit`.
-namespace prepare {
+struct prepare {
+  static void set(submission& s, io_uring_op opcode, int fd, const void* address, std::uint32_t length,
+                  std::uint64_t offset) noexcept {
+    s.opcode = static_cast<std::uint8_t>(opcode);
+    if (s.user_data != 0) reinterpret_cast<operation*>(s.user_data)->opcode_ = s.opcode;
+    s.fd = fd;
+    s.addr = reinterpret_cast<std::uint64_t>(address);
+    s.len = length;
+    s.off = offset;
+  }
 
-inline void set(submission& s, io_uring_op opcode, int fd, const void* address, std::uint32_t length,
-                std::uint64_t offset) noexcept {
-  s.opcode = static_cast<std::uint8_t>(opcode);
-  if (s.user_data != 0) reinterpret_cast<operation*>(s.user_data)->opcode_ = s.opcode;
-  s.fd = fd;
-  s.addr = reinterpret_cast<std::uint64_t>(address);
-  s.len = length;
-  s.off = offset;
-}
+  /// Completes once when one of `events` (POLLIN, POLLOUT, …) is there.
+  static void poll(submission& s, int fd, std::uint32_t events) noexcept {
+    set(s, IORING_OP_POLL_ADD, fd, nullptr, 0, 0);
+    s.poll32_events = events;
+  }
 
-/// Completes once when one of `events` (POLLIN, POLLOUT, …) is there.
-inline void poll(submission& s, int fd, std::uint32_t events) noexcept {
-  set(s, IORING_OP_POLL_ADD, fd, nullptr, 0, 0);
-  s.poll32_events = events;
-}
+  /// Completes each time one of `events` arises, until one completion without `more`.
+  static void poll_multishot(submission& s, int fd, std::uint32_t events) noexcept {
+    poll(s, fd, events);
+    s.len = IORING_POLL_ADD_MULTI;
+  }
 
-/// Completes each time one of `events` arises, until one completion without `more`.
-inline void poll_multishot(submission& s, int fd, std::uint32_t events) noexcept {
-  set(s, IORING_OP_POLL_ADD, fd, nullptr, IORING_POLL_ADD_MULTI, 0);
-  s.poll32_events = events;
-}
+  /// Connections of a listening socket, as non-blocking close-on-exec descriptors. Ends on EMFILE and other errors.
+  static void accept_multishot(submission& s, int fd) noexcept {
+    set(s, IORING_OP_ACCEPT, fd, nullptr, 0, 0);
+    s.ioprio = IORING_ACCEPT_MULTISHOT;
+    s.accept_flags = SOCK_NONBLOCK | SOCK_CLOEXEC;
+  }
 
-/// Connections of a listening socket, as non-blocking close-on-exec descriptors. Ends on EMFILE and other errors.
-inline void accept_multishot(submission& s, int fd) noexcept {
-  set(s, IORING_OP_ACCEPT, fd, nullptr, 0, 0);
-  s.ioprio = IORING_ACCEPT_MULTISHOT;
-  s.accept_flags = SOCK_NONBLOCK | SOCK_CLOEXEC;
-}
+  /// Whatever arrives, each time in a buffer of ring `group`. Ends on end of stream, errors and lack of buffers.
+  static void recv_multishot(submission& s, int fd, std::uint16_t group) noexcept {
+    set(s, IORING_OP_RECV, fd, nullptr, 0, 0);
+    s.ioprio = IORING_RECV_MULTISHOT;
+    s.flags = IOSQE_BUFFER_SELECT;
+    s.buf_group = group;
+  }
 
-/// Whatever arrives, each time in a buffer of ring `group`. Ends on end of stream, errors and lack of buffers.
-inline void recv_multishot(submission& s, int fd, std::uint16_t group) noexcept {
-  set(s, IORING_OP_RECV, fd, nullptr, 0, 0);
-  s.ioprio = IORING_RECV_MULTISHOT;
-  s.flags = IOSQE_BUFFER_SELECT;
-  s.buf_group = group;
-}
+  /// One contiguous piece.
+  static void send(submission& s, int fd, const void* data, std::uint32_t bytes) noexcept {
+    set(s, IORING_OP_SEND, fd, data, bytes, 0);
+    s.msg_flags = MSG_NOSIGNAL | MSG_WAITALL;
+  }
 
-/// One contiguous piece.
-inline void send(submission& s, int fd, const void* data, std::uint32_t bytes) noexcept {
-  set(s, IORING_OP_SEND, fd, data, bytes, 0);
-  s.msg_flags = MSG_NOSIGNAL | MSG_WAITALL;
-}
+  static void connect(submission& s, int fd, const sockaddr* address, socklen_t bytes) noexcept {
+    set(s, IORING_OP_CONNECT, fd, address, 0, bytes);
+  }
 
-/// The pieces of a message header, which lives until the completion like all it points to.
-inline void send_message(submission& s, int fd, const msghdr* message) noexcept {
-  set(s, IORING_OP_SENDMSG, fd, message, 1, 0);
-  s.msg_flags = MSG_NOSIGNAL | MSG_WAITALL;
-}
-
-inline void connect(submission& s, int fd, const sockaddr* address, socklen_t bytes) noexcept {
-  set(s, IORING_OP_CONNECT, fd, address, 0, bytes);
-}
-
-inline void close(submission& s, int fd) noexcept { set(s, IORING_OP_CLOSE, fd, nullptr, 0, 0); }
-
-}  // namespace prepare
+  static void close(submission& s, int fd) noexcept { set(s, IORING_OP_CLOSE, fd, nullptr, 0, 0); }
+};
 
 }  // namespace skerry

@@ -3,28 +3,20 @@
 #include <skerry/framework/detail/poison.hpp>
 #include <skerry/framework/io/buffer_pool.hpp>
 
-#include <algorithm>
-#include <cstdlib>
+#include <new>
 
 namespace skerry {
 
-void buffer_pool::free_memory::operator()(std::byte* memory) const noexcept { std::free(memory); }
-
-buffer_pool::buffer_pool(backend& kernel, const buffer_pool_options& options)
-    : options_(options), ring_(kernel.receive_buffers()) {
-  SKERRY_ASSERT(options.buffers_max % buffers_per_block == 0, "buffers are made 16 at a time");
-  options_.buffers_max = std::min(options.buffers_max, ring_.capacity());
-  references_.resize(options_.buffers_max);
-  blocks_.reserve(options_.buffers_max / buffers_per_block);
-  while (made_ < options.buffers_initial) {
-    if (!grow()) throw std::bad_alloc();
-  }
+buffer_pool::buffer_pool(backend& kernel)
+    : ring_(kernel.receive_buffers()), limit_(std::min(buffers_max, ring_.capacity())), references_(limit_) {
+  blocks_.reserve(limit_ / buffers_per_block);
+  if (!grow()) throw std::bad_alloc();
 }
 
 buffer_pool::~buffer_pool() {
   SKERRY_ASSERT(taken_ == 0, "every buffer must be back before its shard ends");
   SKERRY_ASSERT(waiting_.empty(), "a shard ends after its last connection");
-  for (auto& block : blocks_) detail::unpoison(block.get(), std::size_t{stride()} * buffers_per_block);
+  for (auto& each : blocks_) detail::unpoison(each.get(), sizeof(block));
 }
 
 buffer buffer_pool::take(std::uint16_t number, std::uint32_t bytes) noexcept {
@@ -34,14 +26,14 @@ buffer buffer_pool::take(std::uint16_t number, std::uint32_t bytes) noexcept {
   ++taken_;
   std::byte* data = address_of(number);
   detail::unpoison(data, bytes);
-  return buffer(this, data, bytes, number);
+  return buffer({this, data, bytes, number});
 }
 
 void buffer_pool::give_back(std::uint16_t number) noexcept {
   --taken_;
   std::byte* data = address_of(number);
-  detail::poison(data, options_.buffer_bytes);
-  ring_.provide(data, options_.buffer_bytes, number);
+  detail::poison(data, buffer_bytes);
+  ring_.provide(data, buffer_bytes, number);
   if (!waiting_.empty()) waiting_.pop_front().buffer_available();
 }
 
@@ -54,21 +46,17 @@ bool buffer_pool::wait_for_buffer(buffer_waiter& who) noexcept {
 }
 
 bool buffer_pool::grow() noexcept {
-  // Double, so that a burst of receivers costs few rounds, but not by more than a megabyte that may stay idle; always
-  // whole blocks.
-  std::uint32_t wanted = made_ == 0 ? options_.buffers_initial : std::min(made_, buffers_per_growth_max);
-  bool grew = false;
-  for (std::uint32_t added = 0; added < wanted && made_ < options_.buffers_max; added += buffers_per_block) {
-    auto* memory = static_cast<std::byte*>(std::aligned_alloc(64, std::size_t{stride()} * buffers_per_block));
-    if (memory == nullptr) break;
-    detail::poison(memory, std::size_t{stride()} * buffers_per_block);
-    blocks_.emplace_back(memory);
-    for (std::uint32_t i = 0; i < buffers_per_block; ++i) {
-      ring_.provide(memory + std::size_t{i} * stride(), options_.buffer_bytes, static_cast<std::uint16_t>(made_++));
-    }
-    grew = true;
+  // Double, so that a burst of receivers costs few rounds, but not by more than a megabyte that may stay idle.
+  const std::uint32_t before = made_;
+  const std::uint32_t growth = std::clamp(made_, buffers_per_block, buffers_per_growth_max);
+  while (made_ < std::min(before + growth, limit_)) {
+    auto* added = new (std::nothrow) block;
+    if (added == nullptr) break;
+    blocks_.emplace_back(added);
+    for (auto& bytes : added->bytes) ring_.provide(bytes, buffer_bytes, static_cast<std::uint16_t>(made_++));
+    detail::poison(added, sizeof *added);
   }
-  return grew;
+  return made_ != before;
 }
 
 }  // namespace skerry

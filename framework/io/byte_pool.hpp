@@ -3,8 +3,8 @@
 
 /// byte_pool: blocks of bytes for what waits to be sent, in sizes from 512 bytes to 256 KiB, and `byte_queue` on top.
 ///
-/// A connection holds a block only while bytes wait, so an idle connection holds none. Blocks of a size are kept for
-/// the next user, last in, first out, up to `kept_bytes_max` in all; what is over goes back to malloc.
+/// A connection holds a block only while bytes wait, so an idle one holds none. Free blocks are kept for the next user,
+/// last in, first out; what is over goes back to malloc.
 ///
 /// Affinity:   home shard.
 /// Invariants: a free block is poisoned under ASan.
@@ -35,20 +35,17 @@ class byte_pool {
   std::span<std::byte> allocate(std::size_t bytes);
   void release(std::span<std::byte> block) noexcept;
 
-  /// Bytes of blocks in use.
   std::size_t bytes_in_use() const noexcept { return bytes_in_use_; }
 
  private:
   struct free_block {
     free_block* next;
   };
-  static constexpr std::size_t size_count = 10;
-  static std::size_t index_of(std::size_t bytes) noexcept {
-    return static_cast<std::size_t>(std::countr_zero(bytes)) -
-           static_cast<std::size_t>(std::countr_zero(block_bytes_min));
+  free_block*& free_of(std::size_t block_bytes) noexcept {
+    return free_[static_cast<std::size_t>(std::countr_zero(block_bytes / block_bytes_min))];
   }
 
-  std::array<free_block*, size_count> free_{};
+  std::array<free_block*, std::bit_width(block_bytes_max / block_bytes_min)> free_{};
   std::size_t kept_bytes_ = 0;
   std::size_t kept_bytes_max_;
   std::size_t bytes_in_use_ = 0;
@@ -58,13 +55,13 @@ class byte_pool {
 class byte_queue {
  public:
   byte_queue() noexcept = default;
-  ~byte_queue() { SKERRY_ASSERT(block_ == nullptr, "a byte_queue is released to its pool before it goes away"); }
+  ~byte_queue() { SKERRY_ASSERT(block_.empty(), "a byte_queue is released to its pool before it goes away"); }
   byte_queue(const byte_queue&) = delete;
   byte_queue& operator=(const byte_queue&) = delete;
 
   bool empty() const noexcept { return begin_ == end_; }
   std::size_t size() const noexcept { return end_ - begin_; }
-  std::span<const std::byte> bytes() const noexcept { return {block_ + begin_, size()}; }
+  std::span<const std::byte> bytes() const noexcept { return block_.subspan(begin_, size()); }
 
   /// Appends; grows up to block_bytes_max. Throws std::bad_alloc.
   void append(byte_pool& pool, std::span<const std::byte> more);
@@ -74,8 +71,7 @@ class byte_queue {
   void swap(byte_queue& other) noexcept;
 
  private:
-  std::byte* block_ = nullptr;
-  std::uint32_t capacity_ = 0;
+  std::span<std::byte> block_;
   std::uint32_t begin_ = 0;
   std::uint32_t end_ = 0;
 };

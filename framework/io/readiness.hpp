@@ -20,6 +20,7 @@
 
 #include <coroutine>
 #include <cstdint>
+#include <utility>
 
 #include <poll.h>
 
@@ -41,10 +42,11 @@ class single_operation : public operation, public leaf {
   ~single_operation() = default;
   /// The submission to fill; from here on the task waits.
   submission& begin(std::coroutine_handle<> resume_point) noexcept;
-  /// The result; throws std::system_error(`what`) if it is an error.
-  std::int32_t finish(const char* what) const;
   std::int32_t result_ = 0;
 };
+
+/// The events that are ready; throws std::system_error for -errno.
+std::uint32_t events_or_error(std::int32_t result);
 
 class poll_once final : public single_operation {
  public:
@@ -52,7 +54,7 @@ class poll_once final : public single_operation {
   void await_suspend(std::coroutine_handle<> resume_point) noexcept {
     prepare::poll(begin(resume_point), fd_, events_);
   }
-  std::uint32_t await_resume() const { return static_cast<std::uint32_t>(finish("poll")); }
+  std::uint32_t await_resume() const { return events_or_error(result_); }
   const char* describe() const noexcept override { return (events_ & POLLOUT) != 0 ? "writable" : "readable"; }
 
  private:
@@ -60,62 +62,61 @@ class poll_once final : public single_operation {
   std::uint32_t events_;
 };
 
-/// The multishot poll behind readiness_events; frees itself after its last completion.
-class poll_many final : public operation, public pooled {
+/// The multishot poll behind readiness_events and the leaf of its one waiter; frees itself after its last completion.
+class poll_many final : public operation, public leaf, public pooled {
  public:
-  poll_many(int fd, std::uint32_t events) noexcept : fd_(fd), events_(events) {}
-  void complete(std::int32_t result, std::uint32_t flags) noexcept override;
-  void arm() noexcept;
+  poll_many(int fd, std::uint32_t events) noexcept : fd_(fd), events_(events) { arm(); }
   void abandon() noexcept;
 
-  class next_leaf final : public leaf {
-   public:
-    explicit next_leaf(poll_many& owner) noexcept : owner_(owner) {}
-    bool await_ready() const noexcept { return owner_.seen_ != 0 || owner_.error_ != 0; }
-    void await_suspend(std::coroutine_handle<> resume_point) noexcept {
-      SKERRY_ASSERT(owner_.waiter_ == nullptr, "one task at a time waits for the events of a descriptor");
-      owner_.waiter_ = this;
-      suspend(resume_point);
-      if (!owner_.in_flight()) owner_.arm();
-    }
-    std::uint32_t await_resume();
-    void let_go() noexcept override {
-      owner_.waiter_ = nullptr;
-      wake();
-    }
-    const char* describe() const noexcept override { return "readiness"; }
-
-   private:
-    friend class poll_many;
-    poll_many& owner_;
-  };
+  bool seen() const noexcept { return result_ != 0; }
+  void wait(std::coroutine_handle<> resume_point) noexcept {
+    SKERRY_ASSERT(!std::exchange(waited_for_, true), "one task at a time waits for the events of a descriptor");
+    suspend(resume_point);
+    if (!in_flight()) arm();
+  }
+  std::uint32_t take() { return events_or_error(std::exchange(result_, 0)); }
+  void let_go() noexcept override {
+    waited_for_ = false;
+    wake();
+  }
+  const char* describe() const noexcept override { return "readiness"; }
+  void complete(std::int32_t result, std::uint32_t flags) noexcept override;
 
  private:
+  void arm() noexcept;
+
   int fd_;
   std::uint32_t events_;
-  std::uint32_t seen_ = 0;
-  int error_ = 0;
+  std::int32_t result_ = 0;  // events that nobody has fetched, or -errno
+  bool waited_for_ = false;
   bool abandoned_ = false;
-  next_leaf* waiter_ = nullptr;
 };
 
 }  // namespace detail
 
 /// Waits until `fd` is readable (or has failed or hung up); gives the events.
 inline detail::poll_once readable(int fd) noexcept { return {fd, POLLIN}; }
-/// Waits until `fd` is writable (or has failed or hung up); gives the events.
+/// The same for writable.
 inline detail::poll_once writable(int fd) noexcept { return {fd, POLLOUT}; }
 
 /// Each time one of `events` arises on `fd`, in one multishot request.
 class readiness_events {
  public:
-  readiness_events(int fd, std::uint32_t events) : poll_(new detail::poll_many(fd, events)) { poll_->arm(); }
+  readiness_events(int fd, std::uint32_t events) : poll_(new detail::poll_many(fd, events)) {}
   ~readiness_events() { poll_->abandon(); }
   readiness_events(const readiness_events&) = delete;
   readiness_events& operator=(const readiness_events&) = delete;
 
-  /// The events since the last call; suspends while there are none.
-  detail::poll_many::next_leaf next() noexcept { return detail::poll_many::next_leaf(*poll_); }
+  /// The events since the last call; suspends while there are none. One task at a time.
+  auto next() noexcept {
+    struct [[nodiscard("co_await it")]] awaiter {
+      detail::poll_many& poll;
+      bool await_ready() const noexcept { return poll.seen(); }
+      void await_suspend(std::coroutine_handle<> resume_point) const noexcept { poll.wait(resume_point); }
+      std::uint32_t await_resume() const { return poll.take(); }
+    };
+    return awaiter{*poll_};
+  }
 
  private:
   detail::poll_many* poll_;

@@ -10,8 +10,8 @@
 ///     release(p):  push free_[class]      (last in, first out: the hottest line is reused first)
 ///
 /// A frame made on a thread that runs no shard (the argument of `block_on`) gets a slab of its own without an owner;
-/// any thread may free it. Rejected: malloc per frame (20 ns and a lock-free list per size), a header per frame (16
-/// bytes each, and the compiler already tells the size to operator delete).
+/// any thread may free it. Rejected: malloc (20 ns per frame), a header per frame (16 bytes; the compiler tells
+/// operator delete the size anyway).
 ///
 /// Affinity:   the owner's thread only; release by another shard asserts.
 /// Invariants: (1) a free frame is poisoned under ASan; (2) in_use() counts frames handed out and not yet back.
@@ -25,6 +25,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <new>
+#include <utility>
 
 namespace skerry {
 
@@ -77,7 +78,7 @@ class frame_pool {
   static void* allocate_frame(std::size_t bytes) {
     if (shard_core* shard = detail::current_shard; shard != nullptr) [[likely]]
       return shard->frames->allocate(bytes);
-    return allocate_without_owner(bytes);
+    return allocate_alone(nullptr, bytes);
   }
 
   /// What `operator delete` of every promise calls. Asserts that this is the home shard.
@@ -96,19 +97,21 @@ class frame_pool {
   struct alignas(class_bytes) slab {
     frame_pool* owner;
     std::size_t large_bytes;  // size of a slab that holds one large frame, else 0
+    slab* next_chunk;         // of the first slab of a chunk
   };
   static constexpr std::size_t class_count = pooled_bytes_max / class_bytes;
-  static constexpr std::size_t slabs_per_chunk = 16;
-  struct chunk_list;
+  static constexpr std::size_t chunk_bytes = 16 * slab_bytes;
 
   static std::size_t class_of(std::size_t bytes) noexcept { return (bytes - 1) / class_bytes; }
   static slab& slab_of(void* memory) noexcept {
     return *reinterpret_cast<slab*>(reinterpret_cast<std::uintptr_t>(memory) & ~(slab_bytes - 1));
   }
-  static void* allocate_without_owner(std::size_t bytes);
+  /// Slabs from the system, counted against the owner's limit if there is an owner.
+  static void* take_memory(frame_pool* owner, std::size_t bytes);
+  /// One frame with a slab of its own.
+  static void* allocate_alone(frame_pool* owner, std::size_t bytes);
   static void release_elsewhere(void* memory) noexcept;
   void* allocate_slowly(std::size_t bytes);
-  void* allocate_large(std::size_t bytes);
   void release_large(void* memory) noexcept;
   void next_slab();
 
@@ -117,7 +120,7 @@ class frame_pool {
   std::byte* bump_end_ = nullptr;
   std::byte* chunk_next_ = nullptr;  // slabs of the current chunk that are not in use yet
   std::byte* chunk_end_ = nullptr;
-  chunk_list* chunks_ = nullptr;
+  slab* chunks_ = nullptr;
   std::size_t in_use_ = 0;
   std::size_t bytes_reserved_ = 0;
   std::size_t bytes_max_;

@@ -483,7 +483,7 @@ struct message_home : remote {
     spawn([]() -> task<> { co_await submit_to(1, wait_there); });
     co_await let_others_run();
   }
-  auto wait() { return detail::this_mailboxes().until_home(0); }
+  auto wait() { return detail::this_mailboxes().until_home(); }
 };
 
 struct service {

@@ -267,7 +267,7 @@ TEST(stream, a_reader_that_never_reads_holds_what_is_documented_and_loses_nothin
 TEST(stream, readers_that_wait_for_buffers_get_them_in_turn_and_lose_nothing) {
   run_and_count([]() -> task<> {
     // More streams with unread bytes than the shard has buffers for.
-    constexpr std::size_t streams = buffer_pool_options{}.buffers_max / net::endpoint::buffers_max + 20;
+    constexpr std::size_t streams = buffer_pool::buffers_max / net::endpoint::buffers_max + 20;
     std::vector<connected> pairs;
     const std::string sent = numbered_bytes(200'000);
     for (std::size_t i = 0; i < streams; ++i) pairs.push_back(co_await connect_pair());
@@ -278,7 +278,7 @@ TEST(stream, readers_that_wait_for_buffers_get_them_in_turn_and_lose_nothing) {
       }
       co_await turn();
     }
-    EXPECT_EQ(resource<buffer_pool>().stats().taken, buffer_pool_options{}.buffers_max);
+    EXPECT_EQ(resource<buffer_pool>().stats().taken, buffer_pool::buffers_max);
     std::vector<join_handle<>> ends;
     for (std::size_t i = 0; i < streams; ++i) {
       ends.push_back(spawn([&, i]() -> task<> {

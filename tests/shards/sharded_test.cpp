@@ -2,7 +2,6 @@
 #include <skerry/shards/foreign_ptr.hpp>
 #include <skerry/shards/shard_map.hpp>
 #include <skerry/shards/sharded.hpp>
-#include <skerry/shards/shared_immutable.hpp>
 
 #include <array>
 #include <functional>
