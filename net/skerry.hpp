@@ -34,7 +34,6 @@
 #include <skerry/shards/app.hpp>
 #include <skerry/shards/block_on.hpp>
 #include <skerry/shards/call_batch.hpp>
-#include <skerry/shards/channel.hpp>
 #include <skerry/shards/command_line.hpp>
 #include <skerry/shards/foreign_ptr.hpp>
 #include <skerry/shards/shard.hpp>

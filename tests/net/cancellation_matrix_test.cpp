@@ -516,36 +516,6 @@ struct mapped_and_reduced : on_a_service {
   auto wait() { return services.map_reduce(wait_in_service, 0, std::plus<>()); }
 };
 
-struct shard_channel_recv : usual {
-  static constexpr unsigned shards = 2;
-  mpsc_channel<int> items{4};
-  task<> prepare() {
-    auto keep = [](channel_sender<int> to) { resources().emplace<channel_sender<int>>(std::move(to)); };
-    co_await submit_to(1, keep, items.sender());
-  }
-  auto wait() { return items.recv(); }
-  static task<> send() {
-    co_await submit_to(1, [] { EXPECT_TRUE(resource<channel_sender<int>>().try_send(1)); });
-  }
-  void serve() { spawn(send()); }
-};
-
-struct shard_channel_send : usual {
-  static constexpr unsigned shards = 2;
-  std::optional<channel_sender<int>> to;
-  task<> prepare() {
-    auto make = [] { return resources().emplace<mpsc_channel<int>>(1).sender(); };
-    to.emplace(co_await submit_to(1, make));
-    EXPECT_TRUE(to->try_send(0));
-  }
-  auto wait() { return to->send(1); }
-  static task<> receive() {
-    auto one = []() -> task<> { co_await resource<mpsc_channel<int>>().recv(); };
-    co_await submit_to(1, one);
-  }
-  void serve() { spawn(receive()); }
-};
-
 /// A case without its type, so that the tests below are compiled once.
 class any_case {
  public:
@@ -608,7 +578,7 @@ const std::vector<kind>& all_kinds() {
                of_unbounded_send, of_oneshot, of_broadcast, of_watch, sleeping, timeout_of_another, timeout_fires, tick,
                every_hour, attempt, back_off, precisely, readable_pipe, writable_pipe, events_of_a_pipe, read,
                read_readiness, flush, write, accept, connect, submitted_task, submitted_function, submitted_batch,
-               message_home, called_on_all, mapped_and_reduced, shard_channel_recv, shard_channel_send>();
+               message_home, called_on_all, mapped_and_reduced>();
   return kinds;
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Something unreliable, tried again: each attempt has a time limit, and the pauses between them grow.
-// Run it with: build/release/apps/12_retry
+// Run it with: build/release/apps/11_retry
 #include <skerry/shards/app.hpp>
 #include <skerry/timers/retry.hpp>
 #include <skerry/timers/sleep.hpp>
@@ -49,4 +49,4 @@ task<> run() {
 
 }  // namespace
 
-int main(int argc, char** argv) { return skerry::app("12_retry").run(argc, argv, run); }
+int main(int argc, char** argv) { return skerry::app("11_retry").run(argc, argv, run); }

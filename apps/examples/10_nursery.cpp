@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A nursery: tasks that end together. with_group goes on when its body and all children have ended, and when one of
-// them fails the others are cancelled first. Run it with: build/release/apps/11_nursery
+// them fails the others are cancelled first. Run it with: build/release/apps/10_nursery
 #include <skerry/framework/task/group.hpp>
 #include <skerry/shards/app.hpp>
 #include <skerry/timers/sleep.hpp>
@@ -53,4 +53,4 @@ task<> run() {
 
 }  // namespace
 
-int main(int argc, char** argv) { return skerry::app("11_nursery").run(argc, argv, run); }
+int main(int argc, char** argv) { return skerry::app("10_nursery").run(argc, argv, run); }

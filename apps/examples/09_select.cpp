@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Waiting for several things at once: two channels and a timer. Exactly one handler runs per select, and what the
-// others waited for stays where it was. Run it with: build/release/apps/10_select
+// others waited for stays where it was. Run it with: build/release/apps/09_select
 #include <skerry/framework/sync/channel.hpp>
 #include <skerry/framework/task/combine.hpp>
 #include <skerry/framework/task/spawn.hpp>
@@ -47,4 +47,4 @@ task<> run() {
 
 }  // namespace
 
-int main(int argc, char** argv) { return skerry::app("10_select").run(argc, argv, run); }
+int main(int argc, char** argv) { return skerry::app("09_select").run(argc, argv, run); }
