@@ -226,7 +226,6 @@ task<> host::end_everything() {
 void detail::block_on_host(const std::function<task<>()>& main) {
   app_options options;
   options.log_level = "warning";
-  options.stall_threshold = std::chrono::nanoseconds(0);  // nobody else is on this shard
   host one(options, {.shards = {{}}, .count_reason = "block_on"});
   auto main_alone = [&main, &one]() -> task<> {
     co_await main();

@@ -38,7 +38,6 @@ void shard::start(log_channel& log) {
   reactor_.add(*boxes_);
   reactor_.add(*this);
   reactor_.add(timers_);
-  stalls_.start(core_, host_.options().stall_threshold);
 }
 
 void shard::run() noexcept {
@@ -50,7 +49,6 @@ void shard::run() noexcept {
 }
 
 void shard::stop() noexcept {
-  stalls_.stop();
   SKERRY_ASSERT(reactor_.root().empty(), "a shard ends after its last task");
   reactor_.kernel().stop();
   published_.clear();
@@ -60,8 +58,6 @@ void shard::stop() noexcept {
 }
 
 void shard::poll() noexcept {
-  stalls_.report();
-  // The world talks to shard 0; elsewhere the stall detector rings, for a poll and nothing more.
   if (core_.id == 0 && (reactor_.rung() & doorbell::outside) != 0) host_.noticed_outside();
 }
 
@@ -105,7 +101,6 @@ shard_stats shard::stats() const {
   s.messages_sent = boxes_->sent_total();
   for (shard_id from = 0; from < core_.count; ++from) s.received_from.push_back(boxes_->received_from(from));
   if (core_.log != nullptr) s.log_lines_dropped = core_.log->dropped();
-  s.stalls = stalls_.total();
   return s;
 }
 

@@ -17,7 +17,6 @@
 #include <skerry/framework/sync/event.hpp>
 #include <skerry/framework/task/task.hpp>
 #include <skerry/shards/mailbox.hpp>
-#include <skerry/shards/stall_detector.hpp>
 #include <skerry/timers/timer.hpp>
 
 #include <memory>
@@ -65,7 +64,6 @@ struct shard_stats {
   std::uint64_t messages_sent = 0;        ///< to other shards
   std::vector<pair_stats> received_from;  ///< by sender
   std::uint64_t log_lines_dropped = 0;
-  std::uint64_t stalls = 0;  ///< steps that kept the CPU past the threshold
 };
 
 class shard final : private poller {
@@ -131,7 +129,6 @@ class shard final : private poller {
   observe::registry metrics_;
   std::vector<observe::registration> published_;
   std::unique_ptr<observe::trace_buffer> trace_;
-  stall_detector stalls_;
 };
 
 /// The shard of this thread, as its assembler sees it.

@@ -63,7 +63,6 @@ constexpr row rows[] = {
     {"message_wait_seconds_total", "Waits of messages in queues, summed.",
      [](in s) { return sum(s, &pair_stats::queue_wait); }},
     {"log_lines_dropped_total", "Log lines that found the queue full.", [](in s) { return s.log_lines_dropped; }},
-    {"stalls_total", "Steps of tasks that kept the CPU past the stall threshold.", [](in s) { return s.stalls; }},
 };
 
 }  // namespace

@@ -115,7 +115,6 @@ const std::vector<sample> samples{
     {"ring-entries", "1024", [](const app_options& o) { return o.ring_entries == 1024; }},
     {"mailbox-capacity", "64", [](const app_options& o) { return o.mailbox_capacity == 64; }},
     {"drain-timeout", "2m", [](const app_options& o) { return o.drain_timeout == 2min; }},
-    {"stall-threshold", "40ms", [](const app_options& o) { return o.stall_threshold == 40ms; }},
     {"admin", "off", [](const app_options& o) { return o.admin == "off"; }},
     {"log-level", "debug", [](const app_options& o) { return o.log_level == "debug"; }},
     {"log-format", "json", [](const app_options& o) { return o.log_format == "json"; }},
