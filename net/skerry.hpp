@@ -14,11 +14,8 @@
 #include <skerry/framework/random.hpp>
 #include <skerry/framework/resources.hpp>
 #include <skerry/framework/startup_error.hpp>
-#include <skerry/framework/sync/broadcast.hpp>
-#include <skerry/framework/sync/channel.hpp>
 #include <skerry/framework/sync/event.hpp>
 #include <skerry/framework/sync/mutex.hpp>
-#include <skerry/framework/sync/oneshot.hpp>
 #include <skerry/framework/task/cancel.hpp>
 #include <skerry/framework/task/combine.hpp>
 #include <skerry/framework/task/for_each.hpp>

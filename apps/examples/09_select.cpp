@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Waiting for several things at once: two channels and a timer. Exactly one handler runs per select, and what the
-// others waited for stays where it was. Run it with: build/release/apps/09_select
-#include <skerry/framework/sync/channel.hpp>
+// Waiting for several things at once: two events and a timer. Exactly one handler runs per select, and what the others
+// waited for stays where it was. Run it with: build/release/apps/09_select
+#include <skerry/framework/sync/event.hpp>
 #include <skerry/framework/task/combine.hpp>
 #include <skerry/framework/task/spawn.hpp>
-#include <skerry/framework/task/yield.hpp>
 #include <skerry/shards/app.hpp>
 #include <skerry/timers/sleep.hpp>
 
 #include <chrono>
-#include <optional>
-#include <string>
 
 #include <fmt/core.h>
 
@@ -19,28 +16,24 @@ namespace {
 using namespace skerry;
 using namespace std::chrono_literals;
 
-task<> speak(channel<std::string>& words) {
-  for (const char* word : {"sea", "rock"}) {
-    co_await words.send(word);
-    co_await yield();
+/// Each set lets one wait pass, now or later.
+task<> ring(auto_reset_event& bell, clock::duration after, int times) {
+  for (; times > 0; --times) {
+    co_await sleep_for(after);
+    bell.set();
   }
 }
 
-task<> count(channel<int>& numbers) {
-  for (int n = 1; n <= 3; ++n) co_await numbers.send(n);
-}
-
 task<> run() {
-  channel<int> numbers(1);  // holds one item, so that the sender waits for us
-  channel<std::string> words(1);
-  spawn(count(numbers), "count");
-  spawn(speak(words), "speak");
+  auto_reset_event door, telephone;
+  auto guests = spawn([&door] { return ring(door, 10ms, 2); }, "guests");
+  auto caller = spawn([&telephone] { return ring(telephone, 15ms, 1); }, "caller");
 
   bool silence = false;
   while (!silence) {
-    co_await select(on(numbers.recv(), [](std::optional<int> n) { fmt::print("number {}\n", *n); }),
-                    on(words.recv(), [](std::optional<std::string> word) { fmt::print("word {}\n", *word); }),
-                    on(sleep_for(20ms), [&silence] { silence = true; }));
+    co_await select(on(door.wait(), [] { fmt::print("somebody at the door\n"); }),
+                    on(telephone.wait(), [] { fmt::print("somebody on the telephone\n"); }),
+                    on(sleep_for(100ms), [&silence] { silence = true; }));
   }
   fmt::print("silence\n");
 }

@@ -2,7 +2,7 @@
 #pragma once
 
 /// wait_list: units that tasks wait for, first come first served. The one mechanism under every local primitive: a
-/// mutex has one unit, a semaphore many, a channel one per item and one per free place.
+/// mutex has one unit, a semaphore many.
 ///
 /// The rule it enforces: a wake-up transfers nothing. A unit that is given back is reserved for the first waiter, which
 /// takes it when it resumes. Until then nobody overtakes it, and if its task ends instead, the waiter's destructor

@@ -39,7 +39,7 @@ const example examples[] = {
     {"03_time", {}, "10\n20\n30\nin time: 42\ntoo late: Connection timed out\n"},
     {"04_counters", three_shards, "shard 0: 11\nshard 1: 10\nshard 2: 110\nsum: 131\n"},
     {"06_what_crosses", three_shards, "session on shard 0: hello from shard 2\nsession ends on shard 0\n"},
-    {"09_select", {}, "number 1\nnumber 2\nnumber 3\nword sea\nword rock\nsilence\n"},
+    {"09_select", {}, "somebody at the door\nsomebody on the telephone\nsomebody at the door\nsilence\n"},
     {"10_nursery",
      {},
      "the body ends first\nhello from Ben\nhello from Anna\neverybody has spoken\n"

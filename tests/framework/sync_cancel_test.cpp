@@ -25,9 +25,7 @@ task<> pass(Case& c) {
 template <class Case>
 class cancel_at_every_point : public testing::Test {};
 using cases = testing::Types<mutex_case, shared_mutex_writer_case, shared_mutex_reader_case, semaphore_case,
-                             condition_case, event_case, auto_reset_event_case, latch_case, gate_case,
-                             channel_recv_case, channel_end_case, channel_send_case, channel_refuse_case,
-                             unbounded_send_case, oneshot_case, oneshot_without_value_case, broadcast_case, watch_case>;
+                             condition_case, event_case, auto_reset_event_case, latch_case, gate_case>;
 TYPED_TEST_SUITE(cancel_at_every_point, cases);
 
 /// Runs `body(case)` on a shard and holds it against the frames it leaves behind.

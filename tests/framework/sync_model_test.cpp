@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Primitives and channels under random use and random cancels, against simple models: who waits in which order, what a
-/// channel holds, how many notifications are under way.
+/// Primitives under random use and random cancels, against simple models: who waits in which order, how many
+/// notifications are under way.
 ///
 /// Replay a failing run with the line it prints: SKERRY_TEST_SEED=<seed> build/<preset>/tests/framework/sync_model_test
 
 #include <skerry/framework/random.hpp>
 #include <skerry/framework/reactor/reactor.hpp>
-#include <skerry/framework/sync/broadcast.hpp>
-#include <skerry/framework/sync/channel.hpp>
 #include <skerry/framework/sync/event.hpp>
 #include <skerry/framework/sync/mutex.hpp>
 #include <skerry/shards/block_on.hpp>
@@ -20,7 +18,6 @@
 #include <iostream>
 #include <list>
 #include <optional>
-#include <string>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -84,37 +81,9 @@ struct counted {
   ~counted() { count -= by; }
 };
 
-constexpr std::size_t places = 3;
-
-struct channel_model {
-  explicit channel_model(bool is_bounded) : bounded(is_bounded) { open(); }
-  void open() {
-    if (bounded) {
-      real.emplace(places);
-    } else {
-      real.emplace(unbounded);
-    }
-  }
-  void check_settled() {
-    EXPECT_EQ(real->size(), items.size());
-    if (!receivers.waiting.empty()) {
-      EXPECT_TRUE(items.empty()) << "an item and a receiver that waits";
-    }
-    if (!senders.waiting.empty()) {
-      EXPECT_EQ(items.size(), places) << "a place and a sender that waits";
-    }
-  }
-  bool bounded;
-  std::optional<channel<int>> real;
-  std::deque<int> items;
-  line senders{"send"}, receivers{"recv"};
-};
-
 class world {
  public:
-  explicit world(std::uint64_t seed) : random_(seed) {
-    for (std::size_t i = 0; i < busy_.size(); ++i) receivers_.emplace_back(broadcast_);
-  }
+  explicit world(std::uint64_t seed) : random_(seed) {}
 
   task<> run(int steps) {
     for (int i = 0; i < steps && !testing::Test::HasFailure(); ++i) {
@@ -123,8 +92,6 @@ class world {
       if (chance(40)) poke();
       if (chance(50)) co_await yield();
       if (chance(2)) co_await settle();
-      if (chance(1)) co_await reopen(bounded_);
-      if (chance(1)) co_await reopen(unbounded_);
       std::erase_if(workers_, [](const worker& each) { return each.handle.is_finished(); });
     }
     for (worker& each : workers_) abort(each);
@@ -141,7 +108,6 @@ class world {
       EXPECT_GT(each->resumed, 0u) << "a line that nobody waited in tests nothing";
     }
     EXPECT_GT(destroyed_after_wake_, 0u);
-    EXPECT_GT(missed_, 0u);
   }
 
  private:
@@ -152,9 +118,8 @@ class world {
   };
 
   bool chance(unsigned percent) { return random_.uniform(100) < percent; }
-  std::array<line*, 9> lines() {
-    return {&mutex_line_,      &shared_line_,       &semaphore_line_,    &condition_line_,     &auto_line_,
-            &bounded_.senders, &bounded_.receivers, &unbounded_.senders, &unbounded_.receivers};
+  std::array<line*, 5> lines() {
+    return {&mutex_line_, &shared_line_, &semaphore_line_, &condition_line_, &auto_line_};
   }
 
   /// Within the step that suspended: one that is being cancelled may be woken before that step is over, and goes.
@@ -210,56 +175,13 @@ class world {
     mine.served();
   }
 
-  task<> recv_broadcast(std::size_t which) {
-    if (std::exchange(busy_[which], true)) co_return;
-    struct freed {
-      bool& flag;
-      ~freed() { flag = false; }
-    };
-    [[maybe_unused]] freed at_end{busy_[which]};
-    auto got = co_await receivers_[which].recv();
-    const std::size_t index = read_[which] + got->missed;
-    EXPECT_EQ(got->value, sent_.at(index));
-    EXPECT_GE(index + 4, sent_.size()) << "it lags by no more than the ring";
-    missed_ += got->missed;
-    read_[which] = index + 1;
-  }
-
-  static int nothing() { return 0; }
-
   void start_worker() {
     worker& me = workers_.emplace_back();
     me.ends_itself = chance(10);
     const std::uint64_t n = 1 + random_.uniform(3);
     const bool flip = chance(50);
-    const int value = next_value_++;
-    auto to_channel = [&](channel_model& c) {
-      if (flip) {
-        return use(
-            me, c.senders, [&c, value] { return c.real->send(value); },
-            [&c, value](bool sent) {
-              if (sent) {
-                c.items.push_back(value);
-              } else {
-                EXPECT_TRUE(c.real->is_closed());
-              }
-              return nothing();
-            });
-      }
-      return use(
-          me, c.receivers, [&c] { return c.real->recv(); },
-          [&c](std::optional<int> got) {
-            if (got) {
-              EXPECT_EQ(*got, c.items.front());
-              c.items.pop_front();
-            } else {
-              EXPECT_TRUE(c.real->is_drained() && c.items.empty());
-            }
-            return nothing();
-          });
-    };
     auto chosen = [&]() -> task<> {
-      switch (random_.uniform(8)) {
+      switch (random_.uniform(5)) {
         case 0:
           return use(
               me, mutex_line_, [this] { return mutex_.lock(); },
@@ -282,10 +204,7 @@ class world {
                 return counted(units_held_, static_cast<std::int64_t>(got.count()));
               });
         case 3: return wait_for_condition(me);
-        case 4: return wait_for_auto_reset(me);
-        case 5: return to_channel(bounded_);
-        case 6: return to_channel(unbounded_);
-        default: return recv_broadcast(random_.uniform(busy_.size()));
+        default: return wait_for_auto_reset(me);
       }
     };
     me.handle = spawn(chosen(), "worker");
@@ -304,24 +223,13 @@ class world {
 
   /// What somebody does who does not wait.
   void poke() {
-    auto try_channel = [this](channel_model& c) {
-      if (chance(50)) {
-        const int value = next_value_++;
-        if (c.real->try_send(value)) c.items.push_back(value);
-      } else if (auto got = c.real->try_recv()) {
-        EXPECT_EQ(*got, c.items.front());
-        c.items.pop_front();
-      }
-    };
     auto keep = [this](std::optional<units> got) {
       if (got) held_.push_back(std::move(*got));
     };
-    switch (random_.uniform(8)) {
-      case 0: try_channel(bounded_); break;
-      case 1: try_channel(unbounded_); break;
-      case 2: keep(semaphore_.try_acquire(1 + random_.uniform(2))); break;
-      case 3: keep(chance(50) ? shared_mutex_.try_lock_shared() : mutex_.try_lock()); break;
-      case 4:
+    switch (random_.uniform(5)) {
+      case 0: keep(semaphore_.try_acquire(1 + random_.uniform(2))); break;
+      case 1: keep(chance(50) ? shared_mutex_.try_lock_shared() : mutex_.try_lock()); break;
+      case 2:
         // Woken ones are in the line too, until they resume.
         if (auto_line_.waiting.size() > auto_line_.owed) {
           ++auto_line_.owed;
@@ -330,7 +238,7 @@ class world {
         }
         auto_.set();
         break;
-      case 5:
+      case 3:
         condition_line_.owed = chance(70)
                                    ? std::min<std::uint64_t>(condition_line_.owed + 1, condition_line_.waiting.size())
                                    : condition_line_.waiting.size();
@@ -339,10 +247,6 @@ class world {
         } else {
           condition_.notify_one();
         }
-        break;
-      case 6:
-        sent_.push_back(next_value_);
-        broadcast_.send(next_value_++);
         break;
       default:
         if (!held_.empty()) held_.pop_front();
@@ -366,8 +270,6 @@ class world {
     if (!auto_line_.waiting.empty()) {
       EXPECT_FALSE(auto_line_.spare);
     }
-    bounded_.check_settled();
-    unbounded_.check_settled();
   }
   std::size_t progress() {
     std::size_t sum = 0;
@@ -376,25 +278,8 @@ class world {
     return sum;
   }
 
-  task<> reopen(channel_model& c) {
-    c.real->close();
-    while (!c.senders.waiting.empty() || !c.receivers.waiting.empty()) {
-      if (auto got = c.real->try_recv()) {
-        EXPECT_EQ(*got, c.items.front());
-        c.items.pop_front();
-      }
-      co_await yield();
-    }
-    co_await settle();
-    c.items.clear();
-    c.real.reset();
-    c.open();
-  }
-
   random_source random_;
-  int next_value_ = 0;
   std::uint64_t destroyed_after_wake_ = 0;
-  std::uint64_t missed_ = 0;
 
   mutex mutex_;
   condition condition_;
@@ -408,12 +293,6 @@ class world {
   line semaphore_line_{"semaphore"};
   auto_reset_event auto_;
   line auto_line_{"auto_reset_event"};
-  channel_model bounded_{true}, unbounded_{false};
-  broadcast<int> broadcast_{4};
-  std::deque<broadcast<int>::receiver> receivers_{};
-  std::vector<int> sent_;
-  std::array<std::size_t, 3> read_{};
-  std::array<bool, 3> busy_{};
   std::deque<units> held_;
   std::list<worker> workers_;
 };
@@ -424,7 +303,6 @@ TEST(sync_model, random_use_with_random_cancels_loses_nothing_and_starves_nobody
   std::cout << "SKERRY_TEST_SEED=" << seed << '\n';
   block_on([seed]() -> task<> {
     const std::size_t before = this_shard().loop->frames().in_use();
-    resources().emplace<unbounded_channels>(places * sizeof(int));
     {
       world w(seed);
       co_await w.run(test::rounds(150'000));

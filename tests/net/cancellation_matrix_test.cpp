@@ -270,14 +270,6 @@ struct of_event : of_sync<event_case> {};
 struct of_auto_reset_event : of_sync<auto_reset_event_case> {};
 struct of_latch : of_sync<latch_case> {};
 struct of_gate : of_sync<gate_case> {};
-struct of_channel_recv : of_sync<channel_recv_case> {};
-struct of_channel_end : of_sync<channel_end_case> {};
-struct of_channel_send : of_sync<channel_send_case> {};
-struct of_channel_refuse : of_sync<channel_refuse_case> {};
-struct of_unbounded_send : of_sync<unbounded_send_case> {};
-struct of_oneshot : of_sync<oneshot_case> {};
-struct of_broadcast : of_sync<broadcast_case> {};
-struct of_watch : of_sync<watch_case> {};
 
 struct sleeping : in_time {
   auto wait() { return sleep_until(when); }
@@ -574,11 +566,10 @@ const std::vector<kind>& all_kinds() {
                selected, timeout_of_a_wait, select_handler, cancel_token_of_another, cancel_token_fires, shield,
                with_cleanup, for_each, mapped, reduced, generated, iterated, done_once, at_a_barrier, of_condition,
                of_mutex, of_shared_mutex_writer, of_shared_mutex_reader, of_semaphore, of_event, of_auto_reset_event,
-               of_latch, of_gate, of_channel_recv, of_channel_end, of_channel_send, of_channel_refuse,
-               of_unbounded_send, of_oneshot, of_broadcast, of_watch, sleeping, timeout_of_another, timeout_fires, tick,
-               every_hour, attempt, back_off, precisely, readable_pipe, writable_pipe, events_of_a_pipe, read,
-               read_readiness, flush, write, accept, connect, submitted_task, submitted_function, submitted_batch,
-               message_home, called_on_all, mapped_and_reduced>();
+               of_latch, of_gate, sleeping, timeout_of_another, timeout_fires, tick, every_hour, attempt, back_off,
+               precisely, readable_pipe, writable_pipe, events_of_a_pipe, read, read_readiness, flush, write, accept,
+               connect, submitted_task, submitted_function, submitted_batch, message_home, called_on_all,
+               mapped_and_reduced>();
   return kinds;
 }
 
