@@ -38,7 +38,5 @@
 #include <skerry/shards/sharded.hpp>
 #include <skerry/shards/submit_to.hpp>
 #include <skerry/shards/transferable.hpp>
-#include <skerry/timers/interval.hpp>
-#include <skerry/timers/retry.hpp>
 #include <skerry/timers/sleep.hpp>
 #include <skerry/timers/with_timeout.hpp>

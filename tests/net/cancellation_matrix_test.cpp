@@ -289,50 +289,6 @@ struct timeout_fires : in_time {
   }
 };
 
-struct tick : in_time {
-  interval hourly{1h};
-  auto wait() { return hourly.tick(); }
-};
-
-struct every_hour : in_time {
-  static constexpr bool forgets = true;
-  struct came {};
-  task<> wait() {
-    auto end = [] { throw came{}; };
-    try {
-      co_await every(1h, end);
-    } catch (came) {
-    }
-  }
-};
-
-struct attempt : inner {
-  task<> wait() {
-    auto fn = [this] { return ready(); };
-    co_await retry(retry_policy(), fn);
-  }
-};
-
-struct back_off : in_time {
-  static constexpr bool forgets = true;
-  task<> wait() {
-    retry_policy patient;
-    patient.first_delay = patient.delay_max = 1h;
-    int calls = 0;
-    auto fn = [&calls]() -> task<> {
-      if (++calls == 1) throw std::system_error(std::make_error_code(std::errc::timed_out));
-      co_return;
-    };
-    co_await retry(patient, fn);
-  }
-};
-
-struct precisely : usual {
-  static constexpr bool by_itself = true;
-  auto wait() { return precise_sleep_for(200us); }
-  void serve() {}
-};
-
 struct pipe_of_bytes : usual {
   void serve() { EXPECT_EQ(::write(to.get(), "x", 1), 1); }
   std::array<int, 2> ends = open_ends();
@@ -566,10 +522,9 @@ const std::vector<kind>& all_kinds() {
                selected, timeout_of_a_wait, select_handler, cancel_token_of_another, cancel_token_fires, shield,
                with_cleanup, for_each, mapped, reduced, generated, iterated, done_once, at_a_barrier, of_condition,
                of_mutex, of_shared_mutex_writer, of_shared_mutex_reader, of_semaphore, of_event, of_auto_reset_event,
-               of_latch, of_gate, sleeping, timeout_of_another, timeout_fires, tick, every_hour, attempt, back_off,
-               precisely, readable_pipe, writable_pipe, events_of_a_pipe, read, read_readiness, flush, write, accept,
-               connect, submitted_task, submitted_function, submitted_batch, message_home, called_on_all,
-               mapped_and_reduced>();
+               of_latch, of_gate, sleeping, timeout_of_another, timeout_fires, readable_pipe, writable_pipe,
+               events_of_a_pipe, read, read_readiness, flush, write, accept, connect, submitted_task,
+               submitted_function, submitted_batch, message_home, called_on_all, mapped_and_reduced>();
   return kinds;
 }
 
