@@ -18,8 +18,6 @@
 #include <skerry/framework/sync/mutex.hpp>
 #include <skerry/framework/task/cancel.hpp>
 #include <skerry/framework/task/combine.hpp>
-#include <skerry/framework/task/for_each.hpp>
-#include <skerry/framework/task/generator.hpp>
 #include <skerry/framework/task/group.hpp>
 #include <skerry/framework/task/spawn.hpp>
 #include <skerry/framework/task/task.hpp>

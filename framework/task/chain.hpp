@@ -100,7 +100,7 @@ class chain : public list_hook<scope_tag>, public run_queue::hook {
   void abandon() noexcept;
   /// Runs or destroys, as the state says; called by the run queue.
   void step(shard_core& shard) noexcept;
-  /// A frame ends (or a generator yields) after it had waited, or is the outermost: `parent` goes on, or the chain is
+  /// A frame ends after it had waited, or is the outermost: `parent` goes on, or the chain is
   /// done when that is its end.
   void frame_ended(std::coroutine_handle<> parent) noexcept {
     SKERRY_ASSERT(state_ == chain_state::running, "only the running task can finish");

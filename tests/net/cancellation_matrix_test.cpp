@@ -196,51 +196,6 @@ struct with_cleanup : inner {
   auto wait() { return finally(ready(), let_others_run()); }
 };
 
-struct for_each : inner {
-  const std::vector<int> two{1, 2};
-  task<> wait() {
-    auto second_waits = [this](int n) -> task<> {
-      if (n == 2) co_await event.wait();
-    };
-    co_await parallel_for_each(two, second_waits);
-  }
-};
-
-struct mapped : for_each {
-  task<> wait() {
-    auto fn = [this](int n) -> task<int> {
-      if (n == 2) co_await event.wait();
-      co_return n;
-    };
-    co_await map(two, 1, fn);
-  }
-};
-
-struct reduced : for_each {
-  task<> wait() {
-    auto fn = [this](int n) -> task<int> {
-      if (n == 2) co_await event.wait();
-      co_return n;
-    };
-    co_await reduce(two, 2, fn, 0, std::plus<>());
-  }
-};
-
-struct generated : inner {
-  generator<int> items = make();
-  generator<int> make() {
-    co_await event.wait();
-    co_yield 1;
-  }
-  auto wait() { return items.next(); }
-};
-
-struct iterated : generated {
-  task<> wait() {
-    for (auto it = co_await items.begin(); it != items.end(); co_await ++it) co_await yield();
-  }
-};
-
 struct done_once : inner {
   once first_call;
   task<> wait() {
@@ -520,11 +475,11 @@ const std::vector<kind>& all_kinds() {
   static const std::vector<kind> kinds =
       kinds_of<awaited_task, join, yielding, in_group, in_group_after_its_body, all, all_of_many, any, any_of_many,
                selected, timeout_of_a_wait, select_handler, cancel_token_of_another, cancel_token_fires, shield,
-               with_cleanup, for_each, mapped, reduced, generated, iterated, done_once, at_a_barrier, of_condition,
-               of_mutex, of_shared_mutex_writer, of_shared_mutex_reader, of_semaphore, of_event, of_auto_reset_event,
-               of_latch, of_gate, sleeping, timeout_of_another, timeout_fires, readable_pipe, writable_pipe,
-               events_of_a_pipe, read, read_readiness, flush, write, accept, connect, submitted_task,
-               submitted_function, submitted_batch, message_home, called_on_all, mapped_and_reduced>();
+               with_cleanup, done_once, at_a_barrier, of_condition, of_mutex, of_shared_mutex_writer,
+               of_shared_mutex_reader, of_semaphore, of_event, of_auto_reset_event, of_latch, of_gate, sleeping,
+               timeout_of_another, timeout_fires, readable_pipe, writable_pipe, events_of_a_pipe, read, read_readiness,
+               flush, write, accept, connect, submitted_task, submitted_function, submitted_batch, message_home,
+               called_on_all, mapped_and_reduced>();
   return kinds;
 }
 

@@ -49,7 +49,6 @@ task<int> count_words(std::string file);
 task<std::string> read_line(net::stream& from);
 task<> serve(net::stream client);
 task<> greet_everybody();
-generator<std::string> lines(net::stream& from);
 
 constexpr auto fn = [](int n) { return n; };
 
