@@ -3,9 +3,9 @@
 
 /// stall_detector: says which task has kept its shard's CPU for too long, and where it was.
 ///
-/// The kernel sends the shard's thread a signal for every half of the threshold in CPU time that it uses, so a shard
-/// that sleeps is never woken by this. When two signals in a row find the same step, the task phase is to end after it;
-/// when three do, the handler notes the call stack, and the shard logs it with the task's name after the step.
+/// The kernel sends the shard's thread a signal for every half of the threshold in CPU time that it uses, so never to
+/// one that sleeps. When two in a row find the same step, the task phase is to end after it; when three do, the handler
+/// notes the call stack, and the shard logs it with the task's name after the step.
 ///
 ///     warning shard 1: task "import" kept the CPU for more than 25 ms in one step; parse_row(std::string_view); …
 ///
