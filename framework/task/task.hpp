@@ -19,7 +19,7 @@
 ///
 /// Affinity:     made, awaited and destroyed on one shard (asserted by the frame pool). A task made where no shard runs
 ///               may be given to block_on.
-/// Ownership:    the task owns its frame until it is awaited, then the await does. Arguments by value go with it, before
+/// Ownership:    the task owns its frame until it is awaited, then the await does. Arguments by value go with it before
 ///               the caller goes on; what arguments refer to must live until the task has ended.
 /// Errors:       an exception leaves through co_await.
 /// Cancellation: see chain.hpp. Awaiting a task that is ready is no cancellation point.
