@@ -4,8 +4,7 @@
 /// clock: the one place where this project learns what time it is.
 ///
 /// A shard reads its source once per scheduling slice and everything on it (timers, shares, budgets, log stamps, ages)
-/// uses that reading, `clock::now()`. In simulation the source is virtual; nothing else changes. Nothing outside this
-/// header may tell time (`scripts/check` refuses it).
+/// uses that reading, `clock::now()`. In simulation the source is virtual. `scripts/check` refuses any other clock.
 ///
 /// Units:    nanoseconds. `now()` is monotonic with an arbitrary origin; `wall()` counts from 1970-01-01 UTC.
 /// Affinity: `now()` and `wall()` on a shard read that shard's source; on another thread they read the kernel's.
@@ -37,8 +36,7 @@ struct clock {
   using time_point = std::chrono::time_point<clock>;
   static constexpr bool is_steady = true;
 
-  /// The shard's latest reading, the same until the reactor reads its source again (at least once per task budget); a
-  /// load.
+  /// The shard's latest reading, at most one task budget old; a load.
   static time_point now() noexcept;
   /// Reads the source (about 25 ns) and makes it the shard's latest reading.
   static time_point read() noexcept;

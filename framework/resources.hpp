@@ -29,7 +29,6 @@ class resource_table {
   resource_table(const resource_table&) = delete;
   resource_table& operator=(const resource_table&) = delete;
 
-  /// Makes this shard's T.
   template <class T, class... Args>
   T& emplace(Args&&... args) {
     SKERRY_ASSERT(find<T>() == nullptr, "a shard has one resource of a type");
@@ -47,7 +46,7 @@ class resource_table {
     return nullptr;
   }
 
-  /// This shard's T. Asserts that there is one.
+  /// Asserts that there is one.
   template <class T>
   T& get() const noexcept {
     T* found = find<T>();
@@ -75,10 +74,8 @@ class resource_table {
   std::vector<std::pair<const void*, owned>> entries_;
 };
 
-/// This shard's table.
 inline resource_table& resources() noexcept { return *this_shard().resources; }
 
-/// This shard's T.
 template <class T>
 T& resource() noexcept {
   return resources().get<T>();

@@ -3,8 +3,8 @@
 
 /// this_shard: the one thread-local pointer of the project, and what hangs off it.
 ///
-/// A thread that runs no shard has a null pointer; `on_shard()` asks. The simulator runs many shards in one thread by
-/// switching this pointer between steps, which is why nothing else may be thread-local or global.
+/// Null on a thread that runs no shard. A simulator runs many shards in one thread by switching it between steps, which
+/// is why nothing else may be thread-local or global.
 ///
 /// Affinity:   the fields belong to the shard's own thread; nobody reads another shard's `shard_core`.
 /// Ownership:  `shards/shard` owns the parts and fills the pointers; they live as long as the shard's loop.
@@ -64,7 +64,7 @@ struct shard_core {
 };
 
 namespace detail {
-/// Defined here, so that a program reads it with one instruction. This is the only thread_local in Skerry.
+/// Defined here, so that a program reads it with one instruction.
 inline constinit thread_local shard_core* current_shard = nullptr;
 }  // namespace detail
 

@@ -39,7 +39,7 @@ class app {
                std::optional<std::uint16_t> default_port = std::nullopt)
       : program_(program), line_(std::move(program), std::move(description), std::move(version), default_port) {}
 
-  /// Defaults that the command line may override.
+  /// What the command line may override.
   app_options& defaults() noexcept { return defaults_; }
   /// For options of the program's own.
   command_line& options() noexcept { return line_; }

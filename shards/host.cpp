@@ -201,7 +201,7 @@ task<> host::drain() {
   co_await on_every_shard([]() -> task<> {
     shard& here = this_assembled_shard();
     here.begin_drain();
-    co_await here.until_drained(shard::drain_stage::accepted);
+    co_await here.until_drained(&drainable::drained);
   });
 }
 
@@ -211,7 +211,7 @@ task<> host::end_everything() {
     co_await this_shard().root->until_empty();
     shard& here = this_assembled_shard();
     here.begin_drain();
-    co_await here.until_drained(shard::drain_stage::all);
+    co_await here.until_drained(&drainable::empty);
   });
   co_await on_every_shard([]() -> task<> { return this_assembled_shard().stop_services(); });
   co_await on_every_shard([] { resources().clear(own_resources); });

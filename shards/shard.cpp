@@ -49,7 +49,7 @@ void shard::run() noexcept {
 }
 
 void shard::stop() noexcept {
-  SKERRY_ASSERT(reactor_.root().empty(), "a shard ends after its last task");
+  SKERRY_ASSERT(core_.root->empty(), "a shard ends after its last task");
   reactor_.kernel().stop();
   published_.clear();
   resources().clear();
@@ -66,9 +66,8 @@ void shard::begin_drain() noexcept {
   for (drainable* d : drainables_) d->begin_drain();
 }
 
-task<> shard::until_drained(drain_stage stage) {
-  auto reached = [stage](const drainable* d) { return stage == drain_stage::accepted ? d->drained() : d->empty(); };
-  while (!std::ranges::all_of(drainables_, reached)) {
+task<> shard::until_drained(bool (drainable::*is_so)() const noexcept) {
+  while (!std::ranges::all_of(drainables_, is_so)) {
     drain_progress_->reset();
     co_await drain_progress_->wait();
   }
@@ -105,10 +104,8 @@ shard_stats shard::stats() const {
 }
 
 observe::trace_buffer& shard::start_trace(std::size_t events) {
-  core_.trace = nullptr;
   trace_ = std::make_unique<observe::trace_buffer>(events);
-  core_.trace = trace_.get();
-  return *trace_;
+  return *(core_.trace = trace_.get());
 }
 
 shard& this_assembled_shard() noexcept {

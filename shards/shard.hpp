@@ -98,9 +98,8 @@ class shard final : private poller {
   bool draining() const noexcept { return draining_; }
   /// A drainable's answer has changed.
   void drain_progressed() noexcept { drain_progress_->set(); }
-  enum class drain_stage { accepted, all };
-  /// Waits until every drainable has let go of what it accepted, or of everything.
-  task<> until_drained(drain_stage stage);
+  /// Waits until all drainables say that it is so.
+  task<> until_drained(bool (drainable::*is_so)() const noexcept);
 
   /// Kept until remove_service or the end of the app, which stops the last added first.
   service& add_service(std::unique_ptr<service> added) { return *services_.emplace_back(std::move(added)); }

@@ -16,8 +16,8 @@ namespace skerry {
 
 namespace {
 
-// The host that a signal stops; written by the guard (seq_cst), read by the handler on any thread. And whether a signal
-// has come; exchanged by the handler (seq_cst), so that exactly one is the first.
+// The host that a signal stops: written by the guard (seq_cst), read by the handler on any thread. And whether one has
+// come: exchanged by the handler (seq_cst), so that exactly one is the first.
 constinit std::atomic<host*> served_host{nullptr};
 constinit std::atomic<bool> signalled{false};
 
@@ -43,19 +43,13 @@ void on_alarm(int) {
 
 constexpr int taken[] = {SIGALRM, SIGTERM, SIGINT};
 
-sigset_t held_back() {
-  sigset_t set;
-  sigemptyset(&set);
-  sigaddset(&set, SIGTERM);
-  sigaddset(&set, SIGINT);
-  return set;
-}
-
 }  // namespace
 
 stop_signals::stop_signals() {
-  sigset_t set = held_back();
-  pthread_sigmask(SIG_BLOCK, &set, &old_mask_);
+  sigemptyset(&held_back_);
+  sigaddset(&held_back_, SIGTERM);
+  sigaddset(&held_back_, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &held_back_, &old_mask_);
   signal(SIGPIPE, SIG_IGN);
 }
 
@@ -71,8 +65,7 @@ void stop_signals::serve(host& served) {
     sigaction(taken[i], &action, &old_actions_[i]);
   }
   // Whoever started us may have blocked them, too.
-  sigset_t set = held_back();
-  pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+  pthread_sigmask(SIG_UNBLOCK, &held_back_, nullptr);
 }
 
 stop_signals::~stop_signals() {

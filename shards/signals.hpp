@@ -7,8 +7,8 @@
 ///     guard.serve(running);    // those that came meanwhile, and all that come, stop this host
 ///
 /// A stop must end even where no loop turns any more (a task keeps its CPU) or nobody reads the log: the first signal
-/// sets an alarm a little past the drain deadline, which ends the process with status 2. So SIGALRM is taken, too.
-/// SIGPIPE is ignored from the first guard on: a write to a closed connection is an error result here.
+/// sets an alarm (SIGALRM) a little past the drain deadline, which ends the process with status 2. SIGPIPE is ignored
+/// from the first guard on: a write to a closed connection is an error result here.
 ///
 /// Affinity: made and destroyed on the thread that runs the host, destroyed before it. The handler runs on any thread
 ///           and does what async-signal-safe code may: an atomic exchange, host::request_stop, alarm, _exit.
@@ -31,6 +31,7 @@ class stop_signals {
   void serve(host& served);
 
  private:
+  sigset_t held_back_{};
   sigset_t old_mask_{};
   struct sigaction old_actions_[3]{};  // in the order in which they are taken
   bool serving_ = false;

@@ -12,6 +12,7 @@
 /// Ownership:  a timer belongs to whoever waits; it is cancelled or has expired before it goes (asserted).
 /// Limits:     none: a timer is 40 bytes inside the object that waits.
 
+#include <skerry/framework/observe/trace.hpp>
 #include <skerry/framework/reactor/poller.hpp>
 #include <skerry/framework/this_shard.hpp>
 #include <skerry/timers/wheel.hpp>
@@ -47,12 +48,22 @@ class timer_service final : public poller {
   }
   void cancel(timer& t) noexcept { wheel_.cancel(t); }
 
-  void poll() noexcept override;
-  clock::time_point deadline() noexcept override;
+  void poll() noexcept override {
+    const std::uint64_t tick = tick_before(clock::now());
+    if (tick <= wheel_.now() && !overdue_) return;
+    overdue_ = false;
+    expired_total_ += wheel_.advance(tick, [](timer_node& node) noexcept {
+      observe::trace(observe::trace_kind::timer, 0, node.deadline_tick());
+      static_cast<timer&>(node).expired();
+    });
+  }
+  clock::time_point deadline() noexcept override {
+    const std::optional<std::uint64_t> tick = wheel_.next_deadline();
+    if (!tick || *tick > static_cast<std::uint64_t>(INT64_MAX / tick_ns)) return clock::time_point::max();
+    return clock::time_point{clock::duration(static_cast<std::int64_t>(*tick) * tick_ns)};
+  }
 
-  /// Armed timers.
   std::size_t size() const noexcept { return wheel_.size(); }
-  /// Timers that have expired since the start.
   std::uint64_t expired_total() const noexcept { return expired_total_; }
 
  private:
@@ -70,7 +81,6 @@ class timer_service final : public poller {
   std::uint64_t expired_total_ = 0;
 };
 
-/// This shard's timers.
 inline timer_service& this_timers() noexcept {
   SKERRY_ASSERT(this_shard().timers != nullptr, "this shard has no timers");
   return *this_shard().timers;

@@ -3,7 +3,7 @@
 
 namespace skerry::timers {
 
-static_assert(sizeof(timer_node) == 32, "two nodes to a cache line; a wait in a coroutine frame pays for every byte");
+static_assert(sizeof(timer_node) == 32 && alignof(timer_node) <= 16, "a wait in a coroutine frame pays for every byte");
 
 wheel::wheel(std::uint64_t now_tick) noexcept : now_tick_(now_tick) {
   for (link& head : lists_) head.next = head.prev = &head;
@@ -14,15 +14,12 @@ wheel::~wheel() {
   SKERRY_ASSERT(!busy_, "a wheel is destroyed by one of its own callbacks");
 }
 
-/// The overflow list is not sorted; only the block of 2^32 ticks of its least deadline matters, and that is 49.7 days
-/// long.
 [[gnu::cold]] std::size_t wheel::overflow_for(std::uint64_t deadline_tick) noexcept {
   if (list_is_empty(overflow_list) || deadline_tick < overflow_earliest_tick_) overflow_earliest_tick_ = deadline_tick;
   return overflow_list;
 }
 
-/// The list whose timers come first after now, by invariant (3). Drops the bits of lists that have emptied on the way
-/// to it, so each is looked at once and none is left behind when now moves on.
+/// The list whose timers come first after now, by invariant (3).
 std::size_t wheel::first_occupied() const noexcept {
   constexpr std::uint32_t slots_mask = (std::uint32_t{1} << slot_words) - 1;
   while ((occupied_words_ & slots_mask) != 0) {
@@ -37,8 +34,8 @@ std::size_t wheel::first_occupied() const noexcept {
   return list_is_empty(overflow_list) ? no_list : overflow_list;
 }
 
-/// The tick at which the timers of an occupied list have to move or fire: now's digits above the level, the slot's at
-/// the level, zeros below. For the overflow list, the block of 2^32 ticks of its least deadline.
+/// The tick at which the timers of a list have to move or fire: now's digits above the level, the slot's at the level,
+/// zeros below. For the unsorted overflow list, the begin of the 2^32 ticks (49.7 days) of its least deadline.
 std::uint64_t wheel::begin_of(std::size_t list) const noexcept {
   constexpr unsigned block_bits = digit_bits * level_count;
   if (list == overflow_list) return overflow_earliest_tick_ >> block_bits << block_bits;
@@ -67,16 +64,15 @@ std::optional<std::uint64_t> wheel::next_deadline() const noexcept {
   return earliest;
 }
 
-void wheel::begin_advance(std::uint64_t now_tick) noexcept {
-  SKERRY_ASSERT(!busy_, "advance() from a callback of this wheel");
-  SKERRY_ASSERT(now_tick >= now_tick_, "the clock that drives a wheel went backwards");
+void wheel::begin() noexcept {
+  SKERRY_ASSERT(!busy_, "advance() or clear() from a callback of this wheel");
   busy_ = true;
   if (!list_is_empty(due_list)) splice_to_firing(due_list);
 }
 
 /// Moves now to the next occupied slot up to the target and puts what is due there into the firing list. False, with
-/// now at the target, when there is none left. Its caller fires between steps, so that a callback arms relative to the
-/// tick it runs in and invariant (1) holds at every moment that foreign code sees.
+/// now at the target, when there is none left. Its caller fires between steps, so that invariant (1) holds whenever
+/// foreign code runs.
 bool wheel::step(std::uint64_t target_tick) noexcept {
   SKERRY_ASSERT(list_is_empty(firing_list), "a tick of a wheel ends before all its timers have fired");
   const std::size_t list = first_occupied();
@@ -107,8 +103,8 @@ void wheel::splice_to_firing(std::size_t list) noexcept {
   from.next = from.prev = &from;
 }
 
-/// Deals a slot that has just begun, or the overflow list, out to the lists its timers belong to from now on. Those are
-/// empty or (overflow) this list itself, so front to back keeps the arming order, invariant (2).
+/// Deals a slot that has just begun, or the overflow list, out to lists that are empty or (overflow) this one itself,
+/// so front to back keeps the arming order, invariant (2).
 void wheel::redistribute(std::size_t list) noexcept {
   link& head = lists_[list];
   link* at = head.next;
@@ -124,9 +120,7 @@ void wheel::redistribute(std::size_t list) noexcept {
 }
 
 void wheel::begin_clear() noexcept {
-  SKERRY_ASSERT(!busy_, "clear() from a callback of this wheel");
-  busy_ = true;
-  if (!list_is_empty(due_list)) splice_to_firing(due_list);
+  begin();
   for (std::size_t list = first_occupied(); list != no_list; list = first_occupied()) splice_to_firing(list);
 }
 

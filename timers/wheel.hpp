@@ -3,8 +3,8 @@
 
 /// wheel: armed timers, sorted just enough. A timer lies in the one list that its deadline and the present tick name.
 ///
-/// It is a pure data structure: it reads no clock and knows no reactor. Somebody tells it the time with advance(), and
-/// asks next_deadline() how long he may sleep. A node lives inside the object that waits, so nothing here allocates.
+/// A pure data structure: it reads no clock, knows no reactor and allocates nothing. Somebody tells it the time with
+/// advance(), and asks next_deadline() how long he may sleep.
 ///
 ///   level   a slot spans      the level spans   holds deadlines that differ from now() first in
 ///   0       1 tick (1 ms)     256 ms            bits 0..7
@@ -24,33 +24,30 @@
 ///  (1) A node lies in the list that list_for(deadline) names for the present now. Hence all timers of one tick lie in
 ///      one list, whenever they were armed.
 ///  (2) Within a list, timers of one tick are in arming order. Arming appends. A slot that begins is moved, front to
-///      back, into lists below it that hold nothing for its ticks: until this step now differed from those ticks in
-///      the slot's own digit, so by (1) all their timers were in this slot. Hence no sequence number: a timer armed
-///      late cannot overtake an older one that is still higher up, for it is up there too, behind it.
+///      back, into lists below it that hold nothing for its ticks: until now they differed in the slot's own digit, so
+///      by (1) all their timers were in this slot. Hence no sequence number: a timer armed late is behind an older one
+///      that is still higher up.
 ///  (3) Every used slot's digit is greater than now's digit of that level. So nothing wraps, and lists numbered level
 ///      by level are in order of time: the first set bit of the occupancy bitmap is the slot that begins next.
 ///  (4) now changes only to the begin of the next used slot or, when there is none up to the target, to the target.
 ///      Both keep (1): in between, no deadline changes the highest digit in which it differs.
-///  (5) A slot that holds a timer has its bit set. The reverse does not hold: cancel() leaves the bit, and
-///      first_occupied() drops the bits of emptied slots when it meets them, before now passes them. So arming and
-///      cancelling one timeout again and again writes no bitmap, and cancel() need not know which list it shortens.
+///  (5) A slot that holds a timer has its bit set, but cancel() leaves the bit of one that it empties:
+///      first_occupied() drops it on the way, before now passes it. So arming and cancelling one timeout again and
+///      again writes no bitmap, and cancel() need not know which list it shortens.
 ///
-/// Cancelling writes to both neighbours, two cache lines that are cold among millions of timers. Measured with a
-/// million: to move one at random costs about twice what a write to one random line costs, for three lines, and
-/// prefetching them made no difference that showed. Rejected: to leave a timer that is put off in its place until its
-/// old slot begins, and to sort a tick that has such timers. Tried: whether a timer is put off or brought forward
-/// hangs on its line, so that a wrong guess waits for memory and the gain is lost (65 ns against 54 to 65 among ten
-/// million, 7 against 14 among a thousand), and hot arm and cancel pay 0.7 ns for the sequence number. Who only ever
-/// puts off does it better alone: note the new deadline, and re-arm when the old one comes. Rejected: an exact bitmap,
-/// cleared by cancel(); its best hot arm and cancel was 5.6 ns against 3.7, though on a busy machine the two ranges
-/// overlap.
+/// Cancelling writes to both neighbours, two cache lines that are cold among millions of timers; prefetching them made
+/// no difference that showed. Rejected: to leave a timer that is put off in its place until its old slot begins, and to
+/// sort a tick that has such timers. Whether a timer is put off or brought forward hangs on its line, so that a wrong
+/// guess waits for memory (65 ns against 54 to 65 among ten million, 7 against 14 among a thousand), and hot arm and
+/// cancel pay 0.7 ns for the sequence number. Who only ever puts off does it better alone: note the new deadline,
+/// re-arm when the old one comes. Rejected: an exact bitmap, cleared by cancel(): hot arm and cancel took 5.6 ns
+/// against 3.7.
 ///
-/// Affinity:  one shard; no member is safe to call from another.
+/// Affinity:  one shard.
 /// Ownership: the caller owns the nodes; the wheel borrows one from arm() until it fires or is cancelled or cleared.
-/// Limits:    any number of timers, any deadline. When a slot above level 0 begins, its timers move at once, O(their
-///            number). When level 1 wraps, every 65.5 s, that can be most of a population with deadlines a minute
-///            ahead: a million take 6 ms in memory order, 150 ms when each is a cache miss (100 000: 2 ms). A timer
-///            moves at most four times.
+/// Limits:    any number of timers, any deadline. When a slot above level 0 begins, its timers move at once, each at
+///            most four times in all. When level 1 wraps, every 65.5 s, those can be most of all: a million take 6 ms
+///            in memory order, 150 ms when each is a cache miss (100 000: 2 ms).
 /// Units:     a tick, which the layer above makes a millisecond, counted from any origin.
 /// Source:    Varghese and Lauck, "Hashed and Hierarchical Timing Wheels", SOSP 1987, scheme 7.
 
@@ -74,8 +71,7 @@ struct timer_link {
 };
 }  // namespace detail
 
-/// One timer. Derive from it, or make it a member; it stays where it is while armed. 32 bytes and not over-aligned: it
-/// has to fit into coroutine frames, which are aligned to 16.
+/// One timer, inside the object that waits; it stays where it is while armed.
 class timer_node : private detail::timer_link {
  public:
   timer_node() noexcept = default;
@@ -100,36 +96,36 @@ class wheel {
   wheel& operator=(const wheel&) = delete;
   ~wheel();
 
-  /// The node fires in the advance() that reaches deadline_tick; with a deadline at or before now(), in the next
-  /// advance(), whatever its tick. Never fires from within arm(). The node must not be armed.
+  /// The node, which is not armed, fires in the advance() that reaches deadline_tick; with a deadline at or before
+  /// now(), in the next advance(), whatever its tick.
   void arm(timer_node& node, std::uint64_t deadline_tick) noexcept;
-  /// arm() for a node that may be armed: it leaves its place and counts as armed now, also when the deadline stays the
-  /// same.
-  void rearm(timer_node& node, std::uint64_t deadline_tick) noexcept;
+  /// arm() for a node that may be armed: it counts as armed now, also when the deadline stays the same.
+  void rearm(timer_node& node, std::uint64_t deadline_tick) noexcept {
+    cancel(node);
+    arm(node, deadline_tick);
+  }
   /// Nothing happens if the node is not armed: it may just have fired.
   void cancel(timer_node& node) noexcept;
 
   /// Moves now() to now_tick, which is not less, and calls fire(timer_node&) for every timer due by then: by deadline,
   /// in arming order within a tick (a deadline that was past when it was armed counts as the now() of that moment).
   /// Returns how many fired. During a callback now() is the tick being fired and the node is not armed; the callback
-  /// may destroy it and may arm or cancel any timer, except that it must not call advance() or clear(). A timer
-  /// cancelled in its own tick does not fire. What a callback arms for a later tick up to now_tick fires in this call,
-  /// what it arms for now() or earlier in the next, so a timer that re-arms itself cannot keep the loop from ending.
-  /// Time and memory do not depend on the distance.
+  /// may destroy it and arm or cancel any timer, but not call advance() or clear(). A timer cancelled in its own tick
+  /// does not fire. What a callback arms for a later tick up to now_tick fires in this call, what it arms for now() or
+  /// earlier in the next, so a timer that re-arms itself cannot keep the loop from ending.
   template <class OnExpired>
   std::size_t advance(std::uint64_t now_tick, OnExpired&& fire) noexcept;
 
-  /// Takes every timer out, for shutdown, and calls removed(timer_node&) for each, already disarmed, in an order that
-  /// depends on the calls so far and nothing else. What the callback arms stays armed.
+  /// For shutdown: calls removed(timer_node&) for each timer, already disarmed, in an order that only the calls so far
+  /// decide. What the callback arms stays armed.
   template <class OnRemoved>
   std::size_t clear(OnRemoved&& removed) noexcept;
 
-  /// Until when the caller may sleep; nullopt when nothing is armed. Never later than the earliest deadline, never
-  /// before now(), and now() only if a timer is due already. It is the earliest deadline exactly if that lies in the
-  /// present block of 256 ticks, or if at most `exact_scan_max` timers share the slot or overflow list it is in.
-  /// Otherwise it is the begin of that slot (or the earliest deadline the overflow list has seen since it was last
-  /// sorted): the caller wakes, advances, fires nothing, and the answer is closer then, at most four times for one
-  /// timer.
+  /// Until when the caller may sleep; nullopt when nothing is armed. Never later than the earliest deadline, and now()
+  /// only if a timer is due already. It is the earliest deadline if that lies in the present block of 256 ticks, or if
+  /// at most `exact_scan_max` timers share its slot or overflow list. Otherwise it is the begin of that slot (or the
+  /// earliest deadline the overflow list has seen since it was last sorted): the caller wakes, advances, fires nothing,
+  /// and the answer is closer then, at most four times for one timer.
   std::optional<std::uint64_t> next_deadline() const noexcept;
 
   bool empty() const noexcept { return size_ == 0; }
@@ -155,12 +151,17 @@ class wheel {
   std::size_t list_for(std::uint64_t deadline_tick) noexcept;
   std::size_t overflow_for(std::uint64_t deadline_tick) noexcept;
   void append(link& node, std::size_t list) noexcept;
-  static void unlink(link& node) noexcept;
+  static void unlink(link& node) noexcept {
+    link* const next = node.next;
+    link* const prev = node.prev;
+    next->prev = prev;
+    prev->next = next;
+  }
   bool list_is_empty(std::size_t list) const noexcept { return lists_[list].next == &lists_[list]; }
   std::size_t first_occupied() const noexcept;
   std::uint64_t begin_of(std::size_t list) const noexcept;
 
-  void begin_advance(std::uint64_t now_tick) noexcept;
+  void begin() noexcept;
   bool step(std::uint64_t target_tick) noexcept;
   void splice_to_firing(std::size_t list) noexcept;
   void redistribute(std::size_t list) noexcept;
@@ -170,21 +171,19 @@ class wheel {
 
   std::uint64_t now_tick_;
   std::size_t size_ = 0;
-  /// The least deadline put into the overflow list since it was last empty or sorted; meaningless while it is empty. A
-  /// cancel leaves it too early, which costs one needless look at the list and saves a search per cancel.
+  /// The least deadline put into the overflow list since it was last empty or sorted. A cancel leaves it too early,
+  /// which costs one needless look at the list and saves a search per cancel.
   std::uint64_t overflow_earliest_tick_ = 0;
-  /// Bit w: occupied_[w] may be other than zero. Two levels of bitmap make first_occupied() two bit scans. Both are
-  /// mutable because looking for the next timer drops stale bits, invariant (5), which nobody can observe.
+  /// Bit w: occupied_[w] may be other than zero. Two levels make first_occupied() two bit scans. Both are mutable
+  /// because looking for the next timer drops stale bits, invariant (5).
   mutable std::uint32_t occupied_words_ = 0;
   bool busy_ = false;  // inside advance() or clear()
-  /// Bit list % 64 of word list / 64: the list may hold timers. The last word belongs to the lists that are no slots;
-  /// it is there so that append() needs no special case, and nothing else reads it.
+  /// Bit list % 64 of word list / 64: the list may hold timers. The last word, of the lists that are no slots, spares
+  /// append() a special case; nothing reads it.
   mutable std::array<std::uint64_t, slot_words + 1> occupied_{};
   /// Heads of circular lists. 16 KiB, of which a busy program touches what it uses.
   std::array<link, list_count> lists_;
 };
-
-// The hot paths.
 
 inline void wheel::arm(timer_node& node, std::uint64_t deadline_tick) noexcept {
   SKERRY_ASSERT(node.owner_ == nullptr, "arm() of a timer that is armed; rearm() moves it");
@@ -192,11 +191,6 @@ inline void wheel::arm(timer_node& node, std::uint64_t deadline_tick) noexcept {
   node.deadline_tick_ = deadline_tick;
   ++size_;
   append(node, list_for(deadline_tick));
-}
-
-inline void wheel::rearm(timer_node& node, std::uint64_t deadline_tick) noexcept {
-  cancel(node);
-  arm(node, deadline_tick);
 }
 
 inline void wheel::cancel(timer_node& node) noexcept {
@@ -210,7 +204,8 @@ inline void wheel::cancel(timer_node& node) noexcept {
 template <class OnExpired>
 std::size_t wheel::advance(std::uint64_t now_tick, OnExpired&& fire) noexcept {
   static_assert(std::is_invocable_v<OnExpired&, timer_node&>, "advance() calls fire(timer_node&)");
-  begin_advance(now_tick);
+  SKERRY_ASSERT(now_tick >= now_tick_, "the clock that drives a wheel went backwards");
+  begin();
   std::size_t fired = 0;
   do {
     fired += fire_all(fire);
@@ -265,13 +260,6 @@ inline void wheel::append(link& node, std::size_t list) noexcept {
     word |= bit;
     occupied_words_ |= std::uint32_t{1} << (list / 64);
   }
-}
-
-inline void wheel::unlink(link& node) noexcept {
-  link* const next = node.next;
-  link* const prev = node.prev;
-  next->prev = prev;
-  prev->next = next;
 }
 
 }  // namespace skerry::timers

@@ -12,15 +12,14 @@
 ///     ring(): fetch_or(bit)              look once more, wait in the kernel
 ///     old word == asleep: wake it        woken(): fetch_and(~asleep)
 ///
-/// Of all senders to a sleeping shard exactly one finds the word equal to `asleep`: it pays for the wake-up, the others
-/// find its bit. Nobody scans queues: a set bit names the inboxes to look into.
+/// Of all senders to a sleeping shard exactly one finds the word equal to `asleep` and pays for the wake-up. Nobody
+/// scans queues: a set bit names the inboxes to look into.
 ///
 /// The word: written by every sender (fetch_or) and by the owner (fetch_or, fetch_and, exchange), read by the owner
-/// between tasks (relaxed: a hint, a late view costs one task). Every access that decides something is a
-/// read-modify-write, so all of them are in one modification order: a sender's fetch_or comes either before the owner's
-/// exchange, which then acquires what the sender pushed, or after it, and the bit is set for the next look. Sleeping
-/// works by the same order. Rejected: a separate bitmap whose bit a sender sets only if it reads clear; between its
-/// push and that read there would have to be a full fence, which costs what the read-modify-write costs.
+/// between tasks (relaxed: a hint, a late view costs one task). What decides something is a read-modify-write, so all
+/// are in one modification order: a sender's comes before the owner's exchange, which then acquires what was pushed, or
+/// after it, and the bit is set for the next look. Rejected: a bitmap apart whose bit a sender sets only if it reads
+/// clear: the full fence between its push and that read costs what the read-modify-write costs.
 ///
 /// Affinity: ring() any thread, everything else the owner.
 
@@ -43,9 +42,8 @@ class alignas(64) doorbell {
   [[nodiscard]] bool ring(std::uint64_t bit) noexcept {
     return word_.fetch_or(bit, std::memory_order_seq_cst) == asleep;
   }
-  /// The bits that have been rung so far; a hint.
+  /// A hint.
   std::uint64_t peek() const noexcept { return word_.load(std::memory_order_relaxed) & ~asleep; }
-  /// Whether somebody has rung.
   bool rung() const noexcept { return peek() != 0; }
   /// Takes all bits that have been rung; the owner must then look into every inbox that they name.
   std::uint64_t take() noexcept {

@@ -3,8 +3,8 @@
 
 /// poller: the seam through which the layers above add work to a reactor.
 ///
-/// The reactor knows pollers only: the timer wheel, the mailboxes and the streams implement this. It calls them in the
-/// order in which they were added, once per turn, in the phases below; each phase runs for all pollers before the next.
+/// The timer wheel, the mailboxes and the streams implement it. A turn has these phases, each for all pollers, in the
+/// order in which they were added, before the next:
 ///
 ///     poll()          take in what has arrived: due timers, messages, replies
 ///     flush()         hand over what is queued: outboxes, unsent bytes

@@ -5,6 +5,7 @@
 #include <skerry/framework/task/yield.hpp>
 
 #include <algorithm>
+#include <cstdio>
 
 namespace skerry {
 
@@ -14,40 +15,36 @@ constexpr std::chrono::nanoseconds slice = std::chrono::microseconds(100);
 constexpr unsigned steps_between_clock_max = 64;
 constexpr unsigned preempt_calls_per_clock = 16;
 constexpr unsigned spins_per_clock = 64;
+
+int describe_context(char* out, int size) noexcept {
+  const shard_core* shard = detail::current_shard;
+  if (shard == nullptr) return 0;
+  const auto length = static_cast<std::size_t>(size);
+  if (shard->current == nullptr) return std::snprintf(out, length, ", shard %u", shard->id);
+  return std::snprintf(out, length, ", shard %u, task \"%s\"", shard->id, shard->current->name());
+}
+
+/// Makes failed assertions and log lines name the running task.
+bool describe_tasks_elsewhere() noexcept {
+  detail::describe_assert_context = &describe_context;
+  detail::current_task_name = []() noexcept -> std::string_view {
+    return detail::current_shard->current != nullptr ? detail::current_shard->current->name() : "";
+  };
+  return true;
+}
 }  // namespace
 
 reactor::reactor(shard_core& core, backend& kernel, const reactor_options& options)
     : core_(core), kernel_(kernel), options_(options) {
   SKERRY_ASSERT(core.time != nullptr, "a shard needs a clock");
-  detail::describe_tasks_elsewhere();
+  // A static's guard makes this safe where two threads make their first reactors.
+  [[maybe_unused]] static const bool described = describe_tasks_elsewhere();
   core_.frames = &frames_;
   core_.ready = &ready_;
   core_.root = &root_;
   core_.loop = this;
   core_.resources = &resources_;
   started_ = core_.now = last_tick_ = clock::time_point{core.time->monotonic()};
-}
-
-reactor::~reactor() {
-  SKERRY_ASSERT(root_.empty(), "a shard ends after its last task");
-  core_.frames = nullptr;
-  core_.ready = nullptr;
-  core_.root = nullptr;
-  core_.loop = nullptr;
-  core_.resources = nullptr;
-}
-
-void reactor::add(poller& p) noexcept {
-  SKERRY_ASSERT(poller_count_ < pollers_max, "a reactor has at most 8 pollers");
-  pollers_[poller_count_++] = &p;
-}
-
-void reactor::remove(poller& p) noexcept {
-  auto end = pollers_.begin() + poller_count_;
-  auto found = std::find(pollers_.begin(), end, &p);
-  SKERRY_ASSERT(found != end, "only a poller that was added can be removed");
-  std::move(found + 1, end, found);
-  --poller_count_;
 }
 
 void reactor::idle() noexcept {
@@ -64,12 +61,12 @@ bool reactor::run_once() noexcept {
   run_ready();
 
   bits_taken_ = false;
-  for (unsigned i = 0; i < poller_count_; ++i) pollers_[i]->poll();
+  for (poller* each : pollers_) each->poll();
   rung();  // also when no poller asked
   held_back_ = false;
-  for (unsigned i = 0; i < poller_count_; ++i) pollers_[i]->flush();
+  for (poller* each : pollers_) each->flush();
   if (!held_back_) last_flush_ = core_.now;
-  for (unsigned i = 0; i < poller_count_; ++i) pollers_[i]->wake_targets();
+  for (poller* each : pollers_) each->wake_targets();
 
   bool wait_will_submit = ready_.empty() && options_.park && options_.idle_spin.count() == 0;
   if (kernel_.wants_entry() || (kernel_.has_submissions() && !wait_will_submit)) {
@@ -131,14 +128,11 @@ void reactor::tick(run_queue::turn t) noexcept {
 }
 
 void reactor::read_clock() noexcept {
-  clock::time_point read{core_.time->monotonic()};
-  core_.now = std::max(core_.now, read);
-  last_tick_ = core_.now;
+  last_tick_ = core_.now = std::max(core_.now, clock::time_point{core_.time->monotonic()});
 }
 
-/// Looks at the two words that others write until one says that there is work (true), or a deadline has come (true), or
-/// idle_spin is over. Nothing else happens in this loop: between a neighbour's ring and the look at its message is one
-/// cache miss.
+/// Looks at the two words that others write until one says that there is work or a deadline has come (true), or
+/// idle_spin is over. Nothing else happens: between a neighbour's ring and the look at its message is one cache miss.
 bool reactor::spin() noexcept {
   if (options_.idle_spin.count() == 0 && options_.park) return false;
   auto next = clock::time_point::max();
@@ -156,17 +150,11 @@ bool reactor::spin() noexcept {
   return next <= core_.now;
 }
 
-bool reactor::look_again() noexcept {
-  if (!ready_.empty()) return true;
-  for (unsigned i = 0; i < poller_count_; ++i) {
-    if (pollers_[i]->has_work()) return true;
-  }
-  return false;
-}
+bool reactor::look_again() noexcept { return !ready_.empty() || std::ranges::any_of(pollers_, &poller::has_work); }
 
 clock::time_point reactor::next_deadline() noexcept {
   clock::time_point next = clock::time_point::max();
-  for (unsigned i = 0; i < poller_count_; ++i) next = std::min(next, pollers_[i]->deadline());
+  for (poller* each : pollers_) next = std::min(next, each->deadline());
   return next;
 }
 

@@ -3,30 +3,27 @@
 
 /// reactor: the loop of one shard.
 ///
-/// The rule it enforces: everything on a shard runs in one of the phases below, one after the other, in one thread, and
+/// The rule it enforces: everything on a shard runs in one of these phases, one after the other, in one thread, and
 /// none of them blocks but `wait`.
 ///
 ///     run_once()          tasks -> poll -> flush -> wake targets -> one kernel entry
 ///     announce_sleep()    tell the neighbours that a wake-up is needed from now on
 ///     look_again()        did something arrive before they could know?
-///     wait()              sleep in the kernel until the next deadline; submits what is queued in the same entry
+///     wait()              sleep until the next deadline; submits what is queued in the same kernel entry, which
+///                         run_once leaves to it when nothing is ready
 ///
-/// A thread's loop calls run_once, and `idle()` when that says that nothing is ready: spin, or the last three. A
-/// simulator calls the phases itself and puts other shards' steps in between.
+/// A thread's loop calls run_once, and `idle()` when nothing is ready: spin, or the last three. A simulator calls the
+/// phases itself, with other shards' steps in between.
 ///
-/// A busy shard answers its neighbours: between any two tasks the doorbell is read, and a message ends the task phase
-/// at once. Completions end it when the clock is read next (10 us at the latest while tasks are short) and
-/// `completion_batch` tasks have run, or the shard's tasks would be served one by one with a kernel entry each. The
-/// whole phase is bounded by the task budget.
-///
-/// When nothing is ready the entry of run_once is left out: `wait` submits what is queued and reaps what is done, so an
-/// idle-ish shard pays one kernel entry per batch, like a hand-written loop.
+/// A busy shard answers its neighbours: a ring of the doorbell ends the task phase after the present step. Completions
+/// end it when the clock is read next (10 us at the latest while tasks are short) and `completion_batch` tasks have
+/// run, or tasks would be served one by one with a kernel entry each. The task budget ends it in any case.
 ///
 /// Affinity:   made anywhere, then attached to one thread; everything else there.
 /// Ownership:  owns run queue, frame pool and root scope; pollers and backend belong to the shard that assembles them.
 /// Invariants: (1) `shard().now` never goes back; (2) after `announce_sleep` returned true, exactly one sender of any
 ///             number pays for a wake-up.
-/// Limits:     `pollers_max` pollers.
+/// Limits:     none of its own; a turn asks every poller, so a layer adds one.
 
 #include <skerry/framework/backend/backend.hpp>
 #include <skerry/framework/reactor/doorbell.hpp>
@@ -37,11 +34,11 @@
 #include <skerry/framework/task/scope.hpp>
 #include <skerry/framework/this_shard.hpp>
 
-#include <array>
 #include <chrono>
 #include <cstdint>
 #include <exception>
 #include <utility>
+#include <vector>
 
 namespace skerry {
 
@@ -64,23 +61,23 @@ struct reactor_stats {
 
 class reactor {
  public:
-  static constexpr unsigned pollers_max = 8;
   static constexpr unsigned completion_batch = 64;
   static constexpr std::chrono::microseconds flush_interval{10};
 
   /// `core` is the shard's anchor: the reactor fills in what it owns; the caller has set id, count, time and random.
   reactor(shard_core& core, backend& kernel, const reactor_options& options);
-  ~reactor();
   reactor(const reactor&) = delete;
   reactor& operator=(const reactor&) = delete;
 
   /// Adds a poller behind those that are there; phases call them in this order.
-  void add(poller& p) noexcept;
-  void remove(poller& p) noexcept;
+  void add(poller& p) { pollers_.push_back(&p); }
+  void remove(poller& p) noexcept {
+    SKERRY_ASSERT(std::erase(pollers_, &p) == 1, "only a poller that was added can be removed");
+  }
 
   /// True when more is ready.
   bool run_once() noexcept;
-  /// Nothing is ready: returns at once while the shard spins, else sleeps through the three phases below.
+  /// Spins, or sleeps through the three phases below.
   void idle() noexcept;
   [[nodiscard]] bool announce_sleep() noexcept { return bell_.announce_sleep(); }
   /// True when there is work after all.
@@ -95,22 +92,18 @@ class reactor {
   doorbell& bell() noexcept { return bell_; }
   backend& kernel() noexcept { return kernel_; }
   const backend& kernel() const noexcept { return kernel_; }
-  run_queue& ready() noexcept { return ready_; }
   const frame_pool& frames() const noexcept { return frames_; }
-  scope& root() noexcept { return root_; }
   const reactor_options& options() const noexcept { return options_; }
   reactor_stats stats() const noexcept;
-  /// Steps of tasks since the start.
   std::uint64_t steps_ended() const noexcept { return stats_.tasks_run + steps_between_clock_ - steps_until_clock_; }
 
   /// For a poller's flush: whether what it has may wait for more. True while tasks are ready that may add to it, for
-  /// at most 10 us after the last flush.
+  /// `flush_interval` after the last flush.
   bool may_hold_back() noexcept {
     if (ready_.empty() || core_.now - last_flush_ >= flush_interval) return false;
     return held_back_ = true;
   }
   bool need_preempt() noexcept;
-  /// Logs and counts an exception that no task will see.
   void report_unseen(const char* task_name, const std::exception_ptr& error) noexcept;
 
  private:
@@ -129,8 +122,7 @@ class reactor {
   run_queue ready_;
   scope root_;
   resource_table resources_;
-  std::array<poller*, pollers_max> pollers_{};
-  unsigned poller_count_ = 0;
+  std::vector<poller*> pollers_;
 
   std::uint64_t rung_ = 0;
   bool bits_taken_ = false;

@@ -2,7 +2,6 @@
 #include <skerry/framework/reactor/run_queue.hpp>
 
 #include <algorithm>
-#include <limits>
 
 namespace skerry {
 
@@ -20,14 +19,19 @@ scheduling_group run_queue::add_group(const char* name, unsigned shares) noexcep
 }
 
 void run_queue::activate(unsigned index) noexcept {
-  if (active_ != 0) {
-    std::uint64_t least = std::numeric_limits<std::uint64_t>::max();
-    for (unsigned mask = active_; mask != 0; mask &= mask - 1) {
-      least = std::min(least, groups_[static_cast<unsigned>(std::countr_zero(mask))].virtual_runtime);
-    }
-    groups_[index].virtual_runtime = std::max(groups_[index].virtual_runtime, least);
-  }
+  group& g = groups_[index];
+  if (active_ != 0) g.virtual_runtime = std::max(g.virtual_runtime, groups_[least_used()].virtual_runtime);
   active_ |= 1u << index;
+}
+
+/// Of those that have tasks.
+unsigned run_queue::least_used() const noexcept {
+  auto best = static_cast<unsigned>(std::countr_zero(active_));
+  for (unsigned mask = active_ & (active_ - 1); mask != 0; mask &= mask - 1) {
+    auto other = static_cast<unsigned>(std::countr_zero(mask));
+    if (groups_[other].virtual_runtime < groups_[best].virtual_runtime) best = other;
+  }
+  return best;
 }
 
 run_queue::turn run_queue::next_turn() noexcept {
@@ -37,12 +41,7 @@ run_queue::turn run_queue::next_turn() noexcept {
     return {0, true};
   }
   express_run_ = 0;
-  auto best = static_cast<unsigned>(std::countr_zero(active_));
-  for (unsigned mask = active_ & (active_ - 1); mask != 0; mask &= mask - 1) {
-    auto other = static_cast<unsigned>(std::countr_zero(mask));
-    if (groups_[other].virtual_runtime < groups_[best].virtual_runtime) best = other;
-  }
-  return {best, false};
+  return {least_used(), false};
 }
 
 void run_queue::charge(turn t, std::chrono::nanoseconds used) noexcept {

@@ -3,12 +3,11 @@
 
 /// run_queue: the tasks of one shard that are ready, and which of them goes next.
 ///
-/// Tasks of one scheduling group run first in, first out. Between groups the one that has used the least CPU time
-/// relative to its shares goes next (virtual runtime: time / shares), so a group with ten times the shares gets ten
-/// times the CPU under saturation. A group that was idle starts at the least virtual runtime of the busy ones: it goes
-/// next, but it cannot spend what it did not use.
+/// Tasks of one scheduling group run first in, first out. Of the groups, the one with the least virtual runtime (CPU
+/// time / shares) goes next, so ten times the shares are ten times the CPU under saturation. A group that was idle
+/// starts at the least virtual runtime of the busy ones: it goes next, but it cannot spend what it did not use.
 ///
-/// The express lane goes before all groups: first steps of message handlers. At most `express_run_max` in a row, so
+/// First steps of message handlers go before all groups, in the express lane; at most `express_run_max` in a row, so
 /// that a flood of messages cannot stop the groups.
 ///
 /// Affinity:   home shard.
@@ -16,7 +15,7 @@
 /// Invariants: (1) a task is in at most one lane, once; (2) between turns bit g of the mask is set exactly when group g
 ///             has tasks; during a turn the bit of the group whose turn it is stays set, so that a task that goes back
 ///             to the queue costs no scheduling decision.
-/// Limits:     16 groups; the number of tasks is bounded by whoever makes them.
+/// Limits:     16 groups, made at start-up, the same on every shard; whoever makes tasks bounds their number.
 /// Source:     virtual runtime as in stride scheduling (Waldspurger and Weihl, 1995).
 
 #include <skerry/framework/assert.hpp>
@@ -36,7 +35,6 @@ class run_queue {
   static constexpr unsigned groups_max = 16;
   static constexpr unsigned express_run_max = 64;
 
-  /// What makes something a task of this queue.
   class hook {
    public:
     explicit hook(scheduling_group group) noexcept : group_(group) {}
@@ -55,13 +53,11 @@ class run_queue {
 
   bool empty() const noexcept { return active_ == 0 && express_.head == nullptr; }
 
-  /// To the back of its group.
   void push(hook& task) noexcept {
     auto index = static_cast<unsigned>(task.group());
     groups_[index].tasks.push(task);
     if ((active_ & (1u << index)) == 0) activate(index);
   }
-  /// To the back of the express lane.
   void push_express(hook& task) noexcept { express_.push(task); }
 
   /// One lane's turn, from next_turn to end_turn.
@@ -69,9 +65,9 @@ class run_queue {
     unsigned group;
     bool express;
   };
-  /// The express lane's, or that of the group that has used the least. Asserts that the queue is not empty.
+  /// Asserts that the queue is not empty.
   turn next_turn() noexcept;
-  /// Takes the first task of the lane whose turn it is; null when it is empty.
+  /// Null when the lane is empty.
   hook* pop(turn t) noexcept { return (t.express ? express_ : groups_[t.group].tasks).pop(); }
   void end_turn(turn t) noexcept {
     if (!t.express && groups_[t.group].tasks.head == nullptr) active_ &= ~(1u << t.group);
@@ -83,10 +79,9 @@ class run_queue {
     return t.express ? active_ != 0 : express_waiting() || (active_ & ~(1u << t.group)) != 0;
   }
 
-  /// Charges CPU time to the group that ran.
   void charge(turn t, std::chrono::nanoseconds used) noexcept;
 
-  /// A new group; `name` must live for ever. Groups are made at start-up, the same on every shard.
+  /// `name` must live for ever.
   scheduling_group add_group(const char* name, unsigned shares) noexcept;
   std::chrono::nanoseconds cpu_time(scheduling_group g) const noexcept {
     return groups_[static_cast<unsigned>(g)].cpu_time;
@@ -94,7 +89,6 @@ class run_queue {
   const char* name(scheduling_group g) const noexcept { return groups_[static_cast<unsigned>(g)].name; }
 
   std::uint64_t next_task_id() noexcept { return ++task_ids_; }
-  /// Tasks started since the start.
   std::uint64_t tasks_started_total() const noexcept { return task_ids_; }
 
  private:
@@ -124,6 +118,7 @@ class run_queue {
   };
 
   void activate(unsigned index) noexcept;
+  unsigned least_used() const noexcept;
 
   std::uint32_t active_ = 0;
   unsigned express_run_ = 0;

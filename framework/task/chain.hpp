@@ -2,10 +2,8 @@
 #pragma once
 
 /// chain: one line of coroutine frames that await each other, from a root down to one leaf. It is what runs, waits, is
-/// cancelled and is listed; people call it a task.
-///
-/// A scope is a tree of chains: every spawned task and every branch of a combinator is a chain of its own, and a chain
-/// that waits for branches has the combinator as its leaf.
+/// cancelled and is listed; people call it a task. Every branch of a combinator is a chain of its own, and the chain
+/// that waits for it has the combinator as its leaf.
 ///
 ///     unstarted --step--> running --suspend()--> suspended --wake()--> queued --step--> running
 ///         |                  |                       |                                     |
@@ -13,10 +11,9 @@
 ///         v                       v                                     v
 ///     destroying           done                 cancelling --wake()--> destroying --step--> done
 ///
-/// Cancelling asks the leaf to let go and waits until it has: timers and queues let go at once, I/O and messages when
-/// the kernel or the other shard has answered. Only then are the frames destroyed, outermost first, in a step of their
-/// own with this chain as the current task. Nothing is thrown, so no `catch` can swallow it and a losing branch unwinds
-/// for free.
+/// Cancelling asks the leaf to let go and waits until it has: timers and queues do at once, I/O and messages when the
+/// kernel or the other shard has answered. Only then are the frames destroyed, outermost first, in a step of their own
+/// with this chain as the current task. Nothing is thrown, so no `catch` can swallow it.
 ///
 ///     state when cancel() comes     what happens
 ///     unstarted                     never runs
@@ -50,12 +47,11 @@ struct scope_tag;
 /// Stands for the parent of a chain's outermost frame.
 inline std::coroutine_handle<> end_of_chain() noexcept { return std::noop_coroutine(); }
 
-/// What a chain waits for. An awaiter derives from it and calls `suspend` from await_suspend; whoever completes the
-/// wait calls `wake`, once.
+/// What a chain waits for. An awaiter calls `suspend` in await_suspend; whoever completes the wait calls `wake`, once.
 class leaf {
  public:
-  /// The chain is being cancelled: stop waiting. Must lead to exactly one `wake()`, now or when the kernel or another
-  /// shard has acknowledged; until then no memory of the awaiter goes.
+  /// Stop waiting. Leads to exactly one `wake()`, now or when the kernel or another shard has acknowledged; until then
+  /// no memory of the awaiter goes.
   virtual void let_go() noexcept = 0;
   /// What to show people: "sleep", "submit_to", "recv". A string that lives for ever.
   virtual const char* describe() const noexcept = 0;
@@ -67,9 +63,9 @@ class leaf {
   leaf() = default;
   ~leaf() = default;
 
-  /// Publishes this as what the current chain waits for; `resume_point` continues when somebody wakes it.
+  /// Publishes this as what the current chain waits for; it continues at `resume_point`.
   void suspend(std::coroutine_handle<> resume_point) noexcept;
-  /// The wait is over: queues the chain to run, or to be destroyed when it is being cancelled.
+  /// Queues the chain to run, or to be destroyed when it is being cancelled.
   void wake() noexcept;
   /// From let_go, instead of letting go: what was waited for has come, only the wake-up has not. The task will go on
   /// with it, and its next wait ends it.
@@ -93,15 +89,13 @@ class chain : public list_hook<scope_tag>, public run_queue::hook {
   void start(std::coroutine_handle<> root) noexcept { prepare(root).push(*this); }
   /// Queues it before everything that is queued already (a message handler's first step).
   void start_express(std::coroutine_handle<> root) noexcept { prepare(root).push_express(*this); }
-  /// Asks the chain to end. Idempotent; never allocates, destroys or resumes.
+  /// Asks it to end. Idempotent; never allocates, destroys or resumes.
   void cancel() noexcept;
-  /// Like cancel, but a task whose wait is over does not go on either: it is destroyed where it is queued, and what it
-  /// waited for is given back as from any cancelled wait.
+  /// Like cancel, but one whose wait is over does not go on either: what it waited for is given back.
   void abandon() noexcept;
   /// Runs or destroys, as the state says; called by the run queue.
   void step(shard_core& shard) noexcept;
-  /// A frame ends after it had waited, or is the outermost: `parent` goes on, or the chain is
-  /// done when that is its end.
+  /// A frame ends that had waited or is the outermost: `parent` goes on if there is one.
   void frame_ended(std::coroutine_handle<> parent) noexcept {
     SKERRY_ASSERT(state_ == chain_state::running, "only the running task can finish");
     if (parent == end_of_chain()) {
@@ -129,12 +123,15 @@ class chain : public list_hook<scope_tag>, public run_queue::hook {
   chain(const char* name, scheduling_group group, chain* parent) noexcept : hook(group), parent_(parent), name_(name) {}
   ~chain() { SKERRY_ASSERT(root_ == nullptr, "a task that has not ended must not go away"); }
 
-  /// The chain has ended (see was_cancelled). The last call on it: it may free itself.
+  /// The last call on it: it may free itself.
   virtual void ended() noexcept = 0;
   /// Asked when its frames are about to be destroyed. One that says no stays as it is, out of the run queue, until
   /// `destroy_now()`: the body of a group waits so for its children, which may refer to what it holds.
   virtual bool may_be_destroyed() noexcept { return true; }
-  void destroy_now() noexcept;
+  void destroy_now() noexcept {
+    SKERRY_ASSERT(state_ == chain_state::destroying, "only what was to be destroyed can be destroyed later");
+    current_shard->ready->push(*this);
+  }
 
  private:
   friend class leaf;
@@ -157,9 +154,6 @@ class chain : public list_hook<scope_tag>, public run_queue::hook {
 /// What `co_await` of something says that somebody else cancelled: std::system_error(operation_canceled).
 [[noreturn]] void throw_cancelled();
 
-/// Makes failed assertions and log lines name the running task; called by every reactor.
-void describe_tasks_elsewhere() noexcept;
-
 inline void leaf::suspend(std::coroutine_handle<> resume_point) noexcept {
   chain* current = current_shard->current;
   SKERRY_ASSERT(current != nullptr, "only a task can wait");
@@ -181,8 +175,7 @@ inline void leaf::come_too_late() noexcept {
 inline run_queue& chain::prepare(std::coroutine_handle<> root) noexcept {
   SKERRY_ASSERT(state_ == chain_state::unstarted, "a task starts once");
   SKERRY_ASSERT(root_ == nullptr, "a task starts once");
-  root_ = root;
-  resume_point_ = root;
+  root_ = resume_point_ = root;
   run_queue& ready = *current_shard->ready;
   id_ = ready.next_task_id();
   return ready;
@@ -192,9 +185,7 @@ inline void chain::wake() noexcept {
   SKERRY_ASSERT(leaf_ != nullptr, "a task is woken once per wait");
   leaf_ = nullptr;
   // Running: the wait ended before the step that began it.
-  constexpr auto first = static_cast<unsigned>(chain_state::running),
-                 last = static_cast<unsigned>(chain_state::cancelling);
-  SKERRY_ASSERT(static_cast<unsigned>(state_) - first <= last - first, "only a waiting task is woken");
+  SKERRY_ASSERT(state_ >= chain_state::running && state_ <= chain_state::cancelling, "only a waiting task is woken");
   state_ = state_ == chain_state::cancelling ? chain_state::destroying : chain_state::queued;
   current_shard->ready->push(*this);
 }

@@ -33,7 +33,6 @@ void* frame_pool::allocate_slowly(std::size_t bytes) {
   std::byte* frame;
   if (bytes > pooled_bytes_max) {
     frame = static_cast<std::byte*>(allocate_alone(this, bytes));
-    ++large_total_;
   } else {
     const std::size_t rounded = (class_of(bytes) + 1) * class_bytes;
     if (static_cast<std::size_t>(bump_end_ - bump_) < rounded) next_slab();

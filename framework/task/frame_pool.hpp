@@ -14,9 +14,9 @@
 /// operator delete the size anyway).
 ///
 /// Affinity:   the owner's thread only; release by another shard asserts.
-/// Invariants: (1) a free frame is poisoned under ASan; (2) in_use() counts frames handed out and not yet back.
-/// Limits:     frames up to 4 KiB are pooled; larger ones get their own slab, counted in `large_total()`. All slabs
-///             together stay under `bytes_max` (default 16 GiB); beyond it allocate throws std::bad_alloc.
+/// Invariants: a free frame is poisoned under ASan.
+/// Limits:     frames up to 4 KiB are pooled; each larger one is a slab of its own, from malloc. All slabs together
+///             stay under `bytes_max` (default 16 GiB); beyond it allocate throws std::bad_alloc.
 
 #include <skerry/framework/assert.hpp>
 #include <skerry/framework/detail/poison.hpp>
@@ -40,7 +40,6 @@ class frame_pool {
   frame_pool(const frame_pool&) = delete;
   frame_pool& operator=(const frame_pool&) = delete;
 
-  /// Memory for one frame. Throws std::bad_alloc past the limit.
   void* allocate(std::size_t bytes) {
     std::size_t index = class_of(bytes);
     if (index < class_count && free_[index] != nullptr) [[likely]] {
@@ -53,7 +52,6 @@ class frame_pool {
     return allocate_slowly(bytes);
   }
 
-  /// Gives a frame of this pool back.
   void release(void* memory, std::size_t bytes) noexcept {
     --in_use_;
     std::size_t index = class_of(bytes);
@@ -71,17 +69,15 @@ class frame_pool {
   std::size_t in_use() const noexcept { return in_use_; }
   /// Bytes taken from the system.
   std::size_t bytes_reserved() const noexcept { return bytes_reserved_; }
-  /// Frames too large to pool, since the start. Each cost a malloc.
-  std::uint64_t large_total() const noexcept { return large_total_; }
 
-  /// What `operator new` of every promise calls: the shard's pool, or a slab without owner off a shard.
+  /// From the shard's pool, or off a shard a slab without owner.
   static void* allocate_frame(std::size_t bytes) {
     if (shard_core* shard = detail::current_shard; shard != nullptr) [[likely]]
       return shard->frames->allocate(bytes);
     return allocate_alone(nullptr, bytes);
   }
 
-  /// What `operator delete` of every promise calls. Asserts that this is the home shard.
+  /// Asserts that this is the home shard.
   static void release_frame(void* memory, std::size_t bytes) noexcept {
     frame_pool* owner = slab_of(memory).owner;
     const shard_core* shard = detail::current_shard;
@@ -124,7 +120,6 @@ class frame_pool {
   std::size_t in_use_ = 0;
   std::size_t bytes_reserved_ = 0;
   std::size_t bytes_max_;
-  std::uint64_t large_total_ = 0;
 };
 
 namespace detail {

@@ -3,9 +3,8 @@
 
 /// scope: a set of tasks that end together.
 ///
-/// The rule it enforces: no task outlives its scope. A scope is cancelled by its owner, asks every task in it to end,
-/// and counts as ended when the last one has. Each shard has a root scope, which holds every spawned task and ends with
-/// the shard; combinators and groups have their own.
+/// The rule it enforces: no task outlives its scope. Each shard has a root scope, which holds every spawned task and
+/// ends with the shard; groups have their own.
 ///
 ///     open --cancel()--> closing (every task was asked to end; new ones go to the root) --last task ends--> ended
 ///
@@ -30,18 +29,17 @@ class scope {
   scope(const scope&) = delete;
   scope& operator=(const scope&) = delete;
 
-  /// Links a task in. One that comes while the scope is ending is to be cancelled by its maker before it runs; after
-  /// the end nothing may come (asserted).
+  /// One that comes while the scope is ending is to be cancelled by its maker before it runs; after the end nothing may
+  /// come (asserted).
   void add(detail::chain& task) noexcept {
     SKERRY_ASSERT(!closing_ || size_ > 0, "nothing starts in a scope that has ended");
     tasks_.push_back(task);
     ++size_;
     ++added_total_;
   }
-  /// Takes a task out that has ended.
   void remove(detail::chain& task) noexcept {
     task.unlink();
-    if (--size_ == 0 && waiter_ != nullptr) std::exchange(waiter_, nullptr)->scope_is_empty();
+    if (--size_ == 0 && waiter_ != nullptr) std::exchange(waiter_, nullptr)->wake();
   }
   /// Asks every task to end, and refuses new ones. Idempotent.
   void cancel() noexcept {
@@ -51,9 +49,7 @@ class scope {
 
   bool closing() const noexcept { return closing_; }
   bool empty() const noexcept { return size_ == 0; }
-  /// Tasks that have not ended.
   std::size_t size() const noexcept { return size_; }
-  /// Tasks that were ever added.
   std::uint64_t added_total() const noexcept { return added_total_; }
 
   /// `co_await until_empty()`: one task outside the scope waits until no task is in it.
@@ -72,9 +68,9 @@ class scope {
       wake();
     }
     const char* describe() const noexcept override { return "end of a scope"; }
-    void scope_is_empty() noexcept { wake(); }
 
    private:
+    friend class scope;
     scope& scope_;
   };
   empty_awaiter until_empty() noexcept { return empty_awaiter(*this); }

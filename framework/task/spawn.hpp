@@ -7,16 +7,13 @@
 ///     // something else
 ///     int n = co_await h;          // or h.abort(), or drop h and let it run
 ///
-/// The handle does not own the task: dropping it leaves the task to the root scope, which ends it with the shard at the
-/// latest. An exception that nobody awaits is logged with the task's name and counted, never lost.
-///
-///     spawned node:  chain | joiner | result or exception
-///     freed when the task has ended and the handle is gone
+/// A dropped handle leaves the task to the root scope, which ends it with the shard at the latest.
 ///
 /// Affinity:     the shard that spawned; handles do not cross.
-/// Ownership:    the node lives in the frame pool, owned by task and handle together.
-/// Errors:       `co_await handle` rethrows; joining a task that was cancelled by someone else throws
-///               std::system_error(operation_canceled).
+/// Ownership:    the node (chain, joiner, result) lives in the frame pool until the task has ended and the handle is
+///               gone.
+/// Errors:       `co_await handle` rethrows, and throws std::system_error(operation_canceled) when someone else
+///               cancelled the task. An exception that nobody awaits is logged with the task's name and counted.
 /// Cancellation: abort() asks the task to end; a cancelled joiner stops waiting and leaves the task alone.
 /// Limits:       the frame pool's.
 
@@ -53,12 +50,6 @@ class spawned_base : public chain, public pooled {
     handle_held_ = false;
     if (has_ended()) dispose();
   }
-  void mark_joined() noexcept { joined_ = true; }
-  /// Throws operation_canceled if the task was cancelled, and so has no result.
-  void require_result() {
-    joined_ = true;
-    if (was_cancelled()) throw_cancelled();
-  }
   bool joined() const noexcept { return joined_; }
 
  protected:
@@ -67,8 +58,6 @@ class spawned_base : public chain, public pooled {
   virtual ~spawned_base() = default;
   virtual std::exception_ptr error() const noexcept = 0;
   void ended() noexcept override;
-
- private:
   void dispose() noexcept {
     if (!joined_) [[unlikely]]
       report_unseen();
@@ -98,9 +87,9 @@ class join_leaf : public leaf {
     wake();
   }
   const char* describe() const noexcept final { return "join"; }
-  void task_ended() noexcept { wake(); }
 
  protected:
+  friend class spawned_base;
   spawned_base* node_;
 };
 
@@ -109,11 +98,16 @@ class spawned : public spawned_base {
  public:
   spawned(scope& home, const char* name, scheduling_group group) noexcept : spawned_base(home, name, group) {}
 
-  void begin(task<T>&& body) noexcept { start(std::move(body).release(result_)); }
+  join_handle<T> begin(task<T>&& body) noexcept {
+    home_.add(*this);
+    start(std::move(body).release(result_));
+    if (home_.closing()) cancel();
+    return join_handle<T>(this);
+  }
   T take_result() {
-    if (!result_.has_value()) [[unlikely]]
-      require_result();
-    mark_joined();
+    joined_ = true;
+    if (!result_.has_value() && was_cancelled()) [[unlikely]]
+      throw_cancelled();
     return result_.take();
   }
 
@@ -141,9 +135,6 @@ class spawned_call final : public spawned<T> {
   std::optional<Fn> fn_;
 };
 
-template <class T>
-join_handle<T> spawn_in(scope& home, task<T>&& body, const char* name, scheduling_group group);
-
 }  // namespace detail
 
 /// Where a spawned task's result is fetched. Movable; dropping it does not end the task.
@@ -152,18 +143,15 @@ class join_handle {
  public:
   join_handle() noexcept = default;
   join_handle(join_handle&& other) noexcept : node_(std::exchange(other.node_, nullptr)) {}
-  join_handle& operator=(join_handle&& other) noexcept {
-    if (this != &other) {
-      if (node_ != nullptr) node_->drop();
-      node_ = std::exchange(other.node_, nullptr);
-    }
+  join_handle& operator=(join_handle other) noexcept {
+    std::swap(node_, other.node_);
     return *this;
   }
   ~join_handle() {
     if (node_ != nullptr) node_->drop();
   }
 
-  /// Waits until the task has ended and gives its result, once. Resumes on this shard.
+  /// Waits until the task has ended and gives its result, once.
   auto operator co_await() const noexcept {
     class awaiter : public detail::join_leaf {
      public:
@@ -177,19 +165,13 @@ class join_handle {
 
   /// Whether the task has ended, in whatever way.
   bool is_finished() const noexcept { return node_ == nullptr || node_->has_ended(); }
-  /// Asks the task to end; returns at once.
   void abort() noexcept {
     if (node_ != nullptr) node_->cancel();
   }
-  /// Whether this handle has a task.
   explicit operator bool() const noexcept { return node_ != nullptr; }
 
  private:
-  template <class U>
-  friend join_handle<U> detail::spawn_in(scope& home, task<U>&& body, const char* name, scheduling_group group);
-  template <class Fn>
-    requires detail::any_task<std::invoke_result_t<Fn&>>
-  friend auto spawn(Fn fn, const char* name, scheduling_group group);
+  friend detail::spawned<T>;
   explicit join_handle(detail::spawned<T>* node) noexcept : node_(node) {}
 
   detail::spawned<T>* node_ = nullptr;
@@ -198,17 +180,13 @@ class join_handle {
 namespace detail {
 template <class T>
 join_handle<T> spawn_in(scope& home, task<T>&& body, const char* name, scheduling_group group) {
-  auto* node = new spawned<T>(home, name, group);
-  home.add(*node);
-  node->begin(std::move(body));
-  if (home.closing()) node->cancel();
-  return join_handle<T>(node);
+  return (new spawned<T>(home, name, group))->begin(std::move(body));
 }
 }  // namespace detail
 
 /// Starts `body` in this shard's root scope; it first runs from the run queue. `name` must live for ever (a literal).
-/// Throws std::bad_alloc when the frame pool is at its limit; asserts when the shard is ending.
-/// While the shard is ending, a new task is cancelled before it runs.
+/// Throws std::bad_alloc when the frame pool is at its limit. While the shard ends, the task is cancelled before it
+/// runs; after that, this asserts.
 template <class T>
 join_handle<T> spawn(task<T>&& body, const char* name = "task", scheduling_group group = current_scheduling_group()) {
   return detail::spawn_in(*this_shard().root, std::move(body), name, group);
@@ -219,13 +197,9 @@ template <class Fn>
   requires detail::any_task<std::invoke_result_t<Fn&>>
 auto spawn(Fn fn, const char* name = "task", scheduling_group group = current_scheduling_group()) {
   using T = typename detail::task_value<std::invoke_result_t<Fn&>>::type;
-  scope& root = *this_shard().root;
-  auto node = std::make_unique<detail::spawned_call<T, Fn>>(std::move(fn), root, name, group);
+  auto node = std::make_unique<detail::spawned_call<T, Fn>>(std::move(fn), *this_shard().root, name, group);
   task<T> body = node->call();
-  root.add(*node);
-  node->begin(std::move(body));
-  if (root.closing()) node->cancel();
-  return join_handle<T>(node.release());
+  return node.release()->begin(std::move(body));
 }
 
 }  // namespace skerry

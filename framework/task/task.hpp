@@ -3,29 +3,24 @@
 
 /// task<T>: a coroutine that computes a T. Lazy, move-only, awaited once.
 ///
-/// Awaiting a task runs it at once, inside the awaiting coroutine's `await_suspend`; if it finishes without waiting for
-/// anything, the awaiting coroutine simply goes on. If it has to wait, everything up to the run queue returns, and when
-/// it finishes later it hands over to the coroutine that awaits it, through the step of its chain.
+/// Awaiting a task runs it inside the awaiting coroutine's `await_suspend`:
 ///
 ///     co_await child()
 ///       ready:     caller -> child -> caller                      no queue, no suspension
 ///       suspends:  caller -> child -> (leaf published) -> run queue ... -> child -> caller
 ///
-/// Rejected: symmetric transfer on the way down. g++ 12 makes it a tail call only at some optimisation levels, and a
-/// loop of a million ready awaits overflows the stack in debug and sanitizer builds. On the way up neither: the chain's
-/// step resumes the awaiting frame after the child's has returned, so the stack never grows with the depth of the
-/// chain.
+/// Rejected: symmetric transfer. g++ 12 makes it a tail call only at some optimisation levels, and a loop of a million
+/// ready awaits overflows the stack in debug and sanitizer builds. On the way up the chain's step resumes the awaiting
+/// frame after the child's has returned, so the stack does not grow with the depth of the chain.
 ///
-/// What it returns goes straight into a slot of whoever waits (the awaiter in the parent's frame, the node of a spawned
-/// task), and the frame frees itself at its end, in the same call. Rejected: the result in the promise, as is usual.
-/// The frame has to live until somebody has fetched it, and destroying it is a second indirect call: 102 instructions
-/// for a ready await instead of 76.
+/// What it returns goes straight into a slot of whoever waits (the awaiter, the node of a spawned task), and the frame
+/// frees itself at its end. Rejected: the result in the promise, as is usual. The frame has to live until somebody has
+/// fetched it, and destroying it is a second indirect call: 102 instructions for a ready await instead of 76.
 ///
 /// Affinity:     made, awaited and destroyed on one shard (asserted by the frame pool). A task made where no shard runs
 ///               may be given to block_on.
-/// Ownership:    the task owns its frame until it is awaited, then the await does. Arguments taken by value live in the
-///               frame and go with it, before the caller goes on; arguments taken by reference must live until the task
-///               has ended.
+/// Ownership:    the task owns its frame until it is awaited, then the await does. Arguments by value go with it before
+///               the caller goes on; what arguments refer to must live until the task has ended.
 /// Errors:       an exception leaves through co_await.
 /// Cancellation: see chain.hpp. Awaiting a task that is ready is no cancellation point.
 
@@ -54,8 +49,7 @@ enum class outcome : unsigned char { none, value, error };
 
 [[gnu::cold, gnu::noinline]] inline void destroy_error(std::exception_ptr& error) noexcept { std::destroy_at(&error); }
 
-/// Holds what a coroutine returned or threw, until somebody takes it. It belongs to whoever waits for the coroutine,
-/// whose frame is gone by then.
+/// What a coroutine returned or threw, until somebody takes it; with whoever waits, for the frame is gone by then.
 template <class T>
 class result_slot {
  public:
@@ -74,14 +68,14 @@ class result_slot {
   template <class U>
   void set_value(U&& value) {
     if constexpr (std::is_reference_v<T>) {
-      ::new (static_cast<void*>(&value_)) stored(std::addressof(value));
+      std::construct_at(&value_, std::addressof(value));
     } else {
-      ::new (static_cast<void*>(&value_)) stored(std::forward<U>(value));
+      std::construct_at(&value_, std::forward<U>(value));
     }
     outcome_ = outcome::value;
   }
   void set_error(std::exception_ptr error) noexcept {
-    ::new (static_cast<void*>(&error_)) std::exception_ptr(std::move(error));
+    std::construct_at(&error_, std::move(error));
     outcome_ = outcome::error;
   }
   /// What was thrown and has not been taken.
@@ -111,8 +105,8 @@ class result_slot {
   outcome outcome_ = outcome::none;
 };
 
-/// The same for a task that returns nothing, in one word, because every frame that awaits one holds it: a small number
-/// says how it stands, and anything else is what was thrown (an exception_ptr is a pointer in both standard libraries).
+/// For a task that returns nothing, in one word, because every frame that awaits one holds it: a small number says how
+/// it stands, anything else is what was thrown (an exception_ptr is a pointer in both standard libraries).
 template <>
 class result_slot<void> {
  public:
@@ -164,12 +158,11 @@ class result_slot<void> {
   alignas(std::exception_ptr) std::byte word_[sizeof(std::exception_ptr)];
 };
 
-/// The frame ends by itself: its result is with whoever waits, so nothing in it is needed any more.
 template <class T>
 struct promise_base : pooled {
   result_slot<T>* result;  ///< set before the first step
-  /// Who goes on when this frame has ended: the frame that awaits it, once it has had to wait, or `end_of_chain`. Null
-  /// as long as the parent's await_suspend is on the stack and looks at the result itself.
+  /// Who goes on after this frame: the one that awaits it, or `end_of_chain`. Null while the parent's await_suspend is
+  /// on the stack, which looks at the result itself.
   std::coroutine_handle<> parent;
 
   task<T> get_return_object() noexcept;
@@ -204,11 +197,8 @@ class [[nodiscard("a task does nothing until it is awaited or spawned")]] task {
   using value_type = T;
 
   task(task&& other) noexcept : frame_(std::exchange(other.frame_, nullptr)) {}
-  task& operator=(task&& other) noexcept {
-    if (this != &other) {
-      if (frame_ != nullptr) frame_.destroy();
-      frame_ = std::exchange(other.frame_, nullptr);
-    }
+  task& operator=(task other) noexcept {
+    std::swap(frame_, other.frame_);
     return *this;
   }
   ~task() {
@@ -239,7 +229,6 @@ class [[nodiscard("a task does nothing until it is awaited or spawned")]] task {
     return awaiter(std::exchange(frame_, nullptr));
   }
 
-  /// Whether this holds a frame (false after a move).
   explicit operator bool() const noexcept { return frame_ != nullptr; }
 
   /// Gives the frame to a chain, which then owns it until it has ended and filled `result`.

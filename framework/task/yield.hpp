@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// yield: lets others run. A loop that computes for long calls `co_await maybe_yield()` in each round: it costs a few
-/// loads until somebody else needs the shard.
+/// yield: lets others run. A loop that computes for long calls `co_await maybe_yield()` in each round.
 ///
 /// Affinity:     any task; resumes on the same shard, behind what is ready in its group.
 /// Cancellation: `yield` is a cancellation point; `maybe_yield` is one even when it need not yield.
@@ -14,7 +13,7 @@
 namespace skerry {
 
 /// Whether the running task should let others go first: its slice is over, a message or a completion waits. A few
-/// loads; every 16th call reads the clock. Affinity: any task.
+/// loads; every 16th call reads the clock.
 bool need_preempt() noexcept;
 
 /// Goes to the back of the run queue.
@@ -26,8 +25,7 @@ struct [[nodiscard("co_await it")]] yield {
   void await_resume() const noexcept {}
 };
 
-/// Yields if this step has used up its time or a message or completion waits (`need_preempt()`), or if the task is
-/// being cancelled.
+/// Yields if `need_preempt()`, or if the task is being cancelled.
 struct [[nodiscard("co_await it")]] maybe_yield : yield {
   bool await_ready() const noexcept { return !need_preempt() && !detail::current_shard->current->cancel_requested(); }
 };
