@@ -301,11 +301,11 @@ std::vector<std::unique_ptr<backend>> make_io_uring_backends(std::size_t shards,
       made.front()->start();
       return made;
     } catch (const std::system_error& refused) {
-      made.clear();
       const int error = refused.code().value();
       const bool last = tries >= (entries > entries_min ? 10 : 400);
       if (error != ENOMEM || (last && entries == entries_min)) throw startup_error(refusal_text(error, shards));
-      if (last) {
+      if (last) {  // not before: rings closed at each try would be charged at the next
+        made.clear();
         entries /= 2;
         tries = 0;
       }

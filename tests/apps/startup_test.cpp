@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -82,14 +83,25 @@ bool seccomp_works() {
   return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
-/// SQ sizes of all rings of a process, as the kernel tells them.
+/// What the kernel tells of a ring; nothing while somebody enters it.
+std::optional<unsigned> ring_size(const std::filesystem::path& fdinfo) {
+  std::ifstream info(fdinfo);
+  for (std::string line; std::getline(info, line);) {
+    if (line.starts_with("SqMask:")) return 1 + static_cast<unsigned>(std::stoul(line.substr(7), nullptr, 16));
+  }
+  return std::nullopt;
+}
+
+/// SQ sizes of all rings of a process.
 std::multiset<unsigned> ring_sizes(pid_t pid) {
+  const std::filesystem::path process = "/proc/" + std::to_string(pid);
   std::multiset<unsigned> sizes;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/fdinfo")) {
-    std::ifstream info(entry.path());
-    for (std::string line; std::getline(info, line);) {
-      if (line.starts_with("SqMask:")) sizes.insert(1 + static_cast<unsigned>(std::stoul(line.substr(7), nullptr, 16)));
-    }
+  for (const auto& entry : std::filesystem::directory_iterator(process / "fd")) {
+    std::error_code closed;
+    if (std::filesystem::read_symlink(entry.path(), closed) != "anon_inode:[io_uring]") continue;
+    std::optional<unsigned> size;
+    while (!size) size = ring_size(process / "fdinfo" / entry.path().filename());
+    sizes.insert(*size);
   }
   return sizes;
 }
