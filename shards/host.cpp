@@ -47,8 +47,8 @@ void require_descriptors(std::size_t shards, std::size_t per_shard) {
   ::_exit(1);
 }
 
-/// What start() makes for itself on each shard; the resources of the application go before the last messages are home,
-/// because they may hold the ends of channels.
+/// What start() makes for itself on each shard. The resources of the application go while messages still pass: what
+/// they hold may send as it goes (a foreign_ptr).
 constexpr std::size_t own_resources = 3;
 
 /// The deadline of a stop, on each shard: lists what is left; on shard 0, a little later, ends the process.
@@ -214,7 +214,7 @@ task<> host::end_everything() {
     co_await here.until_drained(&drainable::empty);
   });
   co_await on_every_shard([]() -> task<> { return this_assembled_shard().stop_services(); });
-  co_await on_every_shard([] { resources().clear(own_resources); });
+  co_await on_every_shard([]() -> task<> { co_return resources().clear(own_resources); });
   // Nothing is left that could send. What objects sent while they were destroyed comes home now.
   co_await on_every_shard([]() -> task<> {
     if (this_shard_id() != 0) co_await detail::this_mailboxes().until_home();

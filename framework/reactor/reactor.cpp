@@ -61,12 +61,12 @@ bool reactor::run_once() noexcept {
   run_ready();
 
   bits_taken_ = false;
-  for (poller* each : pollers_) each->poll();
+  for (std::size_t i = 0; i < pollers_.size(); ++i) pollers_[i]->poll();
   rung();  // also when no poller asked
   held_back_ = false;
-  for (poller* each : pollers_) each->flush();
+  for (std::size_t i = 0; i < pollers_.size(); ++i) pollers_[i]->flush();
   if (!held_back_) last_flush_ = core_.now;
-  for (poller* each : pollers_) each->wake_targets();
+  for (std::size_t i = 0; i < pollers_.size(); ++i) pollers_[i]->wake_targets();
 
   bool wait_will_submit = ready_.empty() && options_.park && options_.idle_spin.count() == 0;
   if (kernel_.wants_entry() || (kernel_.has_submissions() && !wait_will_submit)) {
@@ -184,7 +184,7 @@ bool need_preempt() noexcept { return this_shard().loop->need_preempt(); }
 
 reactor_stats reactor::stats() const noexcept {
   reactor_stats s = stats_;
-  s.tasks_run = steps_ended();
+  s.tasks_run += steps_between_clock_ - steps_until_clock_;
   s.uptime = core_.now - started_;
   return s;
 }

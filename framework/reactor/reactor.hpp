@@ -95,7 +95,6 @@ class reactor {
   const frame_pool& frames() const noexcept { return frames_; }
   const reactor_options& options() const noexcept { return options_; }
   reactor_stats stats() const noexcept;
-  std::uint64_t steps_ended() const noexcept { return stats_.tasks_run + steps_between_clock_ - steps_until_clock_; }
 
   /// For a poller's flush: whether what it has may wait for more. True while tasks are ready that may add to it, for
   /// `flush_interval` after the last flush.
@@ -122,7 +121,7 @@ class reactor {
   run_queue ready_;
   scope root_;
   resource_table resources_;
-  std::vector<poller*> pollers_;
+  std::vector<poller*> pollers_;  // may change while one of them polls: a message makes or drops what has one
 
   std::uint64_t rung_ = 0;
   bool bits_taken_ = false;

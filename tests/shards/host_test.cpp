@@ -200,6 +200,17 @@ TEST(stop, brings_messages_home_that_objects_send_while_they_are_destroyed) {
   EXPECT_EQ(ends, 1);
 }
 
+TEST(stop, brings_messages_home_that_resources_send_while_they_are_destroyed) {
+  int ends = 0;
+  run_shards(2, [&]() -> task<> {
+    auto keep = [](foreign_ptr<counts_its_end> far) {
+      resources().emplace<foreign_ptr<counts_its_end>>(std::move(far));
+    };
+    co_await submit_to(1, keep, foreign_ptr(std::make_unique<counts_its_end>(ends)));
+  });
+  EXPECT_EQ(ends, 1);
+}
+
 TEST(stop, of_what_main_waits_for_is_no_error_of_main) {
   for (int i = 0; i < 20; ++i) {
     stoppable_host machine(quiet_options(3));
