@@ -1,0 +1,408 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// wait_cases: something to wait for of every kind there is, for the matrix that cancels it.
+
+#include <skerry/skerry.hpp>
+
+#include <array>
+#include <chrono>
+#include <functional>
+#include <optional>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <support/raw_peer.hpp>
+#include <support/run_shards.hpp>
+#include <support/sync_cases.hpp>
+#include <support/task_steps.hpp>
+#include <unistd.h>
+
+namespace skerry::test_support::waits {
+
+using namespace std::chrono_literals;
+
+// A case is something to wait for that is not there yet: `wait()` is the awaitable, `serve()` lets it come. It may also
+// say how it differs from others:
+
+/// What every case has unless it says otherwise.
+struct usual {
+  static constexpr unsigned shards = 1;
+  static constexpr bool by_itself = false;       ///< it may come without serve()
+  static constexpr bool must_be_served = false;  ///< ends after a cancel only when what it waits for has come
+  static constexpr bool forgets = false;         ///< what comes while nobody waits is gone
+  task<> prepare() { co_return; }
+};
+
+/// Time that passes when a case says so.
+inline manual_clock* hours = nullptr;
+
+struct in_time : usual {
+  clock::time_point when = clock::now() + 1h;
+  void serve() { hours->pass(2h); }
+};
+
+/// An event on which something else waits in turn. It stays set: whoever waits in several steps may be cancelled after
+/// the one that took what came.
+struct inner : usual {
+  skerry::event event;
+  void serve() { event.set(); }
+  task<> ready() { co_await event.wait(); }
+  task<int> number() {
+    co_await event.wait();
+    co_return 1;
+  }
+};
+
+struct awaited_task : inner {
+  task<int> wait() { return number(); }
+};
+
+struct join : inner {
+  join_handle<int> handle = spawn(number());
+  auto wait() { return handle.operator co_await(); }
+};
+
+struct yielding : usual {
+  static constexpr bool by_itself = true;  // it is always about to go on
+  bool served = false;
+  void serve() { served = true; }
+  task<> wait() {
+    while (!served) {
+      co_await maybe_yield();
+      co_await yield();
+    }
+  }
+};
+
+struct in_group : inner {
+  task<> wait() {
+    auto body = [this](group& g) -> task<> {
+      g.spawn(ready());
+      co_await g.until_empty();
+    };
+    co_await with_group(body);
+  }
+};
+
+struct in_group_after_its_body : inner {
+  task<> wait() {
+    auto body = [this](group& g) -> task<> {
+      g.spawn(ready());
+      co_return;
+    };
+    co_await with_group(body);
+  }
+};
+
+struct all : inner {
+  skerry::event second;
+  task<int> later() {
+    co_await second.wait();
+    co_return 2;
+  }
+  auto wait() { return when_all(number(), later()); }
+  void serve() {
+    event.set();
+    second.set();
+  }
+};
+
+struct all_of_many : all {
+  auto wait() {
+    std::vector<task<int>> tasks;
+    tasks.push_back(number());
+    tasks.push_back(later());
+    return when_all(std::move(tasks));
+  }
+};
+
+struct any : inner {
+  skerry::event second;
+  task<int> later() {
+    co_await second.wait();
+    co_return 2;
+  }
+  auto wait() { return when_any(later(), number()); }
+};
+
+struct any_of_many : any {
+  auto wait() {
+    std::vector<task<int>> tasks;
+    tasks.push_back(later());
+    tasks.push_back(number());
+    return when_any(std::move(tasks));
+  }
+};
+
+/// Two waits as they are; what came for the second is not lost with whoever waited for both.
+struct selected : usual {
+  auto_reset_event a, b;
+  task<> wait() {
+    co_await select(on(a.wait(), [] {}), on(b.wait(), [] {}));
+  }
+  void serve() { b.set(); }
+};
+
+struct timeout_of_a_wait : selected {
+  task<> wait() { co_await with_timeout(1h, b.wait()); }
+};
+
+struct select_handler : any {
+  auto wait() {
+    return select(on(later(), [](int) {}), on(yield(), [this]() -> task<> { co_await event.wait(); }));
+  }
+};
+
+struct cancel_token_of_another : inner {
+  cancel_source source;
+  auto wait() { return with_cancel(source.token(), ready()); }
+};
+
+struct cancel_token_fires : inner {
+  cancel_source source;
+  task<> wait() {
+    try {
+      co_await with_cancel(source.token(), ready());
+    } catch (const std::system_error&) {
+    }
+  }
+  void serve() { source.cancel(); }
+};
+
+struct shield : inner {
+  static constexpr bool must_be_served = true, forgets = true;
+  auto wait() { return shielded(ready()); }
+};
+
+struct with_cleanup : inner {
+  auto wait() { return finally(ready(), let_others_run()); }
+};
+
+struct done_once : inner {
+  once first_call;
+  task<> wait() {
+    return first_call.call([this] { return ready(); });
+  }
+};
+
+struct at_a_barrier : usual {
+  barrier b{2};
+  auto wait() { return b.arrive_and_wait(); }
+  void serve() {
+    spawn([this]() -> task<> { co_await b.arrive_and_wait(); });
+  }
+};
+
+/// The local primitives' cases, which have a suite of their own as well.
+template <class Case>
+struct of_sync : usual, Case {};
+struct of_condition : of_sync<condition_case> {
+  static constexpr bool forgets = true;
+};
+struct of_mutex : of_sync<mutex_case> {};
+struct of_shared_mutex_writer : of_sync<shared_mutex_writer_case> {};
+struct of_shared_mutex_reader : of_sync<shared_mutex_reader_case> {};
+struct of_semaphore : of_sync<semaphore_case> {};
+struct of_event : of_sync<event_case> {};
+struct of_auto_reset_event : of_sync<auto_reset_event_case> {};
+struct of_latch : of_sync<latch_case> {};
+struct of_gate : of_sync<gate_case> {};
+
+struct sleeping : in_time {
+  auto wait() { return sleep_until(when); }
+};
+
+struct timeout_of_another : inner {
+  auto wait() { return with_timeout(1h, ready()); }
+};
+
+struct timeout_fires : in_time {
+  auto_reset_event never;
+  task<> wait() {
+    try {
+      co_await with_deadline(when, never.wait());
+    } catch (const timeout_error&) {
+    }
+  }
+};
+
+struct pipe_of_bytes : usual {
+  void serve() { EXPECT_EQ(::write(to.get(), "x", 1), 1); }
+  std::array<int, 2> ends = open_ends();
+  net::unique_fd from{ends[0]}, to{ends[1]};
+  static std::array<int, 2> open_ends() {
+    std::array<int, 2> ends;
+    EXPECT_EQ(::pipe2(ends.data(), O_NONBLOCK | O_CLOEXEC), 0);
+    return ends;
+  }
+};
+
+struct readable_pipe : pipe_of_bytes {
+  auto wait() { return readable(from.get()); }
+};
+
+struct writable_pipe : pipe_of_bytes {
+  writable_pipe() {
+    const std::string block(4096, 'x');
+    while (::write(to.get(), block.data(), block.size()) > 0) {
+    }
+  }
+  auto wait() { return writable(to.get()); }
+  void serve() {
+    std::string bytes(1 << 20, '\0');
+    EXPECT_GT(::read(from.get(), bytes.data(), bytes.size()), 0);
+  }
+};
+
+struct events_of_a_pipe : pipe_of_bytes {
+  readiness_events events{from.get(), POLLIN};
+  auto wait() { return events.next(); }
+};
+
+struct with_peer : usual {
+  std::optional<connected> pair;
+  const std::string block = std::string(1'000'000, 'b');
+  task<> prepare() {
+    pair.emplace(co_await connect_pair(1));
+    const int tiny = 1;
+    ::setsockopt(pair->ours.fd(), SOL_SOCKET, SO_SNDBUF, &tiny, sizeof tiny);
+  }
+  void serve() { pair->theirs.try_send("x"); }
+};
+
+struct read : with_peer {
+  auto wait() { return pair->ours.read(); }
+};
+
+struct read_readiness : with_peer {
+  auto wait() { return pair->ours.readable(); }
+};
+
+struct flush : with_peer {
+  task<> prepare() {
+    co_await with_peer::prepare();
+    pair->ours.try_write(std::as_bytes(std::span(block)));
+  }
+  auto wait() { return pair->ours.flush(); }
+  void serve() {
+    spawn([this]() -> task<> {
+      while (!pair->ours.output_empty()) co_await pair->theirs.receive();
+    });
+  }
+};
+
+struct write : with_peer {
+  task<> wait() {
+    try {
+      co_await pair->ours.write(block);
+    } catch (const std::system_error&) {
+      // The peer has gone.
+    }
+  }
+  void serve() { pair->theirs.reset(); }
+};
+
+struct accept : usual {
+  net::listener listening{loopback()};
+  std::optional<raw_peer> peer;
+  auto wait() { return listening.accept(); }
+  void serve() { peer.emplace(listening.where()); }
+};
+
+struct connect : usual {
+  static constexpr bool by_itself = true;
+  net::listener listening{loopback()};
+  auto wait() { return net::connect(listening.where()); }
+  void serve() {}
+};
+
+/// An event on shard 1.
+struct remote : usual {
+  static constexpr unsigned shards = 2;
+  task<> prepare() {
+    co_await submit_to(1, [] { resources().emplace<skerry::event>(); });
+  }
+  static task<> ring() {
+    co_await submit_to(1, [] { resource<skerry::event>().set(); });
+  }
+  void serve() { spawn(ring()); }
+};
+
+inline constexpr auto wait_there = []() -> task<int> {
+  co_await resource<skerry::event>().wait();
+  co_return 1;
+};
+
+struct submitted_task : remote {
+  auto wait() { return submit_to(1, wait_there); }
+};
+
+struct submitted_function : remote {
+  static constexpr bool by_itself = true;
+  auto wait() {
+    return submit_to(1, [] { return 1; });
+  }
+};
+
+struct submitted_batch : remote {
+  task<> prepare() {
+    co_await remote::prepare();
+    resources().emplace<skerry::event>();
+  }
+  void serve() {
+    remote::serve();
+    resource<skerry::event>().set();
+  }
+  task<> wait() {
+    call_batch<std::remove_const_t<decltype(wait_there)>> calls(2);
+    calls.add(1, wait_there);
+    calls.add(0, wait_there);
+    co_await calls.all();
+  }
+};
+
+/// Returns when the message is home again.
+struct message_home : remote {
+  task<> prepare() {
+    co_await remote::prepare();
+    spawn([]() -> task<> { co_await submit_to(1, wait_there); });
+    co_await let_others_run();
+  }
+  auto wait() { return detail::this_mailboxes().until_home(); }
+};
+
+struct service {
+  int number = 1;
+};
+inline constexpr auto wait_in_service = [](service& s) -> task<int> {
+  co_await resource<skerry::event>().wait();
+  co_return s.number;
+};
+
+struct on_a_service : remote {
+  static constexpr unsigned shards = 2;
+  sharded<service> services;
+  task<> prepare() {
+    co_await remote::prepare();
+    resources().emplace<skerry::event>();
+    co_await services.start();
+  }
+  void serve() {
+    remote::serve();
+    resource<skerry::event>().set();
+  }
+};
+
+struct called_on_all : on_a_service {
+  task<> wait() { return services.invoke_on_all(wait_in_service); }
+};
+
+struct mapped_and_reduced : on_a_service {
+  auto wait() { return services.map_reduce(wait_in_service, 0, std::plus<>()); }
+};
+
+}  // namespace skerry::test_support::waits
