@@ -38,8 +38,7 @@ class random_source {
 
   /// The sequence named by `seed` and `stream`.
   explicit random_source(std::uint64_t seed, std::uint64_t stream = 0) noexcept {
-    // Seeds and streams are small numbers in practice. Mixing between the two keeps (1, 2) apart from (2, 1) and (3,
-    // 0).
+    // Seeds and streams are small numbers. Mixing between the two keeps (1, 2) apart from (2, 1) and (3, 0).
     constexpr std::uint64_t golden_ratio = 0x9e3779b97f4a7c15;
     std::uint64_t x = mix(mix(seed + golden_ratio) + stream);
     for (std::uint64_t& word : state_) word = mix(x += golden_ratio);

@@ -15,8 +15,7 @@ namespace skerry {
 
 namespace {
 
-/// A process that was started without them would give their numbers to its sockets, and a log line on descriptor 2
-/// would go to a client.
+/// A process started without them would give their numbers to its sockets, and a log line could go to a client.
 void occupy_standard_descriptors() {
   int fd = 0;
   while (fd >= 0 && fd <= 2) fd = ::open("/dev/null", O_RDWR);

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// block_on: runs one task to its end on the calling thread, with one shard made for it. For tests, tools and main
-/// functions that need no app.
+/// block_on: runs one task on the calling thread, with one shard made for it, for what needs no app: tests, tools.
 ///
 ///     int n = skerry::block_on(count());
 ///

@@ -82,8 +82,7 @@ class call_batch final : private detail::message_waiter {
 
   call_type& at(std::size_t i) noexcept { return slots_[i].call; }
   void let_go() noexcept override {
-    // A cancelled call may come home at once, and the last one ends the wait; none is destroyed before the task runs
-    // again.
+    // A cancelled call may come home at once, and the last one ends the wait; none goes before the task runs again.
     for (std::size_t i = 0; i < size_; ++i) detail::this_mailboxes().cancel(at(i));
   }
   const char* describe() const noexcept override { return "call_batch"; }

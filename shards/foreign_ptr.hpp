@@ -6,8 +6,7 @@
 ///     foreign_ptr<session> s(std::make_unique<session>());  // at home
 ///     co_await submit_to(s.home(), [](borrowed<foreign_ptr<session>> p) { p->get()->touch(); }, borrowed(s));
 ///
-/// Dropped on another shard, it sends the object home to be destroyed there; that message comes back before the app
-/// ends.
+/// Dropped on another shard, it sends the object home to be destroyed; that message is back before the app ends.
 ///
 /// Affinity:  may move between shards; get() at home (asserted).
 /// Limits:    dropping it elsewhere takes one frame from this shard's pool.

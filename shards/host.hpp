@@ -13,8 +13,7 @@
 ///     stopped       nothing is in flight anywhere; all loops end
 ///
 /// One task in shard 0's control scope drives the stages and tells the shards by message. Past the drain deadline,
-/// which counts from the first of these stages, each shard lists the tasks it has left, and the process exits with
-/// status 2.
+/// counted from the first stage, each shard lists the tasks it has left, and the process exits with status 2.
 ///
 /// Affinity:   made, run and destroyed on one thread, which is shard 0 meanwhile; `request_stop` on any, also in a
 ///             signal handler.

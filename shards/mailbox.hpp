@@ -68,8 +68,6 @@ class message {
   message& operator=(const message&) = delete;
   shard_id sender() const noexcept { return sender_; }
   shard_id target() const noexcept { return target_; }
-  /// The sender's question: whether it has left the outbox, so that nothing may be added to it.
-  bool with_target() const noexcept { return handed_over_; }
 
  protected:
   explicit message(shard_id target) noexcept : target_(static_cast<std::uint16_t>(target)) {
@@ -126,8 +124,6 @@ class mailboxes final : public poller {
     outboxes_[m.sender_].urgent = true;
     put(m.sender_, m);
   }
-  /// Hands over what waits for `target` now instead of with this turn's flush.
-  void hurry(shard_id target) noexcept { flush_one(target); }
   /// The sender no longer wants `m`. It will come home, perhaps within this call. Nothing if that is under way already.
   void cancel(message& m) noexcept;
 

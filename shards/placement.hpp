@@ -81,8 +81,7 @@ struct placement {
 
 placement decide(const machine& from, const app_options& options);
 
-/// Whether `decide` would choose otherwise if it knew cores, packages and nodes. If not, nobody needs to look. Refuses
-/// what `decide` refuses.
+/// Whether `decide` might choose otherwise if it knew cores, packages and nodes. Refuses what `decide` refuses.
 bool needs_layout(const machine& from, const app_options& options);
 
 }  // namespace skerry

@@ -88,8 +88,7 @@ struct call_value<Returned> : task_value<Returned> {};
 template <class Fn, class... Args>
 using call_value_t = typename call_value<std::invoke_result_t<Fn&, Args...>>::type;
 
-/// A message that calls `fn(arguments...)` on the target, the arguments as rvalues. The target stores what that yields,
-/// the caller takes it.
+/// A message that calls `fn(arguments...)` on the target, with rvalues, and keeps what that yields for the caller.
 template <class Fn, class... Args>
 class call final : public message {
  public:

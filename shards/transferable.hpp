@@ -131,8 +131,7 @@ template <class T>
 concept transferable = detail::crosses_v<T>;
 
 /// One object that every shard may read and nobody may change: configuration, tables. The last holder destroys it, on
-/// whatever shard that is; so T must be transferable. The count is shared and costs an atomic operation per copy, so
-/// keep a copy per shard.
+/// whatever shard that is; so T must be transferable. A copy costs an atomic operation: keep one per shard.
 template <class T>
 class shared_immutable {
  public:

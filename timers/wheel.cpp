@@ -71,8 +71,7 @@ void wheel::begin() noexcept {
 }
 
 /// Moves now to the next occupied slot up to the target and puts what is due there into the firing list. False, with
-/// now at the target, when there is none left. Its caller fires between steps, so that invariant (1) holds whenever
-/// foreign code runs.
+/// now at the target, when none is left. Its caller fires between steps: invariant (1) holds while foreign code runs.
 bool wheel::step(std::uint64_t target_tick) noexcept {
   SKERRY_ASSERT(list_is_empty(firing_list), "a tick of a wheel ends before all its timers have fired");
   const std::size_t list = first_occupied();

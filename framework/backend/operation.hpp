@@ -58,8 +58,6 @@ class operation : public detail::list_hook<cancel_tag> {
 namespace completion {
 /// More completions of the same submission will come.
 constexpr bool more(std::uint32_t flags) noexcept { return (flags & IORING_CQE_F_MORE) != 0; }
-/// The completion carries a buffer of the registered ring.
-constexpr bool has_buffer(std::uint32_t flags) noexcept { return (flags & IORING_CQE_F_BUFFER) != 0; }
 constexpr std::uint16_t buffer_number(std::uint32_t flags) noexcept {
   return static_cast<std::uint16_t>(flags >> IORING_CQE_BUFFER_SHIFT);
 }

@@ -101,8 +101,7 @@ class buffer_pool {
 
   /// The buffer that a completion names, holding the `bytes` it received.
   buffer take(std::uint16_t number, std::uint32_t bytes) noexcept;
-  /// The kernel had no buffer: true when more were provided (receive again at once), else `who` is told when one comes
-  /// back.
+  /// The kernel had no buffer: true when more were provided (receive again), else `who` is told when one comes back.
   bool wait_for_buffer(buffer_waiter& who) noexcept;
   /// Called by a receiver that ends: if it was woken for a buffer and took none, the next one may.
   void pass_on() noexcept {

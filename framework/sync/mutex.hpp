@@ -189,8 +189,7 @@ class condition {
 /// Something that is done by whoever needs it first; the others wait for it.
 class once {
  public:
-  /// Returns when `fn()`, which gives a task, has succeeded once. If it throws or its caller is cancelled, the next
-  /// caller runs its own.
+  /// Returns when `fn()`, a task, has succeeded once. If it fails or its caller is cancelled, the next runs its own.
   template <class Fn>
   task<> call(Fn fn) {
     if (done_) co_return;

@@ -33,6 +33,11 @@ void wait_list::serve() noexcept {
   }
 }
 
+void wait_list::wake_all() noexcept {
+  check_home();
+  for (; !waiting_.empty(); --waiting_count_) waiting_.pop_front().wake();
+}
+
 void wait_list::move_front_to(wait_list& there) noexcept {
   waiter& moved = waiting_.pop_front();
   --waiting_count_;

@@ -6,8 +6,7 @@
 ///
 /// The rule it enforces: a wake-up transfers nothing. A unit that is given back is reserved for the first waiter, which
 /// takes it when it resumes. Until then nobody overtakes it, and if its task ends instead, the waiter's destructor
-/// gives the unit to the next one. (To give it to whoever asks first would save a switch, and a task in a loop would
-/// starve all others.)
+/// gives the unit to the next one. (Given to whoever asks first, a task in a loop would starve all others.)
 ///
 ///     outside --await_suspend()--> waiting --give(): serve()--> reserved --await_resume(): accept()--> holds it
 ///        ^                          |   |                          |
@@ -46,8 +45,6 @@ class waiter : public leaf, public list_hook<waiter> {
 
   wait_list& list() const noexcept { return *list_; }
   std::uint64_t unit_count() const noexcept { return units_; }
-  bool has_suspended() const noexcept { return waiting() != nullptr; }
-  bool reserved() const noexcept { return reserved_; }
   void accept() noexcept { reserved_ = false; }
 
  protected:
@@ -84,12 +81,7 @@ class wait_list {
     if (!waiting_.empty()) serve();
   }
   /// Wakes those who wait, without a reservation.
-  void wake_all() noexcept {
-    wake_if([](const waiter&) { return true; });
-  }
-  /// The same for those that `wanted` picks; says how many.
-  template <class Wanted>
-  std::size_t wake_if(Wanted wanted) noexcept;
+  void wake_all() noexcept;
   /// Asserts that somebody waits.
   waiter& front() const noexcept { return waiting_.front(); }
   /// The first waiter waits there from now on.
@@ -137,20 +129,5 @@ class [[nodiscard("co_await it")]] wait_awaiter final : public waiter {
   [[no_unique_address]] Ready ready_;
   [[no_unique_address]] Resume resume_;
 };
-
-template <class Wanted>
-std::size_t wait_list::wake_if(Wanted wanted) noexcept {
-  check_home();
-  const std::size_t before = waiting_count_;
-  waiting_.for_each([&](waiter& each) {
-    if (!wanted(each)) return;
-    each.unlink();
-    --waiting_count_;
-    each.wake();
-  });
-  const std::size_t woken = before - waiting_count_;
-  if (woken > 0) serve();
-  return woken;
-}
 
 }  // namespace skerry::detail

@@ -4,8 +4,7 @@
 /// fork, branch: how one task waits for several things at once. Every combinator is made of these two.
 ///
 /// The rule they enforce: whoever waits goes on, or is destroyed, only after every branch has ended. A branch is a
-/// chain of its own inside the awaiter, so it lives in the caller's frame and costs no allocation; the fork is the leaf
-/// that the caller waits at.
+/// chain inside the awaiter, so it lives in the caller's frame and costs no allocation; the caller's leaf is the fork.
 ///
 ///     caller ---co_await---> fork (leaf, number of branches that run)
 ///                             |- branch: chain, result      started from the run queue

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <skerry/framework/reactor/reactor.hpp>
+#include <skerry/framework/task/branch.hpp>
 #include <skerry/framework/task/chain.hpp>
 #include <skerry/framework/task/spawn.hpp>
 
@@ -53,6 +54,17 @@ void spawned_base::ended() noexcept {
 
 void spawned_base::report_unseen() const noexcept {
   if (std::exception_ptr unseen = error(); unseen != nullptr) current_shard->loop->report_unseen(name(), unseen);
+}
+
+void report_unseen(const std::exception_ptr& error) noexcept {
+  const shard_core& shard = *current_shard;
+  shard.loop->report_unseen(shard.current->name(), error);
+}
+
+void joint_fork::fail(std::exception_ptr error) noexcept {
+  if (failure_ != nullptr) return report_unseen(error);
+  failure_ = std::move(error);
+  let_go();
 }
 
 }  // namespace skerry::detail

@@ -34,8 +34,7 @@ namespace skerry {
 
 class group : protected detail::joint_fork {
  public:
-  /// Starts a child, which first runs from the run queue. `name` must live for ever. A child that comes while the group
-  /// is ending never runs.
+  /// Starts a child from the run queue; one that comes while the group is ending never runs. `name` lives for ever.
   template <class T>
   void spawn(task<T>&& child, const char* name = "child", scheduling_group charged_to = current_scheduling_group());
   /// The same for a function that returns a task, and is kept with its captures until that has ended.
@@ -113,8 +112,7 @@ class [[nodiscard("co_await it")]] group_awaiter final : public group {
 
 }  // namespace detail
 
-/// Runs `body(g)`, which returns a task and may spawn children into the group `g`, and waits for all of them. Gives
-/// what the body returns.
+/// Runs `body(g)`, a task that may spawn children into the group `g`, and waits for all. Gives what the body returns.
 template <class Body>
   requires detail::any_task<std::invoke_result_t<std::remove_cvref_t<Body>&, group&>>
 auto with_group(Body&& body) {

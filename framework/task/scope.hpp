@@ -29,8 +29,7 @@ class scope {
   scope(const scope&) = delete;
   scope& operator=(const scope&) = delete;
 
-  /// One that comes while the scope is ending is to be cancelled by its maker before it runs; after the end nothing may
-  /// come (asserted).
+  /// What comes while the scope is ending its maker cancels before it runs; after the end nothing may come (asserted).
   void add(detail::chain& task) noexcept {
     SKERRY_ASSERT(!closing_ || size_ > 0, "nothing starts in a scope that has ended");
     tasks_.push_back(task);
