@@ -22,6 +22,7 @@
 
 #include <gtest/gtest.h>
 #include <support/run_shards.hpp>
+#include <support/task_steps.hpp>
 
 namespace skerry {
 namespace {
@@ -159,12 +160,11 @@ TEST(submit_to, cancelling_the_caller_cancels_the_remote_task_and_waits_for_it) 
 
 TEST(submit_to, a_call_cancelled_before_it_was_flushed_never_runs) {
   run_shards(2, []() -> task<> {
-    auto caller = spawn([]() -> task<> { co_await submit_to(1, [] { notes_here().numbers.push_back(1); }); });
-    auto canceller = spawn([&caller]() -> task<> {
-      caller.abort();
-      co_return;
+    join_handle<> caller;
+    caller = spawn([&caller]() -> task<> {
+      auto call = [] { return submit_to(1, [] { notes_here().numbers.push_back(1); }); };
+      co_await test_support::when_suspended(call, [&caller] { caller.abort(); });  // in the step that sent it
     });
-    co_await canceller;
     EXPECT_TRUE(co_await join_says_cancelled(caller));
     EXPECT_EQ(co_await submit_to(1, [] { return notes_here().numbers.size(); }), 0u);
   });
