@@ -6,7 +6,12 @@
 
 #include <cstddef>
 
+#if __has_include(<sanitizer/asan_interface.h>)  // not where a compiler came without the sanitizer's runtime
 #include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(memory, bytes) (static_cast<void>(memory), static_cast<void>(bytes))
+#define ASAN_UNPOISON_MEMORY_REGION(memory, bytes) ASAN_POISON_MEMORY_REGION(memory, bytes)
+#endif
 
 namespace skerry::detail {
 
