@@ -174,7 +174,11 @@ TEST_P(cancelled, in_the_step_in_which_it_suspends) {
 TEST_P(cancelled, while_it_waits) {
   for (int turns = 0; turns < 4; ++turns) {
     with_fresh([this, turns](any_case& c) -> task<> {
-      auto first = spawn(c.pass(), "first");
+      auto pass_and_note = [&c]() -> task<> {  // in the step that suspends: it may come by itself before the next
+        co_await when_suspended([&c] { return c.pass().operator co_await(); },
+                                [] { note_what_is_waited_for(*this_shard().current); });
+      };
+      auto first = spawn(pass_and_note, "first");
       co_await yield();
       for (int i = 0; i < turns; ++i) co_await turn();
       EXPECT_TRUE(GetParam().by_itself || !first.is_finished());
