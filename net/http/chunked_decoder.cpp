@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <skerry/framework/assert.hpp>
+#include <skerry/net/http/chunked_decoder.hpp>
+#include <skerry/net/http/detail/scan.hpp>
+
+#include <algorithm>
+
+namespace skerry::net::http {
+
+namespace {
+
+/// RFC 9110 section 6.5.1: framing, routing, request modifiers, authentication, how the content is to be read.
+constexpr std::array<std::string_view, 23> forbidden_names{"Authorization",
+                                                           "Cache-Control",
+                                                           "Connection",
+                                                           "Content-Encoding",
+                                                           "Content-Length",
+                                                           "Content-Range",
+                                                           "Content-Type",
+                                                           "Cookie",
+                                                           "Expect",
+                                                           "Host",
+                                                           "If-Match",
+                                                           "If-Modified-Since",
+                                                           "If-None-Match",
+                                                           "If-Range",
+                                                           "If-Unmodified-Since",
+                                                           "Keep-Alive",
+                                                           "Max-Forwards",
+                                                           "Proxy-Authorization",
+                                                           "Range",
+                                                           "TE",
+                                                           "Trailer",
+                                                           "Transfer-Encoding",
+                                                           "Upgrade"};
+
+int hex_digit(char c) noexcept {
+  if (c >= '0' && c <= '9') return c - '0';
+  char lower = static_cast<char>(c | 0x20);
+  return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
+}
+
+bool is_control(char c) noexcept { return detail::control_bytes::has(static_cast<unsigned char>(c)); }
+
+}  // namespace
+
+void chunked_decoder::reset() noexcept { *this = {}; }
+
+verdict chunked_decoder::decode(std::span<const char> input) noexcept {
+  SKERRY_ASSERT(place_ != place::over, "a body that is complete or refused is followed by reset()");
+  const char* at = input.data();
+  const char* const end = at + input.size();
+  data_ = {};
+  bool failed = false;
+  while (at != end && place_ != place::over && !failed) {
+    if (place_ != place::data) {
+      failed = !step(*at++);
+      continue;
+    }
+    if (!data_.empty()) break;  // one run a call
+    const std::size_t size = std::min<std::uint64_t>(missing_, static_cast<std::size_t>(end - at));
+    data_ = {at, size};
+    at += size;
+    body_bytes_ += size;
+    missing_ -= size;
+    if (missing_ == 0) place_ = place::data_cr;
+  }
+  consumed_ = static_cast<std::size_t>(at - input.data());
+  if (failed) place_ = place::over;
+  return failed ? verdict::error : place_ == place::over ? verdict::complete : verdict::need_more;
+}
+
+bool chunked_decoder::step(char c) noexcept {
+  if (place_ >= place::line_begin && ++trailer_bytes_ > trailer_bytes_max)
+    return fail(431, "the trailers are too long");
+  switch (place_) {
+    case place::size_begin:
+    case place::size: return read_size(c);
+    case place::extension:
+      if (c == '\r') {
+        place_ = place::size_end;
+        return true;
+      }
+      if (is_control(c)) return fail(400, "a control byte in a chunk extension");
+      if (++line_bytes_ > line_bytes_max || ++extension_bytes_ > extension_bytes_max + body_bytes_ / 16) {
+        return fail(400, "too many bytes of chunk extensions");
+      }
+      return true;
+    case place::size_end:
+      if (c != '\n') return fail(400, "a chunk size that does not end with CR LF");
+      place_ = missing_ != 0 ? place::data : place::line_begin;
+      return true;
+    case place::data_cr:
+      if (c != '\r') return fail(400, "a chunk is longer than its size");
+      place_ = place::data_lf;
+      return true;
+    case place::data_lf:
+      if (c != '\n') return fail(400, "a chunk that does not end with CR LF");
+      place_ = place::size_begin;
+      digits_ = line_bytes_ = 0;
+      return true;
+    case place::line_begin:
+      name_size_ = 0;
+      if (c == '\r') {
+        place_ = place::end;
+        return true;
+      }
+      place_ = place::name;
+      return read_name(c);
+    case place::name: return read_name(c);
+    case place::value:
+      if (c == '\r') {
+        place_ = place::value_end;
+        return true;
+      }
+      return !is_control(c) || fail(400, "a control byte in a trailer");
+    case place::value_end:
+      if (c != '\n') return fail(400, "a trailer that does not end with CR LF");
+      place_ = place::line_begin;
+      return true;
+    case place::end:
+      if (c != '\n') return fail(400, "a body that does not end with CR LF");
+      place_ = place::over;
+      return true;
+    case place::data:
+    case place::over: break;
+  }
+  return false;
+}
+
+bool chunked_decoder::read_size(char c) noexcept {
+  const int digit = hex_digit(c);
+  if (digit >= 0) {
+    if (++digits_ > 16) return fail(400, "a chunk size of more than 16 digits");
+    missing_ = missing_ << 4 | static_cast<unsigned>(digit);
+    ++line_bytes_;
+    place_ = place::size;
+    return true;
+  }
+  if (place_ != place::size || (c != ';' && c != '\r')) return fail(400, "a chunk size that is no hexadecimal number");
+  place_ = c == ';' ? place::extension : place::size_end;
+  if (c == ';') {
+    ++line_bytes_;
+    ++extension_bytes_;
+  }
+  return true;
+}
+
+bool chunked_decoder::read_name(char c) noexcept {
+  if (detail::is_token_byte(c)) {
+    if (name_size_ < name_.size()) name_[name_size_] = c;
+    ++name_size_;
+    return true;
+  }
+  if (c != ':' || name_size_ == 0) return fail(400, "a trailer's name is no token");
+  if (is_forbidden_name()) return fail(400, "a trailer that belongs into the head");
+  if (++trailers_ > trailers_max) return fail(431, "too many trailers");
+  place_ = place::value;
+  return true;
+}
+
+bool chunked_decoder::is_forbidden_name() const noexcept {
+  if (name_size_ > name_.size()) return false;
+  return std::ranges::any_of(forbidden_names,
+                             [&](std::string_view name) { return same_name(name, {name_.data(), name_size_}); });
+}
+
+bool chunked_decoder::fail(unsigned status, std::string_view text) noexcept {
+  error_status_ = status;
+  error_text_ = text;
+  return false;
+}
+
+}  // namespace skerry::net::http

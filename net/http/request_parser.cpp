@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <skerry/framework/assert.hpp>
+#include <skerry/net/http/detail/scan.hpp>
+#include <skerry/net/http/request_parser.hpp>
+
+#include <algorithm>
+#include <limits>
+
+namespace skerry::net::http {
+
+namespace {
+
+constexpr std::size_t line_end_size = 2;
+constexpr unsigned empty_lines_max = 2;
+
+/// RFC 3986's reg-name but for its percent sign: unreserved and sub-delims.
+constexpr std::array<bool, 256> host_bytes = [] {
+  std::array<bool, 256> made{};
+  for (unsigned c = 0; c < 256; ++c) made[c] = !detail::no_word_bytes::has(static_cast<unsigned char>(c));
+  for (char c : {'.', '_', '~', '!', '$', '&', '\'', '(', ')', '*', '+', ',', ';', '='}) {
+    made[static_cast<unsigned char>(c)] = true;
+  }
+  return made;
+}();
+
+bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
+bool is_hex_digit(char c) noexcept { return is_digit(c) || ((c | 0x20) >= 'a' && (c | 0x20) <= 'f'); }
+
+struct authority {
+  std::string_view name;
+  std::string_view port;  ///< without its colon
+};
+
+/// Reads `uri-host [ ":" port ]`; false when it is anything else, or the host is empty.
+bool split_authority(std::string_view text, authority& out) noexcept {
+  std::size_t at = 0;
+  if (text.starts_with('[')) {
+    at = text.find(']');
+    if (at == text.npos || at == 1) return false;
+    std::string_view address = text.substr(1, at - 1);
+    if (!std::ranges::all_of(address, [](char c) { return is_hex_digit(c) || c == ':' || c == '.'; })) return false;
+    ++at;
+  } else {
+    for (; at < text.size() && text[at] != ':'; ++at) {
+      if (host_bytes[static_cast<unsigned char>(text[at])]) continue;
+      if (text[at] != '%' || text.size() - at < 3 || !is_hex_digit(text[at + 1]) || !is_hex_digit(text[at + 2])) {
+        return false;
+      }
+    }
+    if (at == 0) return false;
+  }
+  out = {text.substr(0, at), {}};
+  if (at == text.size()) return true;
+  out.port = text.substr(at + 1);
+  unsigned port = 0;
+  for (char c : out.port) port = port * 10 + static_cast<unsigned>(c - '0');
+  return text[at] == ':' && out.port.size() <= 5 && std::ranges::all_of(out.port, is_digit) && port <= 65535;
+}
+
+/// Takes the first element off a list and the blanks around it.
+std::string_view take_element(std::string_view& list) noexcept {
+  std::size_t comma = std::min(list.find(','), list.size());
+  std::string_view element = list.substr(0, comma);
+  list.remove_prefix(std::min(comma + 1, list.size()));
+  while (!element.empty() && detail::is_blank(element.front())) element.remove_prefix(1);
+  while (!element.empty() && detail::is_blank(element.back())) element.remove_suffix(1);
+  return element;
+}
+
+}  // namespace
+
+request_parser::request_parser(const head_limits& limits)
+    : limits_(limits),
+      extents_(std::make_unique_for_overwrite<field_extent[]>(limits.fields_max)),
+      fields_(std::make_unique<field[]>(limits.fields_max)) {
+  SKERRY_ASSERT(limits.head_bytes_max < std::numeric_limits<std::uint32_t>::max() - 16, "offsets are 32 bits wide");
+  // Which of two limits is broken first must not depend on where the bytes were cut.
+  limits_.request_line_bytes_max = std::min(limits_.request_line_bytes_max, limits_.head_bytes_max);
+}
+
+void request_parser::reset() noexcept {
+  state_ = {};
+  consumed_ = 0;
+  error_status_ = 0;
+  error_text_ = {};
+}
+
+verdict request_parser::parse(std::span<const char> window) noexcept {
+  SKERRY_ASSERT(state_.where != place::over, "a head that is complete or refused is followed by reset()");
+  SKERRY_ASSERT(window.size() >= state_.seen, "a window only grows: bytes of an unfinished head were dropped");
+  const char* const begin = window.data();
+  const char* const end = begin + window.size();
+  state_.seen = window.size();
+  for (;;) {
+    const char* stop = detail::find<detail::control_bytes>(begin + state_.scanned, end);
+    const auto reached = static_cast<std::size_t>(stop - begin);
+    const bool first = state_.where == place::request_line;
+    if (first && reached - state_.begin > limits_.request_line_bytes_max) [[unlikely]]
+      return refuse(414, "the request line is too long");
+    if (!first && reached + line_end_size - state_.begin > limits_.head_bytes_max) [[unlikely]]
+      return refuse(431, "the head is too long");
+    state_.scanned = reached;
+    if (stop == end) return verdict::need_more;
+    if (*stop != '\r') [[unlikely]]
+      return refuse(400, *stop == '\n' ? "a line feed without a carriage return" : "a control byte in the head");
+    if (stop + 1 == end) return verdict::need_more;
+    if (stop[1] != '\n') [[unlikely]]
+      return refuse(400, "a carriage return without a line feed");
+    const line l{begin + state_.at, stop, end};
+    state_.at = state_.scanned = reached + line_end_size;
+    if (l.begin == l.stop) {
+      if (!first) return finish(begin) ? verdict::complete : verdict::error;
+      if (++state_.empty_lines > empty_lines_max) return refuse(400, "empty lines instead of a request");
+      state_.begin = state_.at;
+    } else if (first) {
+      if (!read_request_line(l, begin)) return verdict::error;
+      state_.where = place::fields;
+    } else if (!read_field(l, begin)) {
+      return verdict::error;
+    }
+  }
+}
+
+bool request_parser::read_request_line(const line& l, const char* window) noexcept {
+  const char* method_end = detail::token_end(l.begin, l.end);
+  if (method_end == l.begin || *method_end != ' ') return fail(400, "the request line does not begin with a method");
+  const char* target = method_end + 1;
+  const char* target_end = detail::find<detail::no_target_bytes>(target, l.end);
+  if (*target_end == '#') return fail(400, "a fragment in the target");
+  if (target_end == target || *target_end != ' ') {
+    return fail(400, target_end == l.stop ? "the request line has no version" : "the target is not visible ASCII");
+  }
+  const std::string_view version(target_end + 1, l.stop);
+  if (version.size() != 8 || !version.starts_with("HTTP/") || !is_digit(version[5]) || version[6] != '.' ||
+      !is_digit(version[7])) {
+    return fail(400, "the request line does not end with a version");
+  }
+  if (version[5] != '1' || version[7] > '1') return fail(505, "only HTTP/1.0 and HTTP/1.1 are spoken here");
+  auto extent_of = [window](const char* from, const char* to) {
+    return extent{static_cast<std::uint32_t>(from - window), static_cast<std::uint32_t>(to - from)};
+  };
+  head_.minor_version = static_cast<std::uint8_t>(version[7] - '0');
+  head_.method = parse_method({l.begin, method_end});
+  state_.method_text = extent_of(l.begin, method_end);
+  state_.target = extent_of(target, target_end);
+  return read_target({target, target_end}, window);
+}
+
+bool request_parser::read_target(std::string_view target, const char* window) noexcept {
+  auto extent_of = [window](std::string_view text) {
+    return extent{static_cast<std::uint32_t>(text.data() - window), static_cast<std::uint32_t>(text.size())};
+  };
+  authority split;
+  if (head_.method == method::connect) {
+    if (!split_authority(target, split) || split.port.empty()) return fail(400, "CONNECT needs host:port");
+    state_.authority = extent_of(target);
+    return true;
+  }
+  std::string_view path = target;
+  if (target[0] == '*' && target.size() == 1) {
+    if (head_.method != method::options) return fail(400, "the target * is for OPTIONS");
+  } else if (target[0] != '/') {
+    std::size_t scheme = same_name(target.substr(0, 7), "http://")    ? 7
+                         : same_name(target.substr(0, 8), "https://") ? 8
+                                                                      : 0;
+    if (scheme == 0) return fail(400, "the target is neither a path nor an http URL");
+    std::size_t authority_end = std::min(target.find_first_of("/?", scheme), target.size());
+    std::string_view text = target.substr(scheme, authority_end - scheme);
+    if (!split_authority(text, split)) return fail(400, "the target's host is malformed");
+    state_.authority = extent_of(text);
+    path = target.substr(authority_end);
+  }
+  std::size_t question = path.find('?');
+  if (question != path.npos) {
+    state_.query = extent_of(path.substr(question + 1));
+    path = path.substr(0, question);
+  }
+  state_.path = extent_of(path);
+  return true;
+}
+
+bool request_parser::read_field(const line& l, const char* window) noexcept {
+  const char* name_end = detail::token_end(l.begin, l.end);
+  if (name_end == l.begin || *name_end != ':') [[unlikely]] {
+    if (detail::is_blank(*l.begin)) return fail(400, "a folded line");
+    return fail(400, detail::is_blank(*name_end) ? "white space before the colon" : "a field name that is no token");
+  }
+  if (state_.fields == limits_.fields_max) [[unlikely]]
+    return fail(431, "too many fields");
+  const char* value = name_end + 1;
+  const char* value_end = l.stop;
+  while (value != value_end && detail::is_blank(*value)) ++value;
+  while (value != value_end && detail::is_blank(value_end[-1])) --value_end;
+  const std::string_view name(l.begin, name_end);
+  extents_[state_.fields++] = {
+      {static_cast<std::uint32_t>(l.begin - window), static_cast<std::uint32_t>(name.size())},
+      {static_cast<std::uint32_t>(value - window), static_cast<std::uint32_t>(value_end - value)}};
+  // No two of the names that mean something here have one length.
+  switch (name.size()) {
+    case 4:
+    case 6:
+    case 10:
+    case 14:
+    case 17: return read_special_field(name, {value, value_end}, window);
+    default: return true;
+  }
+}
+
+bool request_parser::read_special_field(std::string_view name, std::string_view value, const char* window) noexcept {
+  switch (name[0] | 0x20) {
+    case 'h': return !same_name(name, "Host") || read_host(value, window);
+    case 'c':
+      if (name.size() == 14) return !same_name(name, "Content-Length") || read_content_length(value);
+      if (same_name(name, "Connection")) read_connection(value);
+      return true;
+    case 't': return !same_name(name, "Transfer-Encoding") || read_transfer_encoding(value);
+    case 'e':
+      if (!same_name(name, "Expect")) return true;
+      if (!same_name(value, "100-continue")) return fail(417, "an expectation other than 100-continue");
+      state_.expects_continue = true;
+      return true;
+    default: return true;
+  }
+}
+
+bool request_parser::read_host(std::string_view value, const char* window) noexcept {
+  authority split;
+  if (state_.has_host) return fail(400, "Host is repeated");
+  if (!split_authority(value, split)) return fail(400, "Host is malformed");
+  state_.has_host = true;
+  state_.host = {static_cast<std::uint32_t>(value.data() - window), static_cast<std::uint32_t>(value.size())};
+  return true;
+}
+
+bool request_parser::read_content_length(std::string_view value) noexcept {
+  if (state_.has_length) return fail(400, "Content-Length is repeated");
+  if (state_.chunked) return fail(400, "both Content-Length and Transfer-Encoding");
+  if (value.empty() || !std::ranges::all_of(value, is_digit)) return fail(400, "Content-Length is not a number");
+  constexpr std::uint64_t length_max = std::numeric_limits<std::int64_t>::max();  // sums with it fit into 64 bits
+  std::uint64_t length = 0;
+  for (char c : value) {
+    auto digit = static_cast<std::uint64_t>(c - '0');
+    if (length > (length_max - digit) / 10) return fail(400, "Content-Length is too large");
+    length = length * 10 + digit;
+  }
+  head_.content_length = length;
+  state_.has_length = true;
+  return true;
+}
+
+bool request_parser::read_transfer_encoding(std::string_view value) noexcept {
+  if (head_.minor_version == 0) return fail(400, "Transfer-Encoding in HTTP/1.0");
+  if (state_.has_length) return fail(400, "both Content-Length and Transfer-Encoding");
+  if (value.ends_with(',')) return fail(400, "Transfer-Encoding is malformed");
+  do {
+    std::string_view coding = take_element(value);
+    if (state_.chunked) return fail(400, "chunked is not the last transfer coding, or repeated");
+    if (coding.empty() || !std::ranges::all_of(coding, detail::is_token_byte)) {
+      return fail(400, "Transfer-Encoding is malformed");
+    }
+    if (!same_name(coding, "chunked")) return fail(501, "a transfer coding other than chunked");
+    state_.chunked = true;
+  } while (!value.empty());
+  return true;
+}
+
+void request_parser::read_connection(std::string_view value) noexcept {
+  while (!value.empty()) {
+    std::string_view option = take_element(value);
+    if (same_name(option, "close")) state_.close = true;
+    if (same_name(option, "keep-alive")) state_.keep_alive = true;
+  }
+}
+
+// A Host that leaves out the target's port, or spells out the usual one, contradicts nothing.
+bool request_parser::same_authority(const char* window) const noexcept {
+  authority target;
+  authority host;
+  split_authority({window + state_.authority.at, state_.authority.size}, target);
+  split_authority({window + state_.host.at, state_.host.size}, host);
+  std::string_view usual = "80";
+  if (head_.method == method::connect) {
+    usual = target.port;
+  } else if ((window[state_.target.at + 4] | 0x20) == 's') {
+    usual = "443";
+  }
+  if (target.port.empty()) target.port = usual;
+  if (host.port.empty()) host.port = usual;
+  return same_name(target.name, host.name) && target.port == host.port;
+}
+
+bool request_parser::finish(const char* window) noexcept {
+  const bool absolute = state_.authority.size != 0;
+  if (!state_.has_host && head_.minor_version == 1) return fail(400, "there is no Host");
+  if (absolute && state_.has_host && !same_authority(window)) return fail(400, "Host is not that of the target");
+  auto view = [window](extent e) { return std::string_view(window + e.at, e.size); };
+  const bool absolute_url = absolute && head_.method != method::connect;
+  head_.method_text = view(state_.method_text);
+  head_.target = view(state_.target);
+  head_.path = view(state_.path);
+  head_.query = view(state_.query);
+  head_.host = view(absolute_url ? state_.authority : state_.host);
+  if (absolute_url && head_.path.empty()) {
+    head_.path = head_.method == method::options && head_.target.back() != '?' && head_.query.empty() ? "*" : "/";
+  }
+  head_.framing = state_.chunked ? framing::chunked : state_.has_length ? framing::length : framing::none;
+  if (!state_.has_length) head_.content_length = 0;
+  head_.keep_alive = !state_.close && (head_.minor_version == 1 || state_.keep_alive);
+  head_.expects_continue =
+      state_.expects_continue && head_.minor_version == 1 && (state_.chunked || head_.content_length != 0);
+  for (std::uint32_t i = 0; i < state_.fields; ++i) fields_[i] = {view(extents_[i].name), view(extents_[i].value)};
+  head_.fields = {fields_.get(), state_.fields};
+  consumed_ = state_.at;
+  state_.where = place::over;
+  return true;
+}
+
+verdict request_parser::refuse(unsigned status, std::string_view text) noexcept {
+  fail(status, text);
+  return verdict::error;
+}
+
+bool request_parser::fail(unsigned status, std::string_view text) noexcept {
+  error_status_ = status;
+  error_text_ = text;
+  state_.where = place::over;
+  return false;
+}
+
+}  // namespace skerry::net::http
