@@ -115,8 +115,8 @@ class request_parser {
   bool read_request_line(const line& l, const char* window) noexcept;
   bool read_target(std::string_view target, const char* window) noexcept;
   bool read_field(const line& l, const char* window) noexcept;
-  bool read_special_field(std::string_view name, std::string_view value, const char* window) noexcept;
   bool read_host(std::string_view value, const char* window) noexcept;
+  bool read_expect(std::string_view value) noexcept;
   bool read_content_length(std::string_view value) noexcept;
   bool read_transfer_encoding(std::string_view value) noexcept;
   void read_connection(std::string_view value) noexcept;
