@@ -4,7 +4,9 @@
 #include <skerry/net/http/request_parser.hpp>
 
 #include <algorithm>
+#include <cstring>
 #include <limits>
+#include <type_traits>
 
 namespace skerry::net::http {
 
@@ -41,11 +43,13 @@ bool split_authority(std::string_view text, authority& out) noexcept {
     if (!std::ranges::all_of(address, [](char c) { return is_hex_digit(c) || c == ':' || c == '.'; })) return false;
     ++at;
   } else {
-    for (; at < text.size() && text[at] != ':'; ++at) {
-      if (host_bytes[static_cast<unsigned char>(text[at])]) continue;
+    for (;;) {
+      while (at < text.size() && host_bytes[static_cast<unsigned char>(text[at])]) ++at;
+      if (at == text.size() || text[at] == ':') break;
       if (text[at] != '%' || text.size() - at < 3 || !is_hex_digit(text[at + 1]) || !is_hex_digit(text[at + 2])) {
         return false;
       }
+      at += 3;
     }
     if (at == 0) return false;
   }
@@ -57,13 +61,28 @@ bool split_authority(std::string_view text, authority& out) noexcept {
   return text[at] == ':' && out.port.size() <= 5 && std::ranges::all_of(out.port, is_digit) && port <= 65535;
 }
 
-/// Whether a token is `Name`, which is in lower case; of the bytes of tokens, only letters change with that bit. No
-/// branch per byte: the loop becomes a few wide instructions.
+/// Whether bytes that hold no control byte are `name`, which is in lower case: only letters change with that bit. In
+/// two overlapping words, so without a branch per byte.
 template <std::size_t Size>
-bool is_name(const char* token, const char (&name)[Size]) noexcept {
-  unsigned difference = 0;
-  for (std::size_t i = 0; i < Size - 1; ++i) difference |= static_cast<unsigned char>((token[i] | 0x20) ^ name[i]);
+bool is_name(const char* text, const char (&name)[Size]) noexcept {
+  using word = std::conditional_t<(Size > 8), std::uint64_t, std::uint32_t>;
+  constexpr std::size_t length = Size - 1;
+  static_assert(length >= sizeof(word) && length <= 2 * sizeof(word) + 1);
+  constexpr auto case_bits = static_cast<word>(0x2020202020202020);
+  auto differs = [&](std::size_t at) {
+    word a;
+    word b;
+    std::memcpy(&a, text + at, sizeof(word));
+    std::memcpy(&b, name + at, sizeof(word));
+    return (a | case_bits) ^ b;
+  };
+  word difference = differs(0) | differs(length - sizeof(word));
+  if constexpr (length > 2 * sizeof(word)) difference |= differs(sizeof(word));
   return difference == 0;
+}
+template <std::size_t Size>
+bool is_name(std::string_view text, const char (&name)[Size]) noexcept {
+  return text.size() == Size - 1 && is_name(text.data(), name);
 }
 
 /// Takes the first element off a list and the blanks around it.
@@ -79,22 +98,22 @@ std::string_view take_element(std::string_view& list) noexcept {
 }  // namespace
 
 request_parser::request_parser(const head_limits& limits)
-    : limits_(limits),
-      extents_(std::make_unique_for_overwrite<field_extent[]>(limits.fields_max)),
-      fields_(std::make_unique<field[]>(limits.fields_max)) {
-  SKERRY_ASSERT(limits.head_bytes_max < std::numeric_limits<std::uint32_t>::max() - 16, "offsets are 32 bits wide");
+    : limits_(limits), fields_(std::make_unique<field[]>(limits.fields_max)) {
+  SKERRY_ASSERT(limits.head_bytes_max >= line_end_size, "a head has at least its end");
   // Which of two limits is broken first must not depend on where the bytes were cut.
   limits_.request_line_bytes_max = std::min(limits_.request_line_bytes_max, limits_.head_bytes_max);
 }
 
 void request_parser::reset() noexcept {
   state_ = {};
+  head_ = {};
+  authority_ = {};
   consumed_ = 0;
   error_status_ = 0;
   error_text_ = {};
 }
 
-inline bool request_parser::read_field(const line& l, const char* window) noexcept {
+inline bool request_parser::read_field(const line& l) noexcept {
   const char* name_end = detail::token_end(l.begin, l.end);
   if (name_end == l.begin || *name_end != ':') [[unlikely]] {
     if (detail::is_blank(*l.begin)) return fail(400, "a folded line");
@@ -102,16 +121,15 @@ inline bool request_parser::read_field(const line& l, const char* window) noexce
   }
   if (state_.fields == limits_.fields_max) [[unlikely]]
     return fail(431, "too many fields");
+  // Both ends meet a byte that is not blank: the line's carriage return, and the colon or the value's first byte.
   const char* value = name_end + 1;
+  while (detail::is_blank(*value)) ++value;
   const char* value_end = l.stop;
-  while (value != value_end && detail::is_blank(*value)) ++value;
-  while (value != value_end && detail::is_blank(value_end[-1])) --value_end;
+  while (value_end > value && detail::is_blank(value_end[-1])) --value_end;
   const auto name_size = static_cast<std::size_t>(name_end - l.begin);
-  extents_[state_.fields++] = {
-      {static_cast<std::uint32_t>(l.begin - window), static_cast<std::uint32_t>(name_size)},
-      {static_cast<std::uint32_t>(value - window), static_cast<std::uint32_t>(value_end - value)}};
+  fields_[state_.fields++] = {{l.begin, name_size}, {value, value_end}};
   switch (name_size) {
-    case 4: return !is_name(l.begin, "host") || read_host({value, value_end}, window);
+    case 4: return !is_name(l.begin, "host") || read_host({value, value_end});
     case 6: return !is_name(l.begin, "expect") || read_expect({value, value_end});
     case 10:
       if (is_name(l.begin, "connection")) read_connection({value, value_end});
@@ -126,39 +144,60 @@ verdict request_parser::parse(std::span<const char> window) noexcept {
   SKERRY_ASSERT(state_.where != place::over, "a head that is complete or refused is followed by reset()");
   SKERRY_ASSERT(window.size() >= state_.seen, "a window only grows: bytes of an unfinished head were dropped");
   const char* const begin = window.data();
-  const char* const end = begin + window.size();
+  if (reinterpret_cast<std::uintptr_t>(begin) != window_) follow(begin);
+  line l{begin + state_.at, begin + state_.scanned, begin + window.size()};
   state_.seen = window.size();
-  for (;;) {
-    const char* stop = detail::find<detail::control_bytes, 64>(begin + state_.scanned, end);
-    const auto reached = static_cast<std::size_t>(stop - begin);
+  for (;; l.begin = l.stop += line_end_size) {
+    l.stop = detail::find<detail::control_bytes, 64>(l.stop, l.end);
+    const auto reached = static_cast<std::size_t>(l.stop - begin) - state_.begin;
     const bool first = state_.where == place::request_line;
-    if (first && reached - state_.begin > limits_.request_line_bytes_max) [[unlikely]]
-      return refuse(414, "the request line is too long");
-    if (!first && reached + line_end_size - state_.begin > limits_.head_bytes_max) [[unlikely]]
-      return refuse(431, "the head is too long");
-    state_.scanned = reached;
-    if (stop == end) return verdict::need_more;
-    if (*stop != '\r') [[unlikely]]
-      return refuse(400, *stop == '\n' ? "a line feed without a carriage return" : "a control byte in the head");
-    if (stop + 1 == end) return verdict::need_more;
-    if (stop[1] != '\n') [[unlikely]]
-      return refuse(400, "a carriage return without a line feed");
-    const line l{begin + state_.at, stop, end};
-    state_.at = state_.scanned = reached + line_end_size;
+    if (reached > (first ? limits_.request_line_bytes_max : limits_.head_bytes_max - line_end_size)) [[unlikely]]
+      return first ? refuse(414, "the request line is too long") : refuse(431, "the head is too long");
+    if (l.end - l.stop < 2 || l.stop[0] != '\r' || l.stop[1] != '\n') [[unlikely]]
+      return stop_short(l, begin);
     if (l.begin == l.stop) {
-      if (!first) return finish(begin) ? verdict::complete : verdict::error;
+      if (!first) return finish(begin, l.stop + line_end_size);
       if (++state_.empty_lines > empty_lines_max) return refuse(400, "empty lines instead of a request");
-      state_.begin = state_.at;
+      state_.begin += line_end_size;
     } else if (first) {
-      if (!read_request_line(l, begin)) return verdict::error;
+      if (!read_request_line(l)) return verdict::error;
       state_.where = place::fields;
-    } else if (!read_field(l, begin)) {
+    } else if (!read_field(l)) {
       return verdict::error;
     }
   }
 }
 
-bool request_parser::read_request_line(const line& l, const char* window) noexcept {
+// Where a line does not end as it should: the window ends, or the wrong byte stands there.
+verdict request_parser::stop_short(const line& l, const char* begin) noexcept {
+  if (l.stop != l.end) {
+    if (*l.stop == '\n') return refuse(400, "a line feed without a carriage return");
+    if (*l.stop != '\r') return refuse(400, "a control byte in the head");
+    if (l.end - l.stop > 1) return refuse(400, "a carriage return without a line feed");
+  }
+  state_.at = static_cast<std::size_t>(l.begin - begin);
+  state_.scanned = static_cast<std::size_t>(l.stop - begin);
+  return verdict::need_more;
+}
+
+// What has been read of this head lies elsewhere now. Whoever moved the bytes has done more work than this.
+void request_parser::follow(const char* begin) noexcept {
+  auto move = [&](std::string_view& view) {
+    if (view.data() == nullptr) return;
+    view = {begin + (reinterpret_cast<std::uintptr_t>(view.data()) - window_), view.size()};
+  };
+  for (std::string_view* view :
+       {&head_.method_text, &head_.target, &head_.path, &head_.query, &head_.host, &authority_}) {
+    move(*view);
+  }
+  for (field& f : std::span(fields_.get(), state_.fields)) {
+    move(f.name);
+    move(f.value);
+  }
+  window_ = reinterpret_cast<std::uintptr_t>(begin);
+}
+
+bool request_parser::read_request_line(const line& l) noexcept {
   const char* method_end = detail::token_end(l.begin, l.end);
   if (method_end == l.begin || *method_end != ' ') return fail(400, "the request line does not begin with a method");
   const char* target = method_end + 1;
@@ -173,61 +212,53 @@ bool request_parser::read_request_line(const line& l, const char* window) noexce
     return fail(400, "the request line does not end with a version");
   }
   if (version[5] != '1' || version[7] > '1') return fail(505, "only HTTP/1.0 and HTTP/1.1 are spoken here");
-  auto extent_of = [window](const char* from, const char* to) {
-    return extent{static_cast<std::uint32_t>(from - window), static_cast<std::uint32_t>(to - from)};
-  };
   head_.minor_version = static_cast<std::uint8_t>(version[7] - '0');
   head_.method = parse_method({l.begin, method_end});
-  state_.method_text = extent_of(l.begin, method_end);
-  state_.target = extent_of(target, target_end);
-  return read_target({target, target_end}, window);
+  head_.method_text = {l.begin, method_end};
+  head_.target = {target, target_end};
+  return read_target(head_.target);
 }
 
-bool request_parser::read_target(std::string_view target, const char* window) noexcept {
-  auto extent_of = [window](std::string_view text) {
-    return extent{static_cast<std::uint32_t>(text.data() - window), static_cast<std::uint32_t>(text.size())};
-  };
+bool request_parser::read_target(std::string_view target) noexcept {
   authority split;
   if (head_.method == method::connect) {
     if (!split_authority(target, split) || split.port.empty()) return fail(400, "CONNECT needs host:port");
-    state_.authority = extent_of(target);
+    authority_ = target;
     return true;
   }
   std::string_view path = target;
   if (target[0] == '*' && target.size() == 1) {
     if (head_.method != method::options) return fail(400, "the target * is for OPTIONS");
   } else if (target[0] != '/') {
-    std::size_t scheme = same_name(target.substr(0, 7), "http://")    ? 7
-                         : same_name(target.substr(0, 8), "https://") ? 8
-                                                                      : 0;
+    std::size_t scheme = is_name(target.substr(0, 7), "http://") ? 7 : is_name(target.substr(0, 8), "https://") ? 8 : 0;
     if (scheme == 0) return fail(400, "the target is neither a path nor an http URL");
     std::size_t authority_end = std::min(target.find_first_of("/?", scheme), target.size());
     std::string_view text = target.substr(scheme, authority_end - scheme);
     if (!split_authority(text, split)) return fail(400, "the target's host is malformed");
-    state_.authority = extent_of(text);
+    authority_ = text;
     path = target.substr(authority_end);
   }
   std::size_t question = path.find('?');
   if (question != path.npos) {
-    state_.query = extent_of(path.substr(question + 1));
+    head_.query = path.substr(question + 1);
     path = path.substr(0, question);
   }
-  state_.path = extent_of(path);
+  head_.path = path;
   return true;
 }
 
 bool request_parser::read_expect(std::string_view value) noexcept {
-  if (!same_name(value, "100-continue")) return fail(417, "an expectation other than 100-continue");
+  if (!is_name(value, "100-continue")) return fail(417, "an expectation other than 100-continue");
   state_.expects_continue = true;
   return true;
 }
 
-bool request_parser::read_host(std::string_view value, const char* window) noexcept {
+bool request_parser::read_host(std::string_view value) noexcept {
   authority split;
   if (state_.has_host) return fail(400, "Host is repeated");
   if (!split_authority(value, split)) return fail(400, "Host is malformed");
   state_.has_host = true;
-  state_.host = {static_cast<std::uint32_t>(value.data() - window), static_cast<std::uint32_t>(value.size())};
+  head_.host = value;
   return true;
 }
 
@@ -257,7 +288,7 @@ bool request_parser::read_transfer_encoding(std::string_view value) noexcept {
     if (coding.empty() || !std::ranges::all_of(coding, detail::is_token_byte)) {
       return fail(400, "Transfer-Encoding is malformed");
     }
-    if (!same_name(coding, "chunked")) return fail(501, "a transfer coding other than chunked");
+    if (!is_name(coding, "chunked")) return fail(501, "a transfer coding other than chunked");
     state_.chunked = true;
   } while (!value.empty());
   return true;
@@ -266,21 +297,21 @@ bool request_parser::read_transfer_encoding(std::string_view value) noexcept {
 void request_parser::read_connection(std::string_view value) noexcept {
   while (!value.empty()) {
     std::string_view option = take_element(value);
-    if (same_name(option, "close")) state_.close = true;
-    if (same_name(option, "keep-alive")) state_.keep_alive = true;
+    if (is_name(option, "close")) state_.close = true;
+    if (is_name(option, "keep-alive")) state_.keep_alive = true;
   }
 }
 
 // A Host that leaves out the target's port, or spells out the usual one, contradicts nothing.
-bool request_parser::same_authority(const char* window) const noexcept {
+bool request_parser::same_authority() const noexcept {
   authority target;
   authority host;
-  split_authority({window + state_.authority.at, state_.authority.size}, target);
-  split_authority({window + state_.host.at, state_.host.size}, host);
+  split_authority(authority_, target);
+  split_authority(head_.host, host);
   std::string_view usual = "80";
   if (head_.method == method::connect) {
     usual = target.port;
-  } else if ((window[state_.target.at + 4] | 0x20) == 's') {
+  } else if ((head_.target[4] | 0x20) == 's') {
     usual = "443";
   }
   if (target.port.empty()) target.port = usual;
@@ -288,30 +319,24 @@ bool request_parser::same_authority(const char* window) const noexcept {
   return same_name(target.name, host.name) && target.port == host.port;
 }
 
-bool request_parser::finish(const char* window) noexcept {
-  const bool absolute = state_.authority.size != 0;
-  if (!state_.has_host && head_.minor_version == 1) return fail(400, "there is no Host");
-  if (absolute && state_.has_host && !same_authority(window)) return fail(400, "Host is not that of the target");
-  auto view = [window](extent e) { return std::string_view(window + e.at, e.size); };
-  const bool absolute_url = absolute && head_.method != method::connect;
-  head_.method_text = view(state_.method_text);
-  head_.target = view(state_.target);
-  head_.path = view(state_.path);
-  head_.query = view(state_.query);
-  head_.host = view(absolute_url ? state_.authority : state_.host);
-  if (absolute_url && head_.path.empty()) {
-    head_.path = head_.method == method::options && head_.target.back() != '?' && head_.query.empty() ? "*" : "/";
+verdict request_parser::finish(const char* begin, const char* body) noexcept {
+  if (!state_.has_host && head_.minor_version == 1) return refuse(400, "there is no Host");
+  if (!authority_.empty()) {
+    if (state_.has_host && !same_authority()) return refuse(400, "Host is not that of the target");
+    if (head_.method != method::connect) head_.host = authority_;
+    // The whole server is meant by OPTIONS of a URL without a path (RFC 9110 section 7.1).
+    if (head_.path.empty() && head_.method != method::connect) {
+      head_.path = head_.method == method::options && head_.query.data() == nullptr ? "*" : "/";
+    }
   }
   head_.framing = state_.chunked ? framing::chunked : state_.has_length ? framing::length : framing::none;
-  if (!state_.has_length) head_.content_length = 0;
   head_.keep_alive = !state_.close && (head_.minor_version == 1 || state_.keep_alive);
   head_.expects_continue =
       state_.expects_continue && head_.minor_version == 1 && (state_.chunked || head_.content_length != 0);
-  for (std::uint32_t i = 0; i < state_.fields; ++i) fields_[i] = {view(extents_[i].name), view(extents_[i].value)};
   head_.fields = {fields_.get(), state_.fields};
-  consumed_ = state_.at;
+  consumed_ = static_cast<std::size_t>(body - begin);
   state_.where = place::over;
-  return true;
+  return verdict::complete;
 }
 
 verdict request_parser::refuse(unsigned status, std::string_view text) noexcept {

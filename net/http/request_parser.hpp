@@ -12,8 +12,8 @@
 ///                   --> complete     head() is checked; the body begins at consumed(); then reset()
 ///                   --> error        answer error_status(), close
 ///
-/// Work per line: one scan for the bytes that may not be in it finds its end; then it is read. Between calls there are
-/// only offsets, so the window may move. An error is seen when the line it is in has ended, bytes that may stand
+/// Work per line: one scan for the bytes that may not be in it finds its end; then it is read. Views
+/// follow a window that has moved when the next call begins. An error is seen when the line it is in has ended, bytes that may stand
 /// nowhere in a head when they come; which error depends on the bytes, never on where they were cut.
 ///
 /// | refused with | |
@@ -33,7 +33,7 @@
 ///             literal) and are valid until it moves or parse() is called again.
 /// Invariants: (1) parse() never reads outside of the window; (2) no verdict but need_more depends on bytes behind
 ///             consumed(); (3) the sum of all work is linear in the bytes, even fed one at a time.
-/// Limits:     `head_limits`; a field takes 48 bytes here, allocated once for all.
+/// Limits:     `head_limits`; a field takes 32 bytes here, allocated once for all.
 /// Errors:     verdicts, no exceptions except std::bad_alloc from the constructor.
 /// Source:     RFC 9112 sections 2 to 6 and 9.3, RFC 9110 sections 5.5, 7.2 and 10.1.1, RFC 3986 section 3.2.
 
@@ -76,15 +76,6 @@ class request_parser {
   void reset() noexcept;
 
  private:
-  /// A view that survives a move of the window.
-  struct extent {
-    std::uint32_t at;
-    std::uint32_t size;
-  };
-  struct field_extent {
-    extent name;
-    extent value;
-  };
   /// The window's bytes of the line at hand; `end` is that of the window: scans may look so far, and stop before.
   struct line {
     const char* begin;
@@ -100,10 +91,8 @@ class request_parser {
     std::size_t scanned = 0;  ///< up to here that line holds no control byte
     std::size_t seen = 0;     ///< size of the last window
     std::uint32_t fields = 0;
-    extent method_text{}, target{}, path{}, query{}, authority{}, host{};
     place where = place::request_line;
     std::uint8_t empty_lines = 0;
-    bool literal_path = false;  ///< the target has none: "/", or "*" for OPTIONS
     bool has_host = false;
     bool has_length = false;
     bool chunked = false;
@@ -112,23 +101,26 @@ class request_parser {
     bool expects_continue = false;
   };
 
-  bool read_request_line(const line& l, const char* window) noexcept;
-  bool read_target(std::string_view target, const char* window) noexcept;
-  bool read_field(const line& l, const char* window) noexcept;
-  bool read_host(std::string_view value, const char* window) noexcept;
+  bool read_request_line(const line& l) noexcept;
+  bool read_target(std::string_view target) noexcept;
+  bool read_field(const line& l) noexcept;
+  bool read_host(std::string_view value) noexcept;
   bool read_expect(std::string_view value) noexcept;
   bool read_content_length(std::string_view value) noexcept;
   bool read_transfer_encoding(std::string_view value) noexcept;
   void read_connection(std::string_view value) noexcept;
-  bool finish(const char* window) noexcept;
-  bool same_authority(const char* window) const noexcept;
+  verdict stop_short(const line& l, const char* begin) noexcept;
+  verdict finish(const char* begin, const char* body) noexcept;
+  bool same_authority() const noexcept;
+  void follow(const char* begin) noexcept;
   bool fail(unsigned status, std::string_view text) noexcept;
   verdict refuse(unsigned status, std::string_view text) noexcept;
 
   head_limits limits_;
   progress state_;
-  request_head head_;
-  std::unique_ptr<field_extent[]> extents_;
+  request_head head_;           ///< views into the window as it was in the last call
+  std::string_view authority_;  ///< the target's
+  std::uintptr_t window_ = 0;   ///< where the last window began: a number, as the memory may be gone
   std::unique_ptr<field[]> fields_;
   std::size_t consumed_ = 0;
   unsigned error_status_ = 0;
