@@ -76,16 +76,13 @@ bool chunked_decoder::step(char c) noexcept {
   switch (place_) {
     case place::size_begin:
     case place::size: return read_size(c);
-    case place::extension:
-      if (c == '\r') {
-        place_ = place::size_end;
-        return true;
-      }
-      if (is_control(c)) return fail(400, "a control byte in a chunk extension");
-      if (++line_bytes_ > line_bytes_max || ++extension_bytes_ > extension_bytes_max + body_bytes_ / 16) {
-        return fail(400, "too many bytes of chunk extensions");
-      }
-      return true;
+    case place::extension_begin:
+    case place::extension_name:
+    case place::extension_value_begin:
+    case place::extension_value:
+    case place::quoted:
+    case place::escaped:
+    case place::quote_end: return read_extension(c);
     case place::size_end:
       if (c != '\n') return fail(400, "a chunk size that does not end with CR LF");
       place_ = missing_ != 0 ? place::data : place::line_begin;
@@ -138,12 +135,47 @@ bool chunked_decoder::read_size(char c) noexcept {
     return true;
   }
   if (place_ != place::size || (c != ';' && c != '\r')) return fail(400, "a chunk size that is no hexadecimal number");
-  place_ = c == ';' ? place::extension : place::size_end;
-  if (c == ';') {
-    ++line_bytes_;
-    ++extension_bytes_;
+  return end_extension(c);
+}
+
+// *( ";" token [ "=" ( token / quoted-string ) ] ). What it says does not matter here, but that it ends does: there is
+// a parser for which an open quotation goes on in the next line.
+bool chunked_decoder::read_extension(char c) noexcept {
+  constexpr std::string_view malformed = "a chunk extension that is malformed";
+  if (++line_bytes_ > line_bytes_max || ++extension_bytes_ > extension_bytes_max + body_bytes_ / 16) {
+    return fail(400, "too many bytes of chunk extensions");
   }
-  return true;
+  switch (place_) {
+    case place::quoted:
+      if (c == '"') place_ = place::quote_end;
+      if (c == '\\') place_ = place::escaped;
+      return !is_control(c) || fail(400, malformed);
+    case place::escaped: place_ = place::quoted; return !is_control(c) || fail(400, malformed);
+    case place::extension_begin:
+    case place::extension_value_begin:
+      if (c == '"' && place_ == place::extension_value_begin) {
+        place_ = place::quoted;
+        return true;
+      }
+      place_ = place_ == place::extension_begin ? place::extension_name : place::extension_value;
+      return detail::is_token_byte(c) || fail(400, malformed);
+    case place::extension_name:
+      if (c == '=') {
+        place_ = place::extension_value_begin;
+        return true;
+      }
+      [[fallthrough]];
+    case place::extension_value:
+      if (detail::is_token_byte(c)) return true;
+      [[fallthrough]];
+    default: return end_extension(c) || fail(400, malformed);
+  }
+}
+
+// Behind a size or an extension: another extension, or the end of the line.
+bool chunked_decoder::end_extension(char c) noexcept {
+  place_ = c == ';' ? place::extension_begin : place::size_end;
+  return c == ';' || c == '\r';
 }
 
 bool chunked_decoder::read_name(char c) noexcept {

@@ -10,13 +10,13 @@
 ///                   --> complete     the same; the next request begins at consumed(); then reset()
 ///                   --> error        answer error_status(), close
 ///
-///     size --;--> extension --CR--> size_end --LF--> data --> data_cr --> data_lf --> size_begin
-///                                       | (the last chunk)
-///                                       +--> line_begin --> name --:--> value --CR--> value_end --> line_begin
-///                                                |
-///                                                +--CR--> end --LF--> over
+///     size_begin --> size --;--> extension --CR--> size_end --LF--> data --> data_cr --> data_lf --> size_begin
+///                                                      | (the last chunk)
+///                                                      +--> line_begin --> name --:--> value --CR--> value_end --> line_begin
+///                                                               |
+///                                                               +--CR--> end --LF--> over
 ///
-/// Sizes are 1 to 16 hexadecimal digits and nothing else. Extensions are dropped unread but for control bytes. Trailers
+/// Sizes are 1 to 16 hexadecimal digits and nothing else. Extensions are checked and dropped. Trailers
 /// are held to the rules of fields in a head and dropped: names that say how a message is framed, for whom it is or how
 /// it is to be read are refused, because somebody who merges trailers into the head would believe them.
 ///
@@ -58,7 +58,13 @@ class chunked_decoder {
   enum class place : std::uint8_t {
     size_begin,
     size,
-    extension,
+    extension_begin,
+    extension_name,
+    extension_value_begin,
+    extension_value,
+    quoted,
+    escaped,
+    quote_end,
     size_end,
     data,
     data_cr,
@@ -73,6 +79,8 @@ class chunked_decoder {
 
   bool step(char c) noexcept;
   bool read_size(char c) noexcept;
+  bool read_extension(char c) noexcept;
+  bool end_extension(char c) noexcept;
   bool read_name(char c) noexcept;
   bool is_forbidden_name() const noexcept;
   bool fail(unsigned status, std::string_view text) noexcept;

@@ -131,11 +131,9 @@ inline bool request_parser::read_field(const line& l) noexcept {
   switch (name_size) {
     case 4: return !is_name(l.begin, "host") || read_host({value, value_end});
     case 6: return !is_name(l.begin, "expect") || read_expect({value, value_end});
-    case 10:
-      if (is_name(l.begin, "connection")) read_connection({value, value_end});
-      return true;
+    case 10: return !is_name(l.begin, "connection") || read_connection({value, value_end});
     case 14: return !is_name(l.begin, "content-length") || read_content_length({value, value_end});
-    case 17: return !is_name(l.begin, "transfer-encoding") || read_transfer_encoding({value, value_end});
+    case 17: return !is_name(l.begin, "transfer-encoding") || read_transfer_encoding({value, l.stop});
     default: return true;
   }
 }
@@ -278,10 +276,11 @@ bool request_parser::read_content_length(std::string_view value) noexcept {
   return true;
 }
 
+// White space behind the value is part of it here, and refused: there are parsers for which "chunked\t" is not chunked.
 bool request_parser::read_transfer_encoding(std::string_view value) noexcept {
   if (head_.minor_version == 0) return fail(400, "Transfer-Encoding in HTTP/1.0");
   if (state_.has_length) return fail(400, "both Content-Length and Transfer-Encoding");
-  if (value.ends_with(',')) return fail(400, "Transfer-Encoding is malformed");
+  if (value.empty() || !detail::is_token_byte(value.back())) return fail(400, "Transfer-Encoding is malformed");
   do {
     std::string_view coding = take_element(value);
     if (state_.chunked) return fail(400, "chunked is not the last transfer coding, or repeated");
@@ -294,12 +293,14 @@ bool request_parser::read_transfer_encoding(std::string_view value) noexcept {
   return true;
 }
 
-void request_parser::read_connection(std::string_view value) noexcept {
+bool request_parser::read_connection(std::string_view value) noexcept {
   while (!value.empty()) {
     std::string_view option = take_element(value);
+    if (!std::ranges::all_of(option, detail::is_token_byte)) return fail(400, "Connection is malformed");
     if (is_name(option, "close")) state_.close = true;
     if (is_name(option, "keep-alive")) state_.keep_alive = true;
   }
+  return true;
 }
 
 // A Host that leaves out the target's port, or spells out the usual one, contradicts nothing.

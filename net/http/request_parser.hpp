@@ -21,7 +21,8 @@
 /// | 400 | a line feed or carriage return alone, other control bytes, a folded line, space before the colon, a name that |
 /// |     | is no token; Content-Length repeated, a list, signed, empty or above 2^63 - 1, or beside Transfer-Encoding; |
 /// |     | Transfer-Encoding in HTTP/1.0, `chunked` repeated or not last or with parameters; Host missing (1.1), |
-/// |     | repeated, empty, malformed, or another one than that of the target; a target of the wrong form for the method |
+/// |     | repeated, empty, malformed, or another one than that of the target; a Connection that is no list of tokens; |
+/// |     | white space behind the value of Transfer-Encoding; a target of the wrong form for the method, |
 /// |     | or with a byte that is not visible ASCII, or with a fragment; more than two empty lines in front |
 /// | 414 | a request line longer than the limit |
 /// | 417 | an expectation other than 100-continue |
@@ -108,7 +109,7 @@ class request_parser {
   bool read_expect(std::string_view value) noexcept;
   bool read_content_length(std::string_view value) noexcept;
   bool read_transfer_encoding(std::string_view value) noexcept;
-  void read_connection(std::string_view value) noexcept;
+  bool read_connection(std::string_view value) noexcept;
   verdict stop_short(const line& l, const char* begin) noexcept;
   verdict finish(const char* begin, const char* body) noexcept;
   bool same_authority() const noexcept;

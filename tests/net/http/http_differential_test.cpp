@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: Apache-2.0
+// The same bytes for our parsers, for http_parser (strict mode) and for Boost.Beast. What ours accepts the others must
+// read the same way: where the head ends, its fields, how the body is framed, the body itself. What ours refuses the
+// others may accept, that is the point. The other way round each difference stands in a table, with its reason.
+#include <skerry/net/http/chunked_decoder.hpp>
+#include <skerry/net/http/request_parser.hpp>
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+#include <map>
+#include <optional>
+#include <ostream>
+#include <random>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <boost/beast/http.hpp>
+#include <gtest/gtest.h>
+#include <http_parser.h>
+#include <net/http/requests.hpp>
+#include <support/long_test.hpp>
+
+namespace skerry::net::http {
+
+namespace {
+
+/// What a parser makes of one request.
+struct reading {
+  enum { unfinished, complete, refused } verdict = unfinished;
+  std::string error;
+  std::size_t head_bytes = 0;
+  std::string method;
+  std::string target;
+  std::vector<std::pair<std::string, std::string>> fields;
+  std::optional<std::uint64_t> length;
+  bool chunked = false;
+  bool keep_alive = false;
+  std::string body;             ///< when it was asked for
+  std::size_t taken_bytes = 0;  ///< head and body
+  bool after_empty_lines = false;
+
+  friend void PrintTo(const reading& r, std::ostream* out) {
+    *out << (r.verdict == unfinished ? "unfinished"
+             : r.verdict == complete ? "complete"
+                                     : "refused: ")
+         << r.error << ", head " << r.head_bytes << ", all " << r.taken_bytes << ", " << r.method << " " << r.target
+         << ", length " << (r.length ? std::to_string(*r.length) : "none") << ", chunked " << r.chunked
+         << ", keep-alive " << r.keep_alive << ", body " << r.body;
+    for (const auto& [name, value] : r.fields) *out << "\n  " << name << "=" << value;
+  }
+};
+
+std::string trimmed(std::string_view text) {
+  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
+  while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
+  return std::string(text);
+}
+
+reading read_with_skerry(std::string_view bytes, bool with_body) {
+  reading out;
+  request_parser parser;
+  verdict found = parser.parse(bytes);
+  if (found == verdict::error) {
+    out.verdict = reading::refused;
+    out.error = parser.error_text();
+  }
+  if (found != verdict::complete) return out;
+  const request_head& head = parser.head();
+  out.verdict = reading::complete;
+  out.head_bytes = out.taken_bytes = parser.consumed();
+  out.after_empty_lines = bytes.starts_with("\r\n");
+  out.method = head.method_text;
+  out.target = head.target;
+  for (const field& f : head.fields) out.fields.emplace_back(f.name, f.value);
+  if (head.framing == framing::length) out.length = head.content_length;
+  out.chunked = head.framing == framing::chunked;
+  out.keep_alive = head.keep_alive;
+  if (!with_body || !out.chunked) return out;
+  chunked_decoder decoder;
+  std::span<const char> input = bytes.substr(out.head_bytes);
+  found = verdict::need_more;
+  while (!input.empty() && found == verdict::need_more) {
+    found = decoder.decode(input);
+    out.body.append(decoder.data().begin(), decoder.data().end());
+    out.taken_bytes += decoder.consumed();
+    input = input.subspan(decoder.consumed());
+  }
+  out.verdict = found == verdict::complete ? reading::complete
+                : found == verdict::error  ? reading::refused
+                                           : reading::unfinished;
+  out.error = decoder.error_text();
+  return out;
+}
+
+struct http_parser_user {
+  reading out;
+  bool with_body;
+  bool in_value = true;
+  static http_parser_user& of(http_parser* p) { return *static_cast<http_parser_user*>(p->data); }
+};
+
+reading read_with_http_parser(std::string_view bytes, bool with_body) {
+  http_parser_settings settings;
+  http_parser_settings_init(&settings);
+  settings.on_url = [](http_parser* p, const char* at, std::size_t size) {
+    http_parser_user::of(p).out.target.append(at, size);
+    return 0;
+  };
+  settings.on_header_field = [](http_parser* p, const char* at, std::size_t size) {
+    auto& user = http_parser_user::of(p);
+    if (user.out.verdict == reading::complete) return 0;  // a trailer
+    if (std::exchange(user.in_value, false)) user.out.fields.emplace_back();
+    user.out.fields.back().first.append(at, size);
+    return 0;
+  };
+  settings.on_header_value = [](http_parser* p, const char* at, std::size_t size) {
+    auto& user = http_parser_user::of(p);
+    if (user.out.verdict == reading::complete) return 0;
+    user.in_value = true;
+    user.out.fields.back().second.append(at, size);
+    return 0;
+  };
+  settings.on_headers_complete = [](http_parser* p) {
+    auto& user = http_parser_user::of(p);
+    user.out.verdict = reading::complete;
+    user.out.method = http_method_str(static_cast<http_method>(p->method));
+    if ((p->flags & F_CONTENTLENGTH) != 0) user.out.length = p->content_length;
+    user.out.chunked = (p->flags & F_CHUNKED) != 0;
+    user.out.keep_alive = http_should_keep_alive(p) != 0;
+    return user.with_body ? 0 : 2;  // 2: stop here
+  };
+  settings.on_body = [](http_parser* p, const char* at, std::size_t size) {
+    http_parser_user::of(p).out.body.append(at, size);
+    return 0;
+  };
+  settings.on_message_complete = [](http_parser* p) {
+    auto& user = http_parser_user::of(p);
+    if (user.with_body) http_parser_pause(p, 1);
+    user.in_value = false;
+    user.out.error = "ended";
+    return 0;
+  };
+  http_parser parser;
+  http_parser_init(&parser, HTTP_REQUEST);
+  http_parser_user user{{}, with_body};
+  parser.data = &user;
+  std::size_t taken = http_parser_execute(&parser, &settings, bytes.data(), bytes.size());
+  const http_errno error = HTTP_PARSER_ERRNO(&parser);
+  const bool ended = user.out.error == "ended";
+  user.out.error.clear();
+  if (error != HPE_OK && error != HPE_PAUSED) {
+    user.out.verdict = reading::refused;
+    user.out.error = http_errno_name(error);
+  } else if (!ended) {
+    user.out.verdict = reading::unfinished;
+  }
+  user.out.taken_bytes = taken;
+  if (!with_body) user.out.head_bytes = taken;
+  for (auto& each : user.out.fields) each.second = trimmed(each.second);
+  return user.out;
+}
+
+/// Beast's parser without its container.
+class beast_parser : public boost::beast::http::basic_parser<true> {
+ public:
+  reading out;
+
+ private:
+  using error_code = boost::beast::error_code;
+  using text = boost::beast::string_view;
+  void on_request_impl(boost::beast::http::verb, text method, text target, int, error_code&) override {
+    out.method = std::string(method);
+    out.target = std::string(target);
+  }
+  void on_response_impl(int, text, int, error_code&) override {}
+  void on_field_impl(boost::beast::http::field, text name, text value, error_code&) override {
+    if (!is_header_done()) out.fields.emplace_back(name, value);
+  }
+  void on_header_impl(error_code&) override {}
+  void on_body_init_impl(const boost::optional<std::uint64_t>&, error_code&) override {}
+  std::size_t on_body_impl(text body, error_code&) override { return body.size(); }
+  void on_chunk_header_impl(std::uint64_t, text, error_code&) override {}
+  std::size_t on_chunk_body_impl(std::uint64_t, text body, error_code&) override {
+    out.body.append(body.data(), body.size());
+    return body.size();
+  }
+  void on_finish_impl(error_code&) override {}
+};
+
+reading read_with_beast(std::string_view bytes, bool with_body) {
+  beast_parser parser;
+  parser.body_limit(std::numeric_limits<std::uint64_t>::max());
+  boost::beast::error_code error;
+  reading& out = parser.out;
+  std::size_t at = parser.put(boost::asio::buffer(bytes.data(), bytes.size()), error);
+  if (parser.is_header_done()) {
+    out.head_bytes = at;
+    if (auto length = parser.content_length()) out.length = *length;
+    out.chunked = parser.chunked();
+    out.keep_alive = parser.keep_alive();
+  }
+  while (with_body && !error && !parser.is_done() && at < bytes.size()) {
+    at += parser.put(boost::asio::buffer(bytes.data() + at, bytes.size() - at), error);
+  }
+  out.taken_bytes = at;
+  if (error && error != boost::beast::http::error::need_more) {
+    out.verdict = reading::refused;
+    out.error = error.message();
+  } else if (with_body ? parser.is_done() : parser.is_header_done()) {
+    out.verdict = reading::complete;
+  }
+  return out;
+}
+
+/// Something that ours accepts and another refuses, or reads in another way.
+struct difference {
+  std::string_view parser;
+  std::string_view error;  ///< with which it refuses
+  bool (*is)(const reading& ours);
+  std::string_view reason;
+};
+
+bool always(const reading&) { return true; }
+
+constexpr difference listed[] = {
+    {"http_parser", "HPE_INVALID_METHOD", always,
+     "a method is any token (RFC 9110 section 9.1), http_parser knows a list; an unknown one is the router's matter"},
+    {"Beast", "bad method", [](const reading& ours) { return ours.after_empty_lines; },
+     "an empty line in front of a request is skipped (RFC 9112 section 2.2): old clients end a body with one"},
+};
+
+/// Holds `theirs` against `ours`; says what is not listed.
+void compare(std::string_view parser, const reading& ours, const reading& theirs, std::string_view bytes,
+             std::map<std::string_view, int>& seen) {
+  auto shown = [&] {
+    return "\n" + std::string(parser) + " on " + ::testing::PrintToString(bytes) +
+           "\nours:   " + ::testing::PrintToString(ours) + "\ntheirs: " + ::testing::PrintToString(theirs);
+  };
+  if (ours.verdict == reading::unfinished) {
+    EXPECT_NE(theirs.verdict, reading::complete) << shown();
+  }
+  if (ours.verdict != reading::complete) return;
+  if (theirs.verdict != reading::complete) {
+    for (const difference& each : listed) {
+      if (each.parser == parser && each.error == theirs.error && each.is(ours)) {
+        ++seen[each.reason];
+        return;
+      }
+    }
+    ADD_FAILURE() << "ours is not the stricter" << shown();
+    return;
+  }
+  EXPECT_EQ(theirs.method, ours.method) << shown();
+  EXPECT_EQ(theirs.target, ours.target) << shown();
+  EXPECT_EQ(theirs.fields, ours.fields) << shown();
+  EXPECT_EQ(theirs.length, ours.length) << shown();
+  EXPECT_EQ(theirs.chunked, ours.chunked) << shown();
+  EXPECT_TRUE(theirs.keep_alive || !ours.keep_alive) << shown();
+  EXPECT_EQ(theirs.body, ours.body) << shown();
+  if (theirs.head_bytes != 0) {
+    EXPECT_EQ(theirs.head_bytes, ours.head_bytes) << shown();
+  }
+  EXPECT_EQ(theirs.taken_bytes, ours.taken_bytes) << shown();
+}
+
+void compare_all(std::string_view bytes, bool with_body, std::map<std::string_view, int>& seen) {
+  const reading ours = read_with_skerry(bytes, with_body);
+  compare("http_parser", ours, read_with_http_parser(bytes, with_body), bytes, seen);
+  compare("Beast", ours, read_with_beast(bytes, with_body), bytes, seen);
+}
+
+void report(const std::map<std::string_view, int>& seen) {
+  for (const auto& [reason, count] : seen) std::printf("%6d times: %s\n", count, std::string(reason).c_str());
+}
+
+TEST(http_differential, every_fixture) {
+  std::map<std::string_view, int> seen;
+  for (const std::string& bytes : skerry::test::accepted_heads()) compare_all(bytes, false, seen);
+  for (const auto& each : skerry::test::refused_heads()) compare_all(each.bytes, false, seen);
+  report(seen);
+}
+
+TEST(http_differential, mutated_heads) {
+  std::mt19937_64 random(skerry::test::seed());
+  std::map<std::string_view, int> seen;
+  for (int round = 0; round < skerry::test::rounds(50000) && !HasFailure(); ++round) {
+    compare_all(skerry::test::mutated_head(random), false, seen);
+  }
+  report(seen);
+}
+
+TEST(http_differential, mutated_chunked_bodies) {
+  std::mt19937_64 random(skerry::test::seed());
+  static constexpr std::string_view alphabet = "\r\n :;0123456789abfxX\t\0\x7f\xff";
+  const std::vector<std::string> bodies = {"0\r\n\r\n", "5\r\nhello\r\n0\r\n\r\n",
+                                           "A;x=\"y\"\r\n0123456789\r\n1\r\na\r\n0\r\nX-Digest: abc\r\nY: z\r\n\r\n",
+                                           "5\r\nhello\r\n0002;e\r\n\r\n\r\n00\r\n\r\nGET / HTTP/1.1\r\n"};
+  std::map<std::string_view, int> seen;
+  std::size_t complete = 0;
+  for (int round = 0; round < skerry::test::rounds(50000) && !HasFailure(); ++round) {
+    std::string bytes = bodies[random() % bodies.size()];
+    for (auto edits = random() % 3; edits > 0; --edits) {
+      std::size_t at = random() % bytes.size();
+      if (random() % 4 == 0) {
+        bytes.erase(at, 1);
+      } else {
+        bytes[at] = alphabet[random() % alphabet.size()];
+      }
+    }
+    bytes.insert(0, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    complete += read_with_skerry(bytes, true).verdict == reading::complete;
+    compare_all(bytes, true, seen);
+  }
+  EXPECT_GT(complete, 1000U) << "the mutations are so wild that they test nothing";
+  report(seen);
+}
+
+}  // namespace
+
+}  // namespace skerry::net::http
