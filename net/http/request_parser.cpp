@@ -128,11 +128,12 @@ inline bool request_parser::read_field(const line& l) noexcept {
   while (value_end > value && detail::is_blank(value_end[-1])) --value_end;
   const auto name_size = static_cast<std::size_t>(name_end - l.begin);
   fields_[state_.fields++] = {{l.begin, name_size}, {value, value_end}};
+  // White space behind what frames a body is refused: there are parsers for which "chunked\t" is not chunked.
   switch (name_size) {
     case 4: return !is_name(l.begin, "host") || read_host({value, value_end});
     case 6: return !is_name(l.begin, "expect") || read_expect({value, value_end});
     case 10: return !is_name(l.begin, "connection") || read_connection({value, value_end});
-    case 14: return !is_name(l.begin, "content-length") || read_content_length({value, value_end});
+    case 14: return !is_name(l.begin, "content-length") || read_content_length({value, l.stop});
     case 17: return !is_name(l.begin, "transfer-encoding") || read_transfer_encoding({value, l.stop});
     default: return true;
   }
@@ -276,7 +277,6 @@ bool request_parser::read_content_length(std::string_view value) noexcept {
   return true;
 }
 
-// White space behind the value is part of it here, and refused: there are parsers for which "chunked\t" is not chunked.
 bool request_parser::read_transfer_encoding(std::string_view value) noexcept {
   if (head_.minor_version == 0) return fail(400, "Transfer-Encoding in HTTP/1.0");
   if (state_.has_length) return fail(400, "both Content-Length and Transfer-Encoding");

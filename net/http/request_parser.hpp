@@ -12,18 +12,18 @@
 ///                   --> complete     head() is checked; the body begins at consumed(); then reset()
 ///                   --> error        answer error_status(), close
 ///
-/// Work per line: one scan for the bytes that may not be in it finds its end; then it is read. Views
-/// follow a window that has moved when the next call begins. An error is seen when the line it is in has ended, bytes that may stand
+/// Work per line: one scan for the bytes that may not be in it finds its end; then it is read. Views follow a window
+/// that has moved when the next call begins. An error is seen when the line it is in has ended, bytes that may stand
 /// nowhere in a head when they come; which error depends on the bytes, never on where they were cut.
 ///
-/// | refused with | |
+/// | status | refused |
 /// | --- | --- |
 /// | 400 | a line feed or carriage return alone, other control bytes, a folded line, space before the colon, a name that |
-/// |     | is no token; Content-Length repeated, a list, signed, empty or above 2^63 - 1, or beside Transfer-Encoding; |
-/// |     | Transfer-Encoding in HTTP/1.0, `chunked` repeated or not last or with parameters; Host missing (1.1), |
-/// |     | repeated, empty, malformed, or another one than that of the target; a Connection that is no list of tokens; |
-/// |     | white space behind the value of Transfer-Encoding; a target of the wrong form for the method, |
-/// |     | or with a byte that is not visible ASCII, or with a fragment; more than two empty lines in front |
+/// |     | is no token; Content-Length repeated, a list, signed, empty, above 2^63 - 1, or beside Transfer-Encoding; |
+/// |     | Transfer-Encoding in HTTP/1.0, `chunked` repeated, not last or with parameters; white space behind either; |
+/// |     | Host missing (1.1), repeated, empty, malformed, or another than the target's; a Connection that is no list |
+/// |     | of tokens; a target of the wrong form for its method, with a fragment or a byte that is not visible ASCII; |
+/// |     | more than two empty lines in front |
 /// | 414 | a request line longer than the limit |
 /// | 417 | an expectation other than 100-continue |
 /// | 431 | more bytes or fields than the limits |

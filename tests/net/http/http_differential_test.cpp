@@ -215,20 +215,50 @@ reading read_with_beast(std::string_view bytes, bool with_body) {
   return out;
 }
 
+/// Whether both accept and read the same. Who closes more connections is the stricter.
+bool agree(const reading& ours, const reading& theirs) {
+  return theirs.verdict == reading::complete && theirs.method == ours.method && theirs.target == ours.target &&
+         theirs.fields == ours.fields && theirs.length == ours.length && theirs.chunked == ours.chunked &&
+         (theirs.keep_alive || !ours.keep_alive) && theirs.body == ours.body &&
+         (theirs.head_bytes == 0 || theirs.head_bytes == ours.head_bytes) && theirs.taken_bytes == ours.taken_bytes;
+}
+
 /// Something that ours accepts and another refuses, or reads in another way.
 struct difference {
   std::string_view parser;
-  std::string_view error;  ///< with which it refuses
-  bool (*is)(const reading& ours);
+  std::string_view error;  ///< with which it refuses; empty when it reads something else
+  bool (*is)(const reading& ours, const reading& theirs);
   std::string_view reason;
 };
 
-bool always(const reading&) { return true; }
+bool always(const reading&, const reading&) { return true; }
+
+bool has_longer_transfer_encoding(const reading& ours, const reading&) {
+  constexpr std::string_view name = "Transfer-Encoding";
+  return std::ranges::any_of(ours.fields, [&](const auto& each) {
+    return each.first.size() > name.size() && same_name(std::string_view(each.first).substr(0, name.size()), name);
+  });
+}
+
+bool only_keeps_alive_after_a_leading_comma(const reading& ours, const reading& closes) {
+  reading theirs = closes;
+  theirs.keep_alive = ours.keep_alive;
+  return agree(ours, theirs) && std::ranges::any_of(ours.fields, [](const auto& each) {
+           return same_name(each.first, "Connection") && each.second.starts_with(',');
+         });
+}
+
+constexpr std::string_view longer_transfer_encoding =
+    "http_parser takes a name that only begins with Transfer-Encoding for Transfer-Encoding";
 
 constexpr difference listed[] = {
     {"http_parser", "HPE_INVALID_METHOD", always,
      "a method is any token (RFC 9110 section 9.1), http_parser knows a list; an unknown one is the router's matter"},
-    {"Beast", "bad method", [](const reading& ours) { return ours.after_empty_lines; },
+    {"http_parser", "", has_longer_transfer_encoding, longer_transfer_encoding},
+    {"http_parser", "HPE_UNEXPECTED_CONTENT_LENGTH", has_longer_transfer_encoding, longer_transfer_encoding},
+    {"http_parser", "", only_keeps_alive_after_a_leading_comma,
+     "empty elements of a list are skipped (RFC 9110 section 5.6.1), http_parser misses what follows a leading one"},
+    {"Beast", "bad method", [](const reading& ours, const reading&) { return ours.after_empty_lines; },
      "an empty line in front of a request is skipped (RFC 9112 section 2.2): old clients end a body with one"},
 };
 
@@ -243,27 +273,14 @@ void compare(std::string_view parser, const reading& ours, const reading& theirs
     EXPECT_NE(theirs.verdict, reading::complete) << shown();
   }
   if (ours.verdict != reading::complete) return;
-  if (theirs.verdict != reading::complete) {
-    for (const difference& each : listed) {
-      if (each.parser == parser && each.error == theirs.error && each.is(ours)) {
-        ++seen[each.reason];
-        return;
-      }
+  if (agree(ours, theirs)) return;
+  for (const difference& each : listed) {
+    if (each.parser == parser && each.error == theirs.error && each.is(ours, theirs)) {
+      ++seen[each.reason];
+      return;
     }
-    ADD_FAILURE() << "ours is not the stricter" << shown();
-    return;
   }
-  EXPECT_EQ(theirs.method, ours.method) << shown();
-  EXPECT_EQ(theirs.target, ours.target) << shown();
-  EXPECT_EQ(theirs.fields, ours.fields) << shown();
-  EXPECT_EQ(theirs.length, ours.length) << shown();
-  EXPECT_EQ(theirs.chunked, ours.chunked) << shown();
-  EXPECT_TRUE(theirs.keep_alive || !ours.keep_alive) << shown();
-  EXPECT_EQ(theirs.body, ours.body) << shown();
-  if (theirs.head_bytes != 0) {
-    EXPECT_EQ(theirs.head_bytes, ours.head_bytes) << shown();
-  }
-  EXPECT_EQ(theirs.taken_bytes, ours.taken_bytes) << shown();
+  ADD_FAILURE() << "ours is not the stricter" << shown();
 }
 
 void compare_all(std::string_view bytes, bool with_body, std::map<std::string_view, int>& seen) {

@@ -75,6 +75,8 @@ inline const std::vector<refused_head>& refused_heads() {
       {400, get("Content-Length: \r\n")},
       {400, get("Content-Length: 0x10\r\n")},
       {400, get("Content-Length: 1 1\r\n")},
+      {400, get("Content-Length: 1 \r\n")},
+      {400, get("Content-Length: 1\t\r\n")},
       {400, get("Content-Length: 1a\r\n")},
       {400, get("Content-Length: 1.0\r\n")},
       {400, get("Content-Length: 9223372036854775808\r\n")},
