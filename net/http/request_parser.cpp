@@ -98,7 +98,7 @@ std::string_view take_element(std::string_view& list) noexcept {
 }  // namespace
 
 request_parser::request_parser(const head_limits& limits)
-    : limits_(limits), fields_(std::make_unique<field[]>(limits.fields_max)) {
+    : find_line_end_(detail::best_line_scan()), limits_(limits), fields_(std::make_unique<field[]>(limits.fields_max)) {
   SKERRY_ASSERT(limits.head_bytes_max >= line_end_size, "a head has at least its end");
   // Which of two limits is broken first must not depend on where the bytes were cut.
   limits_.request_line_bytes_max = std::min(limits_.request_line_bytes_max, limits_.head_bytes_max);
@@ -121,11 +121,15 @@ inline bool request_parser::read_field(const line& l) noexcept {
   }
   if (state_.fields == limits_.fields_max) [[unlikely]]
     return fail(431, "too many fields");
-  // Both ends meet a byte that is not blank: the line's carriage return, and the colon or the value's first byte.
+  // Both ends meet a byte that is not blank: the line's carriage return, and the colon.
   const char* value = name_end + 1;
-  while (detail::is_blank(*value)) ++value;
   const char* value_end = l.stop;
-  while (value_end > value && detail::is_blank(value_end[-1])) --value_end;
+  if (*value == ' ') ++value;
+  while (detail::is_blank(*value)) [[unlikely]]
+    ++value;
+  while (detail::is_blank(value_end[-1])) [[unlikely]]
+    --value_end;
+  if (value_end < value) value_end = value;
   const auto name_size = static_cast<std::size_t>(name_end - l.begin);
   fields_[state_.fields++] = {{l.begin, name_size}, {value, value_end}};
   // White space behind what frames a body is refused: there are parsers for which "chunked\t" is not chunked.
@@ -147,12 +151,12 @@ verdict request_parser::parse(std::span<const char> window) noexcept {
   line l{begin + state_.at, begin + state_.scanned, begin + window.size()};
   state_.seen = window.size();
   for (;; l.begin = l.stop += line_end_size) {
-    l.stop = detail::find<detail::control_bytes, 64>(l.stop, l.end);
+    l.stop = find_line_end_(l.stop, l.end);
     const auto reached = static_cast<std::size_t>(l.stop - begin) - state_.begin;
     const bool first = state_.where == place::request_line;
     if (reached > (first ? limits_.request_line_bytes_max : limits_.head_bytes_max - line_end_size)) [[unlikely]]
       return first ? refuse(414, "the request line is too long") : refuse(431, "the head is too long");
-    if (l.end - l.stop < 2 || l.stop[0] != '\r' || l.stop[1] != '\n') [[unlikely]]
+    if (l.end - l.stop < 2 || std::memcmp(l.stop, "\r\n", 2) != 0) [[unlikely]]
       return stop_short(l, begin);
     if (l.begin == l.stop) {
       if (!first) return finish(begin, l.stop + line_end_size);
@@ -294,6 +298,7 @@ bool request_parser::read_transfer_encoding(std::string_view value) noexcept {
 }
 
 bool request_parser::read_connection(std::string_view value) noexcept {
+  if (is_name(value, "keep-alive")) return state_.keep_alive = true;  // what browsers send
   while (!value.empty()) {
     std::string_view option = take_element(value);
     if (!std::ranges::all_of(option, detail::is_token_byte)) return fail(400, "Connection is malformed");

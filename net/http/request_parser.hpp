@@ -117,6 +117,7 @@ class request_parser {
   bool fail(unsigned status, std::string_view text) noexcept;
   verdict refuse(unsigned status, std::string_view text) noexcept;
 
+  const char* (*find_line_end_)(const char* at, const char* end) noexcept;  ///< of detail/scan.hpp, for this CPU
   head_limits limits_;
   progress state_;
   request_head head_;           ///< views into the window as it was in the last call
