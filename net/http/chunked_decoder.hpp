@@ -10,15 +10,17 @@
 ///                   --> complete     the same; the next request begins at consumed(); then reset()
 ///                   --> error        answer error_status(), close
 ///
-///     size_begin --> size --;--> extension --CR--> size_end --LF--> data --> data_cr --> data_lf --> size_begin
-///                                                      | (the last chunk)
-///                                                      +--> line_begin --> name --:--> value --CR--> value_end --> line_begin
-///                                                               |
-///                                                               +--CR--> end --LF--> over
+///     size_begin --> size --;--> extension_... --CR--> size_end --LF--> data --> data_cr --> data_lf --> size_begin
+///                                                         | (the last chunk)
+///                 +----------------------------LF---------+
+///                 v
+///            line_begin --> name --:--> value --CR--> value_end --LF--> line_begin
+///                 |
+///                 +--CR--> end --LF--> over
 ///
-/// Sizes are 1 to 16 hexadecimal digits and nothing else. Extensions are checked and dropped. Trailers
-/// are held to the rules of fields in a head and dropped: names that say how a message is framed, for whom it is or how
-/// it is to be read are refused, because somebody who merges trailers into the head would believe them.
+/// Sizes are 1 to 16 hexadecimal digits and nothing else. Extensions are checked, without white space, and dropped.
+/// Trailers are held to the rules of fields in a head and dropped: names that say how a message is framed, for whom it
+/// is or how it is to be read are refused, because somebody who merges trailers into the head would believe them.
 ///
 /// Affinity: none of its own.
 /// Limits:   a size line has `line_bytes_max` bytes; all extensions together `extension_bytes_max` and one byte more for
