@@ -23,7 +23,7 @@
 /// is or how it is to be read are refused, because somebody who merges trailers into the head would believe them.
 ///
 /// Affinity: none of its own.
-/// Limits:   a size line has `line_bytes_max` bytes; all extensions together `extension_bytes_max` and one byte more for
+/// Limits:   a size line has `line_bytes_max` bytes; all extensions together `extension_bytes_max` and a byte more for
 ///           each 16 of the body (a signature per chunk passes, a megabyte of extensions for a byte each does not);
 ///           trailers `trailers_max` and `trailer_bytes_max`.
 /// Errors:   400, or 431 for trailers past their limits.

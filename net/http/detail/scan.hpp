@@ -8,9 +8,9 @@
 /// which most of the time goes, have a third way for CPUs with AVX2, chosen when a parser is made. A test compares them
 /// on every byte at every place and on random texts. Nothing is read outside of [at, end).
 ///
-/// What that does to the head of a browser's request (http_parser_perf): 64 bytes a step, so that most lines end in the
-/// first, took a tenth off sixteen bytes a step, whose number of steps cannot be foretold; AVX2 takes another fifth, with
-/// a call per line that is not inlined (medians of seven runs in turn: 309 ns without, 246 ns with).
+/// What that does to a browser's request (http_parser_perf): 64 bytes a step, so that most lines end in the first,
+/// took a tenth off sixteen bytes a step, whose number of steps cannot be foretold; AVX2 took another fifth, with a
+/// call per line that is not inlined (medians of seven runs in turn: 309 ns without, 246 ns with).
 ///
 /// Affinity: none. Values only.
 
