@@ -13,6 +13,7 @@
 
 #include <gtest/gtest.h>
 #include <net/http/requests.hpp>
+#include <support/heap_count.hpp>
 #include <support/long_test.hpp>
 
 namespace skerry::net::http {
@@ -256,6 +257,33 @@ TEST(request_parser, requests_in_a_row_are_read_one_by_one) {
   EXPECT_EQ(seen.heads.size(), accepted_heads().size()) << seen.text;
   for (std::size_t i = 0; i < seen.heads.size(); ++i) EXPECT_EQ(seen.heads[i], head_text(accepted_heads()[i]));
   EXPECT_EQ(parse_pieces(bytes, {}, [] { return 1; }), seen);
+}
+
+TEST(request_parser, only_the_constructor_allocates) {
+  std::string stream;
+  for (const std::string& head : accepted_heads()) stream += head;
+  request_parser parser;
+  const std::uint64_t before = test_support::heap_allocations();
+  std::string_view window = stream;
+  while (!window.empty()) {
+    ASSERT_EQ(parser.parse(window.substr(0, 10)), verdict::need_more);
+    ASSERT_EQ(parser.parse(window), verdict::complete);
+    window.remove_prefix(parser.consumed());
+    parser.reset();
+  }
+  for (const auto& each : refused_heads()) {
+    ASSERT_EQ(parser.parse(each.bytes), verdict::error);
+    parser.reset();
+  }
+  EXPECT_EQ(test_support::heap_allocations(), before);
+}
+
+TEST(request_parser, an_error_says_what_was_wrong) {
+  EXPECT_EQ(parse_whole("GET /#f HTTP/1.1\r\n").text, "a fragment in the target");
+  EXPECT_EQ(parse_whole("GET /\r\n").text, "the request line has no version");
+  EXPECT_EQ(parse_whole("GET / HTTP/1.1\r\nA : b\r\n").text, "white space before the colon");
+  EXPECT_EQ(parse_whole("GET / HTTP/1.1\r\n a: b\r\n").text, "a folded line");
+  EXPECT_EQ(parse_whole("GET / HTTP/1.1\n").text, "a line feed without a carriage return");
 }
 
 TEST(request_parser, empty_lines_in_front_begin_no_head) {
