@@ -4,8 +4,8 @@
 /// extract: handlers whose parameters say what they need of a request.
 ///
 ///     net::http::router r;
-///     r.get("/items/{id}", [](path<"id", std::uint64_t> id, query<"page", std::optional<int>> page) -> task<response> {
-///       co_return response::text(std::to_string(*id + (page->has_value() ? **page : 0)));
+///     r.get("/items/{id}", [](path<"id", std::uint64_t> id, query<"page", std::optional<int>> page) {
+///       return response::text("page " + std::to_string(page->value_or(1)) + " of item " + std::to_string(id));
 ///     });
 ///
 ///   request&               the request itself
@@ -63,8 +63,8 @@ using handler = std::move_only_function<task<response>(request&)>;
 template <class T>
 struct text_value;
 
-/// How a parameter of type T is had of a request: `static T from(request&)`, or `static task<T> from(request&)` for what
-/// reads the body.
+/// How a parameter of type T is had of a request: `static T from(request&)`, or `static task<T> from(request&)` for one
+/// that reads the body.
 template <class T>
 struct extractor;
 
@@ -291,18 +291,13 @@ decltype(auto) call_with(Fn& fn, Late& late, std::tuple<Early...>& early) {
   return std::apply([&](Early&... each) -> decltype(auto) { return fn(choose(late, each)...); }, early);
 }
 
-template <class Fn, class... Args>
-task<response> call_and_return(Fn& fn, request& r) {
-  using early_types = std::tuple<decltype(extract_early<Args>(r))...>;
-  early_types early{extract_early<Args>(r)...};  // braces: from left to right
-  awaited none;
-  co_return call_with(fn, none, early);
-}
+/// What a handler that is no coroutine returned.
+inline task<response> finished(response made) { co_return made; }
 
 template <class Late, class Fn, class... Args>
 task<response> call_with_body(Fn& fn, request& r) {
   using early_types = std::tuple<decltype(extract_early<Args>(r))...>;
-  early_types early{extract_early<Args>(r)...};
+  early_types early{extract_early<Args>(r)...};  // braces: from left to right
   Late late = co_await extractor<Late>::from(r);
   if constexpr (skerry::detail::any_task<decltype(call_with(fn, late, early))>) {
     co_return co_await call_with(fn, late, early);
@@ -342,12 +337,14 @@ handler typed_handler(std::string_view pattern, Fn fn) {
   return [fn = std::move(fn)](request& r) mutable -> task<response> {
     if constexpr (bodies == 1) {
       return call_with_body<typename body_among<Args...>::type, Fn, Args...>(fn, r);
-    } else if constexpr (std::is_same_v<Result, response>) {
-      return call_and_return<Fn, Args...>(fn, r);
     } else {  // no frame but the handler's own
       std::tuple<decltype(extract_early<Args>(r))...> early{extract_early<Args>(r)...};
       awaited none;
-      return call_with(fn, none, early);
+      if constexpr (std::is_same_v<Result, response>) {
+        return finished(call_with(fn, none, early));
+      } else {
+        return call_with(fn, none, early);
+      }
     }
   };
 }

@@ -159,7 +159,8 @@ void router::add(method m, std::string_view pattern, handler run, detail::route_
       continue;
     }
     node = &made(each.kind == piece_kind::parameter ? node->parameter : node->wildcard);
-    if (std::ranges::find(names, each.text) != names.end()) refuse_pattern(pattern, "two parameters have the same name");
+    if (std::ranges::find(names, each.text) != names.end())
+      refuse_pattern(pattern, "two parameters have the same name");
     if (names.size() == request::parameters_max) refuse_pattern(pattern, "it has too many parameters");
     names.emplace_back(each.text);
   }

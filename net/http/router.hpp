@@ -25,19 +25,19 @@
 ///     path found               OPTIONS: 204 with Allow; other methods: 405 with Allow; ones that HTTP has not: 501
 ///     path not found           404; "OPTIONS *": 204 with Allow
 ///
-/// Middleware of a router wraps its routes, whenever they are added, the first `use` outermost; that of a mounted router
-/// is inside that of the one it is mounted in. Answers without a route (405 and so on) pass the middleware of the best
-/// route whose path matches, those to an unknown path that of the outermost router.
+/// Middleware of a router wraps its routes, whenever they are added, the first `use` outermost; that of a mounted
+/// router is inside that of the one it is mounted in. Answers without a route (405 and so on) pass the middleware of
+/// the best route whose path matches, those to an unknown path that of the outermost router.
 ///
-/// The trie is compressed: a node is a run of literal bytes. A parameter takes exactly one segment, so a node is reached
-/// at one position only, and trying all alternatives visits each node at most once.
+/// The trie is compressed: a node is a run of literal bytes. A parameter takes exactly one segment, so a node is
+/// reached at one position only, and trying all alternatives visits each node at most once.
 ///
 ///     "/items/" --- {id} --- "/parts"
 ///              `--- "new"
 ///
 /// Affinity:  one shard; every shard makes its own.
-/// Ownership: handlers and middleware, with their captures, live as long as the router. It outlives the requests it was
-///            called with, and is complete before the first.
+/// Ownership: handlers and middleware, with their captures, live as long as the router. It outlives the requests it
+///            was called with, and is complete before the first.
 /// Errors:    std::invalid_argument when a route is added: a malformed pattern; two routes with the same method and the
 ///            same pattern but for names (both are told); a parameter that the handler takes and the pattern has not
 ///            (the prefix of `mount` is not the pattern's: ask request::parameters()). What was added before stays.

@@ -3,12 +3,15 @@
 
 /// documentation: names that code in essays takes for granted, declared so that it compiles. Nothing is run.
 
+#include <skerry/net/http/json.hpp>
+#include <skerry/net/http/middleware.hpp>
 #include <skerry/net/resp/writer.hpp>
 #include <skerry/shards/host.hpp>
 #include <skerry/skerry.hpp>
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <poll.h>
@@ -17,6 +20,14 @@ namespace documentation {
 
 using namespace skerry;
 using namespace skerry::net::resp;
+// No `using namespace` for http: it has a request_parser and a verdict, too.
+using net::http::body_writer;
+using net::http::json;
+using net::http::json_response;
+using net::http::path;
+using net::http::query;
+using net::http::request;
+using net::http::response;
 
 extern int fd;
 extern int argc;
@@ -28,6 +39,7 @@ extern std::vector<std::string> files;
 extern std::vector<task<int>> tasks;
 extern std::string file;
 extern std::string key;
+extern std::string fields;
 extern shard_id owner;
 extern shard_id i;
 extern unsigned limit;
@@ -49,8 +61,16 @@ task<int> count_words(std::string file);
 task<std::string> read_line(net::stream& from);
 task<> serve(net::stream client);
 task<> greet_everybody();
+task<response> send_file(request& r);
+task<bool> known_token(std::string_view token);
 
 constexpr auto fn = [](int n) { return n; };
+
+struct item {
+  std::uint64_t id;
+  std::string name;
+};
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(item, id, name)
 
 struct session {
   void touch();
