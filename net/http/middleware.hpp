@@ -87,6 +87,7 @@ struct rate_options {
   std::size_t keys_max = 4096;  ///< beyond, the key that was used longest ago is forgotten
 };
 /// Who asks, by the request: an API key, the user. The text lives as long as the request; its first 128 bytes count.
+/// Those for whom it is empty share one bucket.
 using rate_key = std::move_only_function<std::string_view(request&)>;
 /// 429 with Retry-After for what is too much. What it remembers of a key is one point in time (the generic cell rate
 /// algorithm of ITU-T I.371, a token bucket that refills without a timer).

@@ -356,6 +356,27 @@ TEST(router, middleware_wraps_the_routes_of_its_router_outermost_first) {
   EXPECT_EQ(marks(method::options, "*"), "21");
 }
 
+TEST(router, an_answer_without_a_route_passes_the_middleware_of_the_best_path) {
+  router general;
+  general.use(mark("general")).post("/{rest...}", tell("general"));
+  router special;
+  special.use(mark("special")).post("/a/{id}", tell("special"));
+  router root;
+  root.mount("", std::move(general)).mount("", std::move(special));
+  const answer got = ask(root, question(method::get, "/a/1"));
+  EXPECT_EQ(got.status, 405u);
+  EXPECT_EQ(got.fields, "Allow: POST, OPTIONS\r\nMark: special\r\n");
+}
+
+TEST(router, is_a_handler_itself) {
+  router inside;
+  inside.get("/all/{id}", tell("inside"));
+  router outside;
+  outside.get("/{rest...}", handler(std::move(inside)));
+  EXPECT_EQ(found(outside, "/all/7"), "inside id=7");
+  EXPECT_EQ(found(outside, "/none"), "404");
+}
+
 TEST(router, handlers_and_middleware_keep_what_they_capture) {
   router moved = [] {
     router r;
