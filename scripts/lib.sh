@@ -25,8 +25,9 @@ packages_of() {
     clang) echo clang-19 libclang-rt-19-dev ;;
     check) echo clang-format-19 ;;
     tidy) echo clang-tidy-19 ;;
-    bench) echo redis-tools redis-server python3-redis ;;
-    *) fail "no package group '$1'; there are: build clang check tidy bench" ;;
+    bench) echo redis-tools redis-server python3-redis nginx-light wrk ;;
+    instructions) echo valgrind ;;
+    *) fail "no package group '$1'; there are: build clang check tidy bench instructions" ;;
   esac
 }
 
@@ -43,7 +44,13 @@ setup() {
 }
 
 install_packages() {
-  local run=(env DEBIAN_FRONTEND=noninteractive)
+  local run=(env DEBIAN_FRONTEND=noninteractive) services=() package
+  for package in "$@"; do
+    case $package in
+      redis-server) services+=(redis-server) ;;
+      nginx*) services+=(nginx) ;;
+    esac
+  done
   command -v apt-get >/dev/null || fail "this installs Debian 12 packages; without apt-get, install by hand: $*"
   if ((EUID != 0)); then
     command -v sudo >/dev/null || fail "no sudo here; as root run: apt-get install $*"
@@ -52,7 +59,7 @@ install_packages() {
   local apt=("${run[@]}" apt-get -qq -o DPkg::Lock::Timeout=300) policy=/usr/sbin/policy-rc.d
   printf 'installing %s\n' "$*" >&2
   "${apt[@]}" update || fail "this needs root; as root run: apt-get install $*"
-  if [[ " $* " != *" redis-server "* ]]; then
+  if ((${#services[@]} == 0)); then
     "${apt[@]}" install -y --no-install-recommends "$@" >/dev/null </dev/null
   else (  # must not start a server: a policy that answers 101 forbids it, for as long as this subshell takes
     if [[ ! -e $policy ]]; then
@@ -61,7 +68,9 @@ install_packages() {
       "${run[@]}" chmod 755 $policy
     fi
     "${apt[@]}" install -y --no-install-recommends "$@" >/dev/null </dev/null
-    if command -v systemctl >/dev/null; then "${run[@]}" systemctl --quiet disable redis-server; fi  # nor at the next boot
+    if command -v systemctl >/dev/null; then  # nor at the next boot
+      "${run[@]}" systemctl --quiet disable "${services[@]}"
+    fi
   ) fi
 }
 

@@ -64,14 +64,29 @@ def connect(port, still_there=lambda: None):
             time.sleep(0.005)
 
 
+class ConfigurationFile:
+    """A word of a command: the name of a file with this text, in which $port and $folder (its own) are filled in."""
+
+    def __init__(self, text):
+        self.text = text
+
+    def write(self, folder, port):
+        path = Path(folder) / "configuration"
+        path.write_text(self.text.replace("$port", str(port)).replace("$folder", folder))
+        return str(path)
+
+
 class Server:
-    """A server process. `command` may contain {port}. Ends with the `with` block."""
+    """A server process. `command` may contain {port} and one ConfigurationFile. Ends with the `with` block."""
 
     def __init__(self, command, cpus, environment=None):
         self.port = free_port()
         self.log = tempfile.TemporaryFile()
-        self.process = subprocess.Popen([str(word).format(port=self.port) for word in command], stdout=self.log,
-                                        stderr=self.log, stdin=subprocess.DEVNULL, cwd=tempfile.gettempdir(),
+        self.folder = tempfile.TemporaryDirectory(prefix="skerry-bench-")
+        words = [word.write(self.folder.name, self.port) if isinstance(word, ConfigurationFile) else
+                 str(word).format(port=self.port) for word in command]
+        self.process = subprocess.Popen(words, stdout=self.log,
+                                        stderr=self.log, stdin=subprocess.DEVNULL, cwd=self.folder.name,
                                         env={**os.environ, **(environment or {})},
                                         preexec_fn=lambda: os.sched_setaffinity(0, cpus))
         self.pid = self.process.pid
@@ -93,6 +108,7 @@ class Server:
                 self.process.kill()
                 self.process.wait()
         self.log.close()
+        self.folder.cleanup()
 
     def check_alive(self):
         if self.process.poll() is not None:

@@ -76,8 +76,8 @@ class Row:
         return result
 
 
-def ratio(name, what, unit, measure, budget, limit, limit_name):
-    return Row(name, what, unit, measure, budget, limit, limit_name, is_ratio=True)
+def ratio(name, what, unit, measure, budget, limit, limit_name, strict=False):
+    return Row(name, what, unit, measure, budget, limit, limit_name, is_ratio=True, strict=strict)
 
 
 rows = [
@@ -107,7 +107,14 @@ rows = [
           on.kv_cpu(on.skerry_kv(1), "set"), 0.5, on.kv_cpu(on.redis, "set"), "redis-server"),
     ratio("kv_get_2_shards", "GET, two shards on two CPUs, half of the keys one hop away", "us",
           on.kv_cpu(on.skerry_kv(2), "get"), None, on.kv_cpu(on.redis, "get"), "redis-server"),
+    ratio("http_cpu", "HTTP plaintext, server CPU per request, 64 connections", "us",
+          on.http_cpu(on.skerry_http), 1.10, on.http_cpu(on.raw_http), "http_uring"),
+    ratio("http_nginx", "HTTP plaintext, server CPU per request, 64 connections", "us",
+          on.http_cpu(on.skerry_http), 1, on.http_cpu(on.nginx), "nginx", strict=True),
+    ratio("http_wrk", "HTTP plaintext, wrk -t1 -c64, time per request", "us",
+          on.http_wrk(on.skerry_http), 1, on.http_wrk(on.nginx), "nginx", strict=True),
     Row("allocations_echo", "heap allocations per second under echo load", "", on.echo_allocations, 0),
+    Row("allocations_http", "heap allocations per second under plaintext HTTP load", "", on.http_allocations, 0),
     Row("allocations_kv_get", "heap allocations per second under GET load", "", on.kv_allocations("get"), 0),
     Row("allocations_kv_set", "heap allocations per second under SET load, values overwritten", "",
         on.kv_allocations("set"), 0),

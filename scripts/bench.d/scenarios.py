@@ -2,6 +2,7 @@
 """What is done to a program to get one number of one row. A function that ends in a lambda or an inner function returns
 a scenario: something that takes the machine and gives one number per call."""
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -9,10 +10,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from measure import (AllocationCount, Failure, NotBuilt, Server, START_SECONDS, connect, cpu_ns, free_port,
-                     memory_bytes, sleeps, time_ns)
+from measure import (AllocationCount, ConfigurationFile, Failure, NotBuilt, Server, START_SECONDS, connect, cpu_ns,
+                     free_port, memory_bytes, sleeps, time_ns)
 
 LOAD_SECONDS = 1.0
+WRK_SECONDS = 2  # whole seconds only
 IDLE_SECONDS = 3.0
 IDLE_CONNECTIONS = 10_000
 KEYS = 100_000
@@ -40,6 +42,45 @@ def skerry_kv(shards):
 def redis(machine):
     return [machine.program("redis-server"), "--port", "{port}", "--bind", "127.0.0.1", "--save", "", "--appendonly",
             "no", "--daemonize", "no"], {machine.server_cpu}
+
+
+def skerry_http(machine):
+    return [machine.program("apps/http_server"), "--shards", "1", "--port", "{port}", "--cpuset",
+            machine.server_cpu], {machine.server_cpu}
+
+
+def raw_http(machine):
+    return [machine.program("perf/http_uring"), "{port}"], {machine.server_cpu}
+
+
+# One process, so that its CPU time is all there is; what costs time per request and is not the answer is off. Nothing
+# uses the temporary paths, but nginx makes them as it starts.
+NGINX = """
+daemon off;
+master_process off;
+pid $folder/pid;
+error_log stderr error;
+events { worker_connections 16384; }
+http {
+  access_log off;
+  default_type text/plain;
+  keepalive_requests 1000000000;
+  keepalive_timeout 1h;
+  client_body_temp_path $folder/body;
+  proxy_temp_path $folder/proxy;
+  fastcgi_temp_path $folder/fastcgi;
+  uwsgi_temp_path $folder/uwsgi;
+  scgi_temp_path $folder/scgi;
+  server {
+    listen 127.0.0.1:$port backlog=4096;
+    location / { return 200 "Hello, World!"; }
+  }
+}
+"""
+
+
+def nginx(machine):
+    return [machine.program("nginx"), "-e", "stderr", "-c", ConfigurationFile(NGINX)], {machine.server_cpu}
 
 
 # ---- CPU per message ----
@@ -76,6 +117,10 @@ def kv_command(machine, server, op, seconds=LOAD_SECONDS):
             "--op", op, "--keys", KEYS, "--value", 64]
 
 
+def http_command(machine, server, seconds=LOAD_SECONDS):
+    return [machine.program("perf/http_load"), server.port, "--connections", 64, "--seconds", seconds]
+
+
 def echo_cpu(kind):
     def scenario(machine):
         with Server(*kind(machine)) as server:
@@ -90,6 +135,30 @@ def kv_cpu(kind, op):
             machine.load(kv_command(machine, server, "fill"))
             machine.load(kv_command(machine, server, op, 0.2))
             return cpu_us_per(server, machine, kv_command(machine, server, op), "commands")
+    return scenario
+
+
+def http_cpu(kind):
+    def scenario(machine):
+        with Server(*kind(machine)) as server:
+            warm = machine.load(http_command(machine, server, 0.2))
+            if warm["body_bytes"] != len("Hello, World!"):
+                raise Failure(f"a body of {warm['body_bytes']} bytes is not Hello, World!")
+            return cpu_us_per(server, machine, http_command(machine, server), "requests")
+    return scenario
+
+
+def http_wrk(kind):
+    """Wall time per request as wrk sees it, when it is not the server's CPU that counts but who gets more done."""
+    def scenario(machine):
+        with Server(*kind(machine)) as server:
+            command = [machine.program("wrk"), "-t1", "-c64", f"-d{WRK_SECONDS}s", f"http://127.0.0.1:{server.port}/"]
+            output = subprocess.run(command, capture_output=True, text=True, timeout=60,
+                                    preexec_fn=lambda: os.sched_setaffinity(0, {machine.load_cpu})).stdout
+            rate = re.search(r"Requests/sec:\s*([0-9.]+)", output)
+            if not rate or float(rate.group(1)) == 0 or "Socket errors" in output or "Non-2xx" in output:
+                raise Failure(f"wrk: {output.strip()[-500:]}")
+            return 1e6 / float(rate.group(1))
     return scenario
 
 
@@ -140,6 +209,10 @@ def allocations(kind, machine, prepare, command):
 
 def echo_allocations(machine):
     return allocations(skerry_echo, machine, None, lambda server: echo_command(machine, server, 2.2))
+
+
+def http_allocations(machine):
+    return allocations(skerry_http, machine, None, lambda server: http_command(machine, server, 2.2))
 
 
 def kv_allocations(op):
