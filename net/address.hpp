@@ -20,8 +20,10 @@ class address {
   using crosses_shards = address;
 
   address() noexcept : storage_{} {}
-  /// From "127.0.0.1" or "::1" and a port.
+  /// From "127.0.0.1", "::1" or "fe80::1%eth0" (whose interface must be here) and a port.
   static std::optional<address> parse(std::string_view ip, std::uint16_t port);
+  /// From "127.0.0.1:80" or "[::1]:80", as text() writes them.
+  static std::optional<address> parse(std::string_view text);
   /// From what the kernel gave.
   static address from_kernel(const sockaddr_storage& storage) noexcept;
 
