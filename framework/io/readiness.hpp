@@ -5,7 +5,7 @@
 ///
 ///     co_await readable(fd);                              // once
 ///     readiness_events events(fd, POLLIN);                // each time it arises, until dropped
-///     while (co_await events.next() & POLLIN) look_at(fd);
+///     for (short what = POLLIN; what & POLLIN; what = co_await events.next()) look_at(fd);
 ///
 /// Affinity:     home shard; resumes there.
 /// Errors:       std::system_error, e.g. EBADF.

@@ -94,6 +94,8 @@ VIOLATIONS = [
     ("net/a30.cpp", SPDX + "auto f() {\n  for (auto x :\n       co_await g()) h(x);\n}\n", 3, "co_await in a range-for header"),
     ("net/a31.cpp", SPDX + "auto f() {\n  int x = y ? co_await g() : 1;\n}\n", 3, "co_await in a conditional expression"),
     ("net/a32.cpp", SPDX + "auto f() {\n  int x = co_await g() ? 2 : 1;\n}\n", 3, "co_await in a conditional expression"),
+    ("net/a34.cpp", SPDX + "auto f() {\n  if (!co_await g(1)) h();\n}\n", 3, "co_await in a bare condition"),
+    ("net/a35.cpp", SPDX + "auto f() {\n  while (a() &&\n         co_await g()) h();\n}\n", 3, "co_await in a bare condition"),
     ("net/a33.hpp", HEADER + "/// " + "x" * 117 + "\n", 3, "long line"),
     ("net/a26.cpp", "int x;\n", 1, "no licence line"),
     ("net/a27.hpp", SPDX + "int x;\n", 1, "header without #pragma once"),

@@ -150,7 +150,9 @@ TEST(submit_to, cancelling_the_caller_cancels_the_remote_task_and_waits_for_it) 
         co_await sleep_for(std::chrono::hours(1));
       });
     });
-    while (co_await submit_to(1, [] { return notes_here().started; }) == 0) co_await yield();
+    for (int started = 0; started == 0; co_await yield()) {
+      started = co_await submit_to(1, [] { return notes_here().started; });
+    }
     caller.abort();
     EXPECT_FALSE(caller.is_finished()) << "the frame must live until the other shard has answered";
     EXPECT_TRUE(co_await join_says_cancelled(caller));
