@@ -55,9 +55,6 @@
 
 namespace skerry::net::http {
 
-/// What a route runs. It lives as long as its router, and so do its captures.
-using handler = std::move_only_function<task<response>(request&)>;
-
 /// How a T is read from a text: `static const char* read(std::string_view text, T& out)` gives what is wrong, or null.
 /// The text lives as long as the request.
 template <class T>
@@ -321,12 +318,12 @@ struct body_among<First, Rest...> {
 };
 
 template <class T>
-void check_parameter(std::string_view pattern) {
+void check_parameter([[maybe_unused]] std::string_view pattern) {
   if constexpr (requires { extractor<T>::parameter; }) require_parameter(pattern, extractor<T>::parameter);
 }
 
 template <class Result, class... Args, class Fn>
-handler typed_handler(std::string_view pattern, Fn fn) {
+handler typed_handler([[maybe_unused]] std::string_view pattern, Fn fn) {
   static_assert(((std::is_same_v<Args, request&> || !std::is_reference_v<Args>) && ...),
                 "a handler takes request& or what is extracted, by value: nobody else keeps it");
   static_assert(std::is_same_v<Result, response> || std::is_same_v<Result, task<response>>,

@@ -3,14 +3,20 @@
 
 /// response: what a handler answers with.
 ///
-///     co_return response::text("Hello");                                  // 200, text/plain
-///     co_return response(404).header("Cache-Control", "no-store");
-///     co_return response::stream("text/event-stream", [](body_writer& out) -> task<> {
-///       for (int i = 0; i < 10; ++i) {
-///         co_await out.write("data: tick\n\n");
-///         co_await sleep_for(std::chrono::seconds(1));
-///       }
-///     });
+///     response hello() {
+///       return response::text("Hello");  // 200, text/plain
+///     }
+///     response gone() {
+///       return response(410).header("Cache-Control", "no-store");
+///     }
+///     response ticks() {
+///       return response::stream("text/event-stream", [](body_writer& out) -> task<> {
+///         for (int i = 0; i < 10; ++i) {
+///           co_await out.write("data: tick\n\n");
+///           co_await sleep_for(std::chrono::seconds(1));
+///         }
+///       });
+///     }
 ///
 /// The server adds Date, Content-Length or Transfer-Encoding, and Connection where it says something; it leaves bodies
 /// out where HTTP has none (HEAD, 204, 304).
@@ -32,6 +38,8 @@
 #include <variant>
 
 namespace skerry::net::http {
+
+class request;
 
 /// Where a streamed body goes.
 class body_writer {
@@ -111,6 +119,9 @@ class response {
   std::string fields_;
   std::variant<std::string_view, std::string, producer> body_;
 };
+
+/// What answers requests. It lives as long as its server or router, and so do its captures.
+using handler = std::move_only_function<task<response>(request&)>;
 
 /// A problem document for people and programs (RFC 9457): application/problem+json with status, title and detail.
 response problem(unsigned status, std::string_view detail);
