@@ -16,6 +16,7 @@
 #include <skerry/framework/observe/log.hpp>
 #include <skerry/framework/task/spawn.hpp>
 #include <skerry/net/acceptor.hpp>
+#include <skerry/net/admin/admin.hpp>
 #include <skerry/net/socket.hpp>
 #include <skerry/net/stream.hpp>
 #include <skerry/shards/call_batch.hpp>
@@ -84,7 +85,8 @@ task<> accept_loop(listener from) {
 }  // namespace detail
 
 /// Listens on `at` on every shard and calls `handler(stream)` for each connection there; the handler has no captures.
-/// Returns the address with its real port once all shards listen. Throws startup_error when the port cannot be had.
+/// The program's first one also opens the admin endpoint if there is to be one. Returns the address with its real port
+/// once all shards listen. Throws startup_error when the port cannot be had.
 template <class Handler>
 task<address> listen_on_all_shards(address at, Handler) {
   skerry::detail::require_no_captures<Handler>();
@@ -99,6 +101,7 @@ task<address> listen_on_all_shards(address at, Handler) {
   };
   for (shard_id s = 0; s < shard_count(); ++s) at = co_await submit_to(s, open, at);
   log::info("listening on {}", at.text());
+  co_await admin::serve_if_wanted();
   co_return at;
 }
 

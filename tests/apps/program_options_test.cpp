@@ -75,7 +75,7 @@ const std::vector<sample> samples{
     {"ring-entries", "128", "100"},
     {"mailbox-capacity", "1", "0"},
     {"drain-timeout", "1500ms", "soon"},
-    {"admin", "off", "127.0.0.1:9180"},
+    {"admin", "off", "9180"},
     {"log-level", "info", "loud"},
     {"log-format", "text", "xml"},
     {"seed", "0x2a", "dice"},
