@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+/// http_server and the HTTP example as processes, over TCP.
+
+#include <algorithm>
+#include <csignal>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+#include <support/server_process.hpp>
+
+namespace {
+
+using nlohmann::json;
+using skerry::test::blocking_client;
+using skerry::test::server_process;
+
+const std::vector<std::string> four_shards{"--shards", "4", "--overprovision", "--log-level", "info"};
+
+struct answer {
+  unsigned status;
+  std::string head, body;
+};
+
+/// One request on a connection of its own.
+answer ask(std::uint16_t port, std::string_view method, const std::string& path, const std::string& sent = "") {
+  blocking_client client(port);
+  std::string request = std::string(method) + ' ' + path + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
+  if (!sent.empty()) {
+    request += "Content-Type: application/json\r\nContent-Length: " + std::to_string(sent.size()) + "\r\n";
+  }
+  client.send(request + "\r\n" + sent);
+  const std::string all = client.receive_exactly(1 << 20);
+  const std::size_t end = all.find("\r\n\r\n");
+  EXPECT_NE(end, std::string::npos) << all;
+  return {static_cast<unsigned>(std::stoul(all.substr(9, 3))), all.substr(0, end + 2), all.substr(end + 4)};
+}
+
+TEST(http_server, greets) {
+  server_process server(HTTP_SERVER, four_shards);
+  const answer greeting = ask(server.port(), "GET", "/");
+  EXPECT_EQ(greeting.status, 200u);
+  EXPECT_EQ(greeting.body, "Hello, World!");
+  EXPECT_NE(greeting.head.find("Content-Type: text/plain"), std::string::npos);
+  EXPECT_EQ(json::parse(ask(server.port(), "GET", "/json").body)["message"], "Hello, World!");
+}
+
+TEST(http_server, keeps_items_on_their_shards_whichever_is_asked) {
+  server_process server(HTTP_SERVER, four_shards);
+  // The kernel spreads connections, so most of these find their item on another shard.
+  std::vector<std::uint64_t> ids;
+  for (int n = 0; n < 40; ++n) {
+    const answer made = ask(server.port(), "POST", "/items", json{{"name", "item"}, {"price", n}}.dump());
+    ASSERT_EQ(made.status, 201u) << made.body;
+    ids.push_back(json::parse(made.body)["id"]);
+    EXPECT_NE(made.head.find("Location: /items/" + std::to_string(ids.back()) + "\r\n"), std::string::npos);
+  }
+  std::vector<std::uint64_t> sorted = ids;
+  std::ranges::sort(sorted);
+  EXPECT_EQ(std::ranges::unique(sorted).size(), 0u);
+  for (int n = 0; n < 40; ++n) {
+    const std::string path = "/items/" + std::to_string(ids[static_cast<std::size_t>(n)]);
+    EXPECT_EQ(json::parse(ask(server.port(), "GET", path).body)["price"], n);
+    const answer changed = ask(server.port(), "PUT", path, R"({"name":"other","price":-1})");
+    EXPECT_EQ(changed.status, 200u);
+    EXPECT_EQ(json::parse(ask(server.port(), "GET", path).body)["name"], "other");
+  }
+  const json listed = json::parse(ask(server.port(), "GET", "/items?limit=1000").body);
+  ASSERT_EQ(listed.size(), 40u);
+  for (std::size_t n = 0; n < 40; ++n) EXPECT_EQ(listed[n]["id"], sorted[n]);
+  const json some = json::parse(ask(server.port(), "GET", "/items?limit=3&from=" + std::to_string(sorted[10])).body);
+  ASSERT_EQ(some.size(), 3u);
+  EXPECT_EQ(some[0]["id"], sorted[10]);
+  const std::string path = "/items/" + std::to_string(ids[0]);
+  EXPECT_EQ(ask(server.port(), "DELETE", path).status, 204u);
+  EXPECT_EQ(ask(server.port(), "DELETE", path).status, 404u);
+  EXPECT_EQ(ask(server.port(), "GET", path).status, 404u);
+}
+
+TEST(http_server, tells_what_is_wrong_with_a_request) {
+  server_process server(HTTP_SERVER, four_shards);
+  const answer word = ask(server.port(), "GET", "/items/anchor");
+  EXPECT_EQ(word.status, 400u);
+  EXPECT_NE(word.head.find("application/problem+json"), std::string::npos);
+  EXPECT_NE(std::string(json::parse(word.body)["detail"]).find("id"), std::string::npos);
+  EXPECT_EQ(ask(server.port(), "POST", "/items", R"({"name":"no price"})").status, 400u);
+  EXPECT_EQ(ask(server.port(), "POST", "/items", "{").status, 400u);
+  EXPECT_EQ(ask(server.port(), "PATCH", "/items/1").status, 405u);
+  EXPECT_EQ(ask(server.port(), "GET", "/nowhere").status, 404u);
+}
+
+TEST(http_server, describes_itself) {
+  server_process server(HTTP_SERVER, four_shards);
+  const json description = json::parse(ask(server.port(), "GET", "/openapi.json").body);
+  EXPECT_EQ(description["openapi"], "3.1.0");
+  for (const auto& [path, operations] : description["paths"].items()) {
+    std::string asked = path;
+    if (const auto brace = asked.find('{'); brace != std::string::npos) asked.replace(brace, asked.size(), "4");
+    const bool offered = ask(server.port(), "GET", asked).status != 405;
+    EXPECT_EQ(offered, operations.contains("get")) << path;
+  }
+}
+
+TEST(http_server, ends_on_sigterm_with_an_idle_connection_open) {
+  server_process server(HTTP_SERVER, four_shards);
+  blocking_client idle(server.port());
+  idle.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+  EXPECT_NE(idle.receive(), "");
+  server.signal(SIGTERM);
+  EXPECT_EQ(server.wait(), 0);
+}
+
+TEST(http_echo, gives_back_the_body_it_was_sent) {
+  server_process server(HTTP_ECHO, four_shards);
+  const answer echoed = ask(server.port(), "POST", "/", std::string(100'000, 'e'));
+  EXPECT_EQ(echoed.status, 200u);
+  EXPECT_TRUE(echoed.body == std::string(100'000, 'e'));
+  EXPECT_EQ(ask(server.port(), "GET", "/").status, 400u);
+}
+
+}  // namespace
