@@ -1,19 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <skerry/framework/startup_error.hpp>
+#include <skerry/framework/task/cancel.hpp>
+#include <skerry/framework/task/yield.hpp>
 #include <skerry/net/admin/admin.hpp>
 #include <skerry/net/admin/exposition.hpp>
 #include <skerry/net/admin/page.hpp>
+#include <skerry/net/admin/timeline.hpp>
+#include <skerry/net/http/router.hpp>
 #include <skerry/net/http/server.hpp>
 #include <skerry/shards/app.hpp>
 #include <skerry/shards/shard.hpp>
 #include <skerry/shards/submit_to.hpp>
+#include <skerry/timers/sleep.hpp>
 #include <skerry/timers/with_timeout.hpp>
 
+#include <algorithm>
 #include <chrono>
 #include <iterator>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
@@ -22,10 +30,12 @@ namespace skerry::net::admin {
 
 namespace {
 
-using http::request;
+using http::query;
 using http::response;
 
 constexpr std::size_t tasks_max = 1000;
+constexpr unsigned recorded_ms_max = 10'000;
+constexpr std::size_t events_at_once = 256;
 
 /// On shard 0 once the endpoint was asked for.
 struct started {};
@@ -122,26 +132,83 @@ task<response> tasks() {
   co_return response::json(out + "]\n");
 }
 
+/// What crosses of a shard's recording.
+struct recording {
+  using crosses_shards = recording;
+  std::vector<observe::trace_event> events;
+};
+
+/// A shard's latest recording that this endpoint asked for.
+struct recorder {
+  const observe::trace_buffer* buffer = nullptr;
+  bool records = false;
+};
+
+task<> stop_recording() {
+  auto stop = [] {
+    auto* here = resources().find<recorder>();
+    if (here != nullptr && std::exchange(here->records, false)) this_assembled_shard().stop_trace();
+  };
+  for (shard_id s = 0; s < shard_count(); ++s) co_await submit_to(s, stop);
+}
+
+/// Records on all shards for a while. False when somebody else does that already.
+task<bool> record(std::chrono::milliseconds time) {
+  auto begin = [] {
+    if (this_shard().trace != nullptr) return false;
+    auto* here = resources().find<recorder>();
+    if (here == nullptr) here = &resources().emplace<recorder>();
+    here->buffer = &this_assembled_shard().start_trace();
+    return here->records = true;
+  };
+  // Whoever has shard 0 has them all, so that two who come at once do not stop each other.
+  const bool free = co_await submit_to(0, begin);
+  if (!free) co_return false;
+  auto wait = [begin, time]() -> task<> {
+    for (shard_id s = 1; s < shard_count(); ++s) co_await submit_to(s, begin);
+    co_await sleep_for(time);
+  };
+  co_await finally(wait, stop_recording());
+  co_return true;
+}
+
+task<response> trace(query<"ms", std::optional<unsigned>> ms) {
+  if (ms->value_or(0) > recorded_ms_max) {
+    throw http::http_error(400, fmt::format("query parameter ms: at most {}", recorded_ms_max));
+  }
+  const bool recorded = co_await record(std::chrono::milliseconds(ms->value_or(100)));
+  if (!recorded) throw http::http_error(409, "another recording is under way");
+  auto write = [](http::body_writer& out) -> task<> {
+    std::string text = "[";
+    for (shard_id s = 0; s < shard_count(); ++s) {
+      auto fetch = [] {
+        const auto* here = resources().find<recorder>();
+        return recording{here != nullptr ? here->buffer->events() : std::vector<observe::trace_event>()};
+      };
+      const recording of_shard = co_await submit_to(s, fetch);
+      timeline row(s);
+      row.append_name(text);
+      const std::span<const observe::trace_event> events(of_shard.events);
+      for (std::size_t at = 0; at < events.size(); at += events_at_once) {
+        row.append(text, events.subspan(at, std::min(events_at_once, events.size() - at)));
+        co_await out.write(text);
+        text.clear();
+        co_await maybe_yield();
+      }
+    }
+    co_await out.write(text + R"({"ph":"M","pid":1,"name":"process_name","args":{"name":"skerry"}}])");
+  };
+  co_return response::stream("application/json", write)
+      .header("Content-Disposition", "attachment; filename=trace.json");
+}
+
 task<response> page() { co_return response::literal("text/html; charset=utf-8", page_html); }
 
-struct place {
-  std::string_view path;
-  task<response> (*show)();
-};
-constexpr place places[] = {{"/", page},         {"/metrics", metrics}, {"/health", health}, {"/ready", ready},
-                            {"/shards", shards}, {"/hops", hops},       {"/tasks", tasks}};
-
-task<response> show(request& r) {
-  for (const place& each : places) {
-    if (each.path != r.path()) continue;
-    if (r.method() != http::method::get && r.method() != http::method::head) {
-      response refusal = http::problem(405, "this endpoint only shows");
-      refusal.header("Allow", "GET, HEAD");
-      co_return refusal;
-    }
-    co_return co_await each.show();
-  }
-  throw http::http_error(404, "there are /, /metrics, /health, /ready, /shards, /hops and /tasks");
+http::router make_router() {
+  http::router r;
+  r.get("/", page).get("/metrics", metrics).get("/health", health).get("/ready", ready);
+  r.get("/shards", shards).get("/hops", hops).get("/tasks", tasks).get("/trace", trace);
+  return r;
 }
 
 }  // namespace
@@ -163,7 +230,7 @@ task<> serve_if_wanted() {
   options.name = "admin";
   options.head.head_bytes_max = 8192;
   options.requests_max = 16;
-  co_await http::serve(*at, [] { return http::handler(show); }, options);
+  co_await http::serve(*at, [] { return http::handler(make_router()); }, options);
 }
 
 }  // namespace skerry::net::admin

@@ -9,6 +9,7 @@
 ///     GET /shards    JSON: what each shard does
 ///     GET /hops      JSON: the matrix of messages between shards, and how long they waited
 ///     GET /tasks     JSON: every shard's tasks, and what each waits for
+///     GET /trace     what every shard does in the next ?ms=100 (up to 10 000), for ui.perfetto.dev
 ///     GET /          a page that shows all of it, and refreshes itself
 ///
 /// A program gets it with `--admin ADDR:PORT`: the first listener that opens starts it. Each request asks every shard
@@ -16,7 +17,8 @@
 ///
 /// Affinity: any shard.
 /// Errors:   startup_error when the option's address is none, or its port is taken.
-/// Limits:   those of http::server_options, with smaller heads; 1000 tasks of each shard.
+/// Limits:   those of http::server_options, with smaller heads; 1000 tasks of each shard; one recording at a time, of
+///           the latest 32768 events of each shard, whose 1 MiB stays with the shard.
 
 #include <skerry/framework/task/task.hpp>
 

@@ -55,7 +55,9 @@ its receiver looked. A design that chats between cores shows here.</p>
 <h2>Tasks and what they wait for</h2>
 <div id="tasks"></div>
 <p>For programs: <a href="/metrics">/metrics</a> (Prometheus), <a href="/shards">/shards</a>, <a href="/hops">/hops</a>,
-<a href="/tasks">/tasks</a>, <a href="/health">/health</a>, <a href="/ready">/ready</a>.</p>
+<a href="/tasks">/tasks</a>, <a href="/health">/health</a>, <a href="/ready">/ready</a>. For you:
+<a href="/trace?ms=100" download>a recording of the next 100 ms</a> of every shard, with an arrow for each message; open
+the file in Perfetto.</p>
 <script>
 "use strict";
 const explain = {
@@ -158,9 +160,9 @@ async function refresh() {
   try {
     const ask = async path => (await fetch(path, { cache: "no-store" })).json();
     const [shards, hops, tasks] = await Promise.all(["/shards", "/hops", "/tasks"].map(ask));
-    const now = { shards, hops, tasks, at: performance.now() };
+    const now = { shards, hops, tasks };
     if (before !== null) {
-      const seconds = (now.at - before.at) / 1000;
+      const seconds = (shards[0].uptime_us - before.shards[0].uptime_us) / 1e6;  // the program's time, not ours
       show_shards(now, seconds);
       show_hops(now, seconds);
       show_tasks(now);

@@ -371,13 +371,16 @@ task<> connection<Stream>::stream_body(response::producer& write_body) {
   wait_at(stage::handler);
   try {
     co_await write_body(*this);
-  } catch (const std::exception& failed) {
+    if (chunked_out_) co_await send("0\r\n\r\n");
+  } catch (const std::system_error& broken) {
     // Too late for a status: without its last chunk the peer sees that the body is not whole.
-    log::error("a response ended early: {}", failed.what());
     closing_ = true;
-    co_return;
+    const bool left = broken.code() == std::errc::broken_pipe || broken.code() == std::errc::connection_reset;
+    left ? log::debug("connection: {}", broken.what()) : log::error("a response ended early: {}", broken.what());
+  } catch (const std::exception& failed) {
+    closing_ = true;
+    log::error("a response ended early: {}", failed.what());
   }
-  if (chunked_out_) co_await send("0\r\n\r\n");
 }
 
 template <byte_stream Stream>

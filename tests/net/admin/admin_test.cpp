@@ -5,14 +5,19 @@
 #include <skerry/framework/startup_error.hpp>
 #include <skerry/framework/sync/event.hpp>
 #include <skerry/framework/task/spawn.hpp>
+#include <skerry/framework/task/yield.hpp>
 #include <skerry/net/listener.hpp>
 #include <skerry/shards/app.hpp>
 #include <skerry/shards/submit_to.hpp>
 
+#include <algorithm>
 #include <functional>
+#include <iterator>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -56,6 +61,17 @@ task<std::string> get(const address& at, std::string path, std::string_view meth
   raw_peer peer(at);
   co_await peer.send(std::string(method) + " " + path + " HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
   co_return co_await peer.receive_all();
+}
+/// A chunked body without its frame.
+std::string unchunked(std::string_view body) {
+  std::string all;
+  while (!body.empty()) {
+    const std::size_t line = body.find("\r\n");
+    const std::size_t size = std::stoul(std::string(body.substr(0, line)), nullptr, 16);
+    all += body.substr(line + 2, size);
+    body.remove_prefix(line + 2 + size + 2);
+  }
+  return all;
 }
 std::string_view body_of(std::string_view answer) { return answer.substr(answer.find("\r\n\r\n") + 4); }
 
@@ -117,6 +133,45 @@ TEST(admin, tells_shards_hops_and_tasks_as_json) {
   });
 }
 
+TEST(admin, records_all_shards_and_draws_an_arrow_for_each_message) {
+  with_program([](const address& at) -> task<> {
+    raw_peer peer(at);
+    co_await peer.send("GET /trace?ms=50 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    // Until both shards record, and then one message to look for.
+    while (this_shard().trace == nullptr) co_await yield();
+    for (bool both = false; !both;) both = co_await submit_to(2, [] { return this_shard().trace != nullptr; });
+    co_await submit_to(2, [] {});
+    const std::string answer = co_await peer.receive_all();
+    EXPECT_TRUE(answer.starts_with("HTTP/1.1 200 OK\r\n"));
+    const json events = json::parse(unchunked(body_of(answer)));
+    std::set<std::string> begun, ended;
+    std::set<int> rows;
+    for (const json& each : events) {
+      if (each["ph"] == "s" && each["name"] == "message") begun.insert(each["id"]);
+      if (each["ph"] == "f" && each["name"] == "message") ended.insert(each["id"]);
+      if (each["ph"] == "M" && each.contains("tid")) rows.insert(each["tid"].get<int>());
+    }
+    EXPECT_EQ(rows.size(), 3u);
+    EXPECT_FALSE(begun.empty());
+    std::vector<std::string> whole;
+    std::ranges::set_intersection(begun, ended, std::back_inserter(whole));
+    EXPECT_FALSE(whole.empty());
+    EXPECT_EQ(this_shard().trace, nullptr) << "a recording ends";
+    const std::string long_one = co_await get(at, "/trace?ms=10001");
+    EXPECT_TRUE(long_one.starts_with("HTTP/1.1 400 ")) << long_one;
+  });
+}
+
+TEST(admin, there_is_one_recording_at_a_time) {
+  with_program([](const address& at) -> task<> {
+    raw_peer first(at);
+    co_await first.send("GET /trace?ms=300 HTTP/1.1\r\nHost: a\r\n\r\n");
+    while (this_shard().trace == nullptr) co_await yield();
+    const std::string second = co_await get(at, "/trace?ms=1");
+    EXPECT_TRUE(second.starts_with("HTTP/1.1 409 ")) << second;
+  });
+}
+
 TEST(admin, shows_one_page_that_asks_nobody_else) {
   with_program([](const address& at) -> task<> {
     const std::string page = co_await get(at, "/");
@@ -133,7 +188,7 @@ TEST(admin, only_shows) {
   with_program([](const address& at) -> task<> {
     const std::string post = co_await get(at, "/metrics", "DELETE");
     EXPECT_TRUE(post.starts_with("HTTP/1.1 405 ")) << post;
-    EXPECT_NE(post.find("Allow: GET, HEAD\r\n"), post.npos);
+    EXPECT_NE(post.find("Allow: GET, HEAD, OPTIONS\r\n"), post.npos);
     const std::string nowhere = co_await get(at, "/nowhere");
     EXPECT_TRUE(nowhere.starts_with("HTTP/1.1 404 ")) << nowhere;
   });
