@@ -42,7 +42,7 @@ struct app_options {
   unsigned ring_entries = 512;                 ///< submission queue of each shard; a power of two, 64 to 32768
   unsigned mailbox_capacity = 128;             ///< messages handed over in one batch per pair of shards; 1 to 65536
   std::chrono::nanoseconds drain_timeout = std::chrono::seconds(10);  ///< how long a stop may take; up to 24 h
-  std::string admin = "off";          ///< where the admin endpoint listens, ADDR:PORT; `off` for none
+  std::string admin = "auto";         ///< the admin endpoint: ADDR:PORT, off, or 127.0.0.1:9180 if that is free
   std::string log_level = "info";     ///< debug, info, warning, error or off
   std::string log_format = "text";    ///< text or json
   std::optional<std::uint64_t> seed;  ///< of every random draw; empty: the kernel gives one

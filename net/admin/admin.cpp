@@ -33,6 +33,7 @@ namespace {
 using http::query;
 using http::response;
 
+constexpr std::string_view default_place = "127.0.0.1:9180";
 constexpr std::size_t tasks_max = 1000;
 constexpr unsigned recorded_ms_max = 10'000;
 constexpr std::size_t events_at_once = 256;
@@ -224,13 +225,23 @@ task<> serve_if_wanted() {
   };
   const bool first = co_await submit_to(0, is_first);
   if (!first) co_return;
-  const std::optional<address> at = address::parse(wanted);
+  const bool by_default = wanted == "auto";
+  const std::optional<address> at = address::parse(by_default ? default_place : wanted);
+  if (by_default && port_in_use(*at)) {
+    log::info("{} is taken, so this program has no admin endpoint; --admin ADDR:PORT gives it one", default_place);
+    co_return;
+  }
   if (!at) throw startup_error("--admin takes ADDR:PORT, such as 127.0.0.1:9180 or [::1]:9180, or off");
   http::server_options options;
   options.name = "admin";
   options.head.head_bytes_max = 8192;
   options.requests_max = 16;
-  co_await http::serve(*at, [] { return http::handler(make_router()); }, options);
+  try {
+    co_await http::serve(*at, [] { return http::handler(make_router()); }, options);
+  } catch (const startup_error& taken) {
+    if (!by_default) throw;
+    log::info("no admin endpoint: {}", taken.what());  // somebody was faster
+  }
 }
 
 }  // namespace skerry::net::admin

@@ -12,7 +12,8 @@
 ///     GET /trace     what every shard does in the next ?ms=100 (up to 10 000), for ui.perfetto.dev
 ///     GET /          a page that shows all of it, and refreshes itself
 ///
-/// A program gets it with `--admin ADDR:PORT`: the first listener that opens starts it. Each request asks every shard
+/// A program that listens has it: its first listener opens it, at 127.0.0.1:9180 unless another program is there, or
+/// where `--admin ADDR:PORT` says. Each request asks every shard
 /// by a message of its own, so it costs a loaded shard one message and the copy of its counters.
 ///
 /// Affinity: any shard.

@@ -104,6 +104,23 @@ TEST(http_server, describes_itself) {
   }
 }
 
+TEST(http_server, two_on_a_machine_do_not_quarrel_over_the_admin_port) {
+  server_process first(HTTP_SERVER, four_shards), second(HTTP_SERVER, four_shards);
+  int holders = 0;
+  for (server_process* each : {&first, &second}) {
+    EXPECT_EQ(ask(each->port(), "GET", "/").status, 200u);
+    each->signal(SIGTERM);
+  }
+  for (server_process* each : {&first, &second}) {
+    EXPECT_EQ(each->wait(), 0);
+    const bool holds = each->log().find("listening on 127.0.0.1:9180") != std::string::npos;
+    const bool tells = each->log().find("127.0.0.1:9180 is taken") != std::string::npos;
+    EXPECT_NE(holds, tells) << each->log();
+    holders += holds;
+  }
+  EXPECT_LE(holders, 1);
+}
+
 TEST(http_server, ends_on_sigterm_with_an_idle_connection_open) {
   server_process server(HTTP_SERVER, four_shards);
   blocking_client idle(server.port());

@@ -139,7 +139,7 @@ TEST(options, have_the_documented_defaults) {
   EXPECT_EQ(o.ring_entries, 512u);
   EXPECT_EQ(o.mailbox_capacity, 128u);
   EXPECT_EQ(o.drain_timeout, 10s);
-  EXPECT_EQ(o.admin, "off");
+  EXPECT_EQ(o.admin, "auto");
   EXPECT_EQ(o.log_level, "info");
   EXPECT_EQ(o.log_format, "text");
   EXPECT_FALSE(o.seed.has_value());
@@ -277,7 +277,7 @@ TEST(options, what_is_outside_its_range_is_refused_with_the_valid_values) {
       {"--drain-timeout", "10", "such as 10s"},
       {"--drain-timeout", "25h", "from 0 to 24h"},
       {"--drain-timeout", "-1s", "from 0 to 24h"},
-      {"--admin", "9180", "must be ADDR:PORT or off"},
+      {"--admin", "9180", "must be ADDR:PORT, off or auto"},
       {"--log-level", "trace", "debug, info, warning, error, off"},
       {"--log-format", "xml", "text, json"},
       {"--seed", "18446744073709551616", "below 2^64"},

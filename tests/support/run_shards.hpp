@@ -20,6 +20,7 @@ inline app_options quiet_options(unsigned shards) {
   app_options options;
   options.shards = shards;
   options.log_level = "warning";
+  options.admin = "off";
   options.overprovision = true;
   return options;
 }
