@@ -53,6 +53,22 @@ response& response::header(std::string_view name, std::string_view value) & {
   return *this;
 }
 
+std::optional<std::string_view> response::header(std::string_view name) const noexcept {
+  for (std::string_view rest = fields_; !rest.empty(); rest.remove_prefix(rest.find('\n') + 1)) {
+    const std::string_view line = rest.substr(0, rest.find('\r'));
+    const std::size_t colon = line.find(':');
+    if (same_name(line.substr(0, colon), name)) return line.substr(colon + 2);
+  }
+  return std::nullopt;
+}
+
+void response::drop_header(std::string_view name) {
+  while (const auto found = header(name)) {
+    const auto begin = static_cast<std::size_t>(found->data() - fields_.data()) - name.size() - 2;
+    fields_.erase(begin, name.size() + found->size() + 4);
+  }
+}
+
 response problem(unsigned status, std::string_view detail) {
   return response(status).body("application/problem+json",
                                fmt::format(R"({{"type":"about:blank","title":"{}","status":{},"detail":"{}"}})"

@@ -31,6 +31,7 @@
 
 #include <cstddef>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -93,6 +94,8 @@ class response {
   /// Adds a field.
   response& header(std::string_view name, std::string_view value) &;
   response&& header(std::string_view name, std::string_view value) && { return std::move(header(name, value)); }
+  /// Takes all fields of that name away.
+  void drop_header(std::string_view name);
   /// The connection ends after this response.
   response& close() & noexcept {
     close_ = true;
@@ -103,6 +106,8 @@ class response {
   std::string_view type() const noexcept { return type_; }
   /// All fields added, each with its line end.
   std::string_view field_lines() const noexcept { return fields_; }
+  /// The first field of that name that was added, or nothing; until fields change.
+  std::optional<std::string_view> header(std::string_view name) const noexcept;
   bool closes() const noexcept { return close_; }
   /// The body's bytes; empty for a streamed one.
   std::string_view bytes() const noexcept {
@@ -111,6 +116,7 @@ class response {
     return {};
   }
   producer* streamed() noexcept { return std::get_if<producer>(&body_); }
+  bool by_value() const noexcept { return !std::holds_alternative<producer>(body_); }
 
  private:
   unsigned status_;

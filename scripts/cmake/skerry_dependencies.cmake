@@ -7,7 +7,7 @@ find_package(CLI11 REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(PkgConfig REQUIRED)
 
-# liburing and hwloc ship no CMake package; each becomes one interface target with a fixed name.
+# What ships no CMake package of its own: each becomes one interface target with a fixed name.
 function(skerry_pkg_config target module)
   if(TARGET ${target})
     return()
@@ -18,3 +18,6 @@ function(skerry_pkg_config target module)
 endfunction()
 skerry_pkg_config(skerry_liburing liburing)
 skerry_pkg_config(skerry_hwloc hwloc)
+skerry_pkg_config(skerry_zlib zlib)
+skerry_pkg_config(skerry_brotli libbrotlienc)
+skerry_pkg_config(skerry_zstd libzstd)
