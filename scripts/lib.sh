@@ -22,7 +22,7 @@ packages_of() {
   case $1 in
     build) echo g++ cmake ninja-build pkg-config git python3 liburing-dev libboost-dev libhwloc-dev libcli11-dev \
       libfmt-dev nlohmann-json3-dev zlib1g-dev libbrotli-dev libzstd-dev libgtest-dev libgmock-dev libbenchmark-dev \
-      libhttp-parser-dev ;;
+      libhttp-parser-dev libssl-dev ;;
     clang) echo clang-19 libclang-rt-19-dev ;;
     check) echo clang-format-19 ;;
     tidy) echo clang-tidy-19 ;;

@@ -28,7 +28,7 @@
 /// Affinity: the shard of its router. The encoders, one of each kind, are the shard's; they are made when first used.
 /// Limits:   bytes_max bounds how long a shard compresses and looks at nothing else. A KiB of JSON takes about 4 µs
 ///           with zstd, 12 µs with brotli and 18 µs with gzip at the default levels, so the default bound stands for
-///           2.5 ms. At it the three encoders of a shard keep 4 MiB in all; a response takes its new body from the heap.
+///           2.5 ms. The three encoders of a shard then keep 4 MiB in all; a response's new body is from the heap.
 /// Errors:   std::invalid_argument for options that make no sense, when it is made. An encoder that fails leaves the
 ///           body as it is.
 /// Source:   RFC 9110 section 12.5.3.

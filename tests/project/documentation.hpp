@@ -4,6 +4,7 @@
 /// documentation: names that code in essays takes for granted, declared so that it compiles. Nothing is run.
 
 #include <skerry/net/http/compression.hpp>
+#include <skerry/net/http/conditional.hpp>
 #include <skerry/net/http/json.hpp>
 #include <skerry/net/http/middleware.hpp>
 #include <skerry/net/resp/writer.hpp>
