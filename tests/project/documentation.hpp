@@ -5,6 +5,7 @@
 
 #include <skerry/net/http/compression.hpp>
 #include <skerry/net/http/conditional.hpp>
+#include <skerry/net/http/events.hpp>
 #include <skerry/net/http/json.hpp>
 #include <skerry/net/http/middleware.hpp>
 #include <skerry/net/resp/writer.hpp>
