@@ -96,8 +96,6 @@ constexpr std::size_t copied_body_max = 16 * 1024;
 // The write limit is for so many bytes.
 constexpr std::size_t write_slice = 64 * 1024;
 
-bool has_no_body(unsigned status) noexcept { return status < 200 || status == 204 || status == 304; }
-
 }  // namespace
 
 template <byte_stream Stream>
@@ -335,7 +333,7 @@ task<> connection<Stream>::answer(response& made) {
   const bool refused = at_work_->parser.error_status() != 0;  // then there is no head
   if (body_ == body_state::unread && !refused && head.expects_continue) closing_ = true;
   if (made.closes() || this_assembled_shard().draining()) closing_ = true;
-  const bool bare = has_no_body(made.status());
+  const bool bare = is_bodiless(made.status());
   const bool no_body = bare || (!refused && head.method == method::head);
   response::producer* producer = made.streamed();
   chunked_out_ = producer != nullptr && (refused || head.minor_version != 0);

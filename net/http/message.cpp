@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <stdexcept>
 
 namespace skerry::net::http {
 
@@ -12,6 +13,19 @@ constexpr std::array<std::string_view, 10> method_names{"GET",     "HEAD",    "P
                                                         "CONNECT", "OPTIONS", "TRACE", "PATCH", ""};
 
 constexpr char lower(char c) noexcept { return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c; }
+
+/// tchar of RFC 9110.
+bool is_token(std::string_view text) noexcept {
+  return !text.empty() && std::ranges::all_of(text, [](char c) {
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+           std::string_view("!#$%&'*+-.^_`|~").find(c) != std::string_view::npos;
+  });
+}
+
+bool is_field_value(std::string_view text) noexcept {
+  return std::ranges::none_of(text,
+                              [](char c) { return (static_cast<unsigned char>(c) < ' ' && c != '\t') || c == 0x7f; });
+}
 
 }  // namespace
 
@@ -77,6 +91,12 @@ std::optional<std::string_view> find(std::span<const field> fields, std::string_
   const auto found = std::ranges::find_if(fields, [name](const field& f) { return same_name(f.name, name); });
   if (found == fields.end()) return std::nullopt;
   return found->value;
+}
+
+void append_field(std::string& lines, std::string_view name, std::string_view value) {
+  if (!is_token(name)) throw std::invalid_argument("the name of a header field is a token");
+  if (!is_field_value(value)) throw std::invalid_argument("the value of a header field has no control characters");
+  lines.append(name).append(": ").append(value).append("\r\n");
 }
 
 }  // namespace skerry::net::http

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 
 namespace skerry::net::http {
@@ -39,7 +40,7 @@ bool same_name(std::string_view a, std::string_view b) noexcept;
 std::optional<std::string_view> find(std::span<const field> fields, std::string_view name) noexcept;
 
 /// How the end of a body is known.
-enum class framing : std::uint8_t { none, length, chunked };
+enum class framing : std::uint8_t { none, length, chunked, until_close };  ///< the last for responses only
 
 /// The head of a request, checked: what a parser lets through obeys RFC 9112 and the limits.
 struct request_head {
@@ -56,5 +57,23 @@ struct request_head {
   std::string_view host;    ///< of an absolute target, else of Host; empty only for HTTP/1.0
   std::span<const field> fields;
 };
+
+/// The head of a response, checked the same way.
+struct response_head {
+  unsigned status = 0;
+  std::uint8_t minor_version = 1;  ///< HTTP/1.x
+  http::framing framing = framing::none;
+  bool keep_alive = true;  ///< whether another request may follow on this connection
+  std::uint64_t content_length = 0;
+  std::string_view reason;  ///< as sent
+  std::span<const field> fields;
+};
+
+/// Whether a response with this status never has a body.
+constexpr bool is_bodiless(unsigned status) noexcept { return status < 200 || status == 204 || status == 304; }
+
+/// Appends a field as a line. Throws std::invalid_argument for a name or value that HTTP cannot carry: a line break in
+/// a value would forge fields.
+void append_field(std::string& lines, std::string_view name, std::string_view value);
 
 }  // namespace skerry::net::http

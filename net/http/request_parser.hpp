@@ -38,27 +38,17 @@
 /// Errors:     verdicts, no exceptions except std::bad_alloc from the constructor.
 /// Source:     RFC 9112 sections 2 to 6 and 9.3, RFC 9110 sections 5.5, 7.2 and 10.1.1, RFC 3986 section 3.2.
 
+#include <skerry/net/http/detail/head_reader.hpp>
 #include <skerry/net/http/message.hpp>
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <span>
 #include <string_view>
 
 namespace skerry::net::http {
 
-/// What the head of a request may come to.
-struct head_limits {
-  std::uint32_t request_line_bytes_max = 8192;  ///< beyond: 414
-  std::uint32_t head_bytes_max = 32 * 1024;     ///< request line and fields; beyond: 431
-  std::uint32_t fields_max = 100;               ///< beyond: 431
-};
-
-enum class verdict : std::uint8_t { need_more, complete, error };
-
-class request_parser {
+class request_parser : private detail::head_reader<request_parser> {
  public:
   explicit request_parser(const head_limits& limits = {});
 
@@ -77,56 +67,25 @@ class request_parser {
   void reset() noexcept;
 
  private:
-  /// The window's bytes of the line at hand; `end` is that of the window: scans may look so far, and stop before.
-  struct line {
-    const char* begin;
-    const char* stop;
-    const char* end;
-  };
-  enum class place : std::uint8_t { request_line, fields, over };
+  friend class detail::head_reader<request_parser>;
+  static constexpr unsigned empty_lines_max = 2;
+  static constexpr unsigned first_line_too_long = 414;
+  static constexpr std::string_view first_line_too_long_text = "the request line is too long";
+  static constexpr std::string_view empty_lines_text = "empty lines instead of a request";
 
-  /// All that a request leaves behind, so that reset() is one assignment.
-  struct progress {
-    std::size_t begin = 0;    ///< of the request line, behind empty lines
-    std::size_t at = 0;       ///< of the line at hand
-    std::size_t scanned = 0;  ///< up to here that line holds no control byte
-    std::size_t seen = 0;     ///< size of the last window
-    std::uint32_t fields = 0;
-    place where = place::request_line;
-    std::uint8_t empty_lines = 0;
-    bool has_host = false;
-    bool has_length = false;
-    bool chunked = false;
-    bool close = false;
-    bool keep_alive = false;
-    bool expects_continue = false;
-  };
-
-  bool read_request_line(const line& l) noexcept;
+  bool read_first_line(const line& l) noexcept;
   bool read_target(std::string_view target) noexcept;
-  bool read_field(const line& l) noexcept;
+  bool read_own_field(const char* name, std::size_t name_size, std::string_view value) noexcept;
   bool read_host(std::string_view value) noexcept;
   bool read_expect(std::string_view value) noexcept;
-  bool read_content_length(std::string_view value) noexcept;
-  bool read_transfer_encoding(std::string_view value) noexcept;
-  bool read_connection(std::string_view value) noexcept;
-  verdict stop_short(const line& l, const char* begin) noexcept;
   verdict finish(const char* begin, const char* body) noexcept;
   bool same_authority() const noexcept;
-  void follow(const char* begin) noexcept;
-  bool fail(unsigned status, std::string_view text) noexcept;
-  verdict refuse(unsigned status, std::string_view text) noexcept;
+  void move_views(const auto& move) noexcept;
 
-  const char* (*find_line_end_)(const char* at, const char* end) noexcept;  ///< of detail/scan.hpp, for this CPU
-  head_limits limits_;
-  progress state_;
   request_head head_;           ///< views into the window as it was in the last call
   std::string_view authority_;  ///< the target's
-  std::uintptr_t window_ = 0;   ///< where the last window began: a number, as the memory may be gone
-  std::unique_ptr<field[]> fields_;
-  std::size_t consumed_ = 0;
-  unsigned error_status_ = 0;
-  std::string_view error_text_;
+  bool has_host_ = false;
+  bool expects_continue_ = false;
 };
 
 }  // namespace skerry::net::http

@@ -12,19 +12,6 @@ namespace skerry::net::http {
 
 namespace {
 
-/// tchar of RFC 9110.
-bool is_token(std::string_view text) noexcept {
-  return !text.empty() && std::ranges::all_of(text, [](char c) {
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-           std::string_view("!#$%&'*+-.^_`|~").find(c) != std::string_view::npos;
-  });
-}
-
-bool is_field_value(std::string_view text) noexcept {
-  return std::ranges::none_of(text,
-                              [](char c) { return (static_cast<unsigned char>(c) < ' ' && c != '\t') || c == 0x7f; });
-}
-
 /// As the inside of a JSON string.
 std::string escaped(std::string_view text) {
   std::string out;
@@ -43,13 +30,11 @@ std::string escaped(std::string_view text) {
 }  // namespace
 
 response& response::header(std::string_view name, std::string_view value) & {
-  if (!is_token(name)) throw std::invalid_argument("the name of a header field is a token");
-  if (!is_field_value(value)) throw std::invalid_argument("the value of a header field has no control characters");
   constexpr std::array<std::string_view, 3> ours{"content-length", "transfer-encoding", "connection"};
   if (std::ranges::any_of(ours, [name](std::string_view each) { return same_name(each, name); })) {
     throw std::invalid_argument("the server adds Content-Length, Transfer-Encoding and Connection");
   }
-  fields_.append(name).append(": ").append(value).append("\r\n");
+  append_field(fields_, name, value);
   return *this;
 }
 
