@@ -3,6 +3,7 @@
 
 /// documentation: names that code in essays takes for granted, declared so that it compiles. Nothing is run.
 
+#include <skerry/net/http/client.hpp>
 #include <skerry/net/http/compression.hpp>
 #include <skerry/net/http/conditional.hpp>
 #include <skerry/net/http/events.hpp>
@@ -24,6 +25,7 @@ namespace documentation {
 using namespace skerry;
 using namespace skerry::net::resp;
 // No `using namespace` for http: it has a request_parser and a verdict, too.
+namespace http = net::http;
 using net::http::body_writer;
 using net::http::json;
 using net::http::json_response;

@@ -25,7 +25,7 @@ std::string describe(const response_head& h) {
   return out;
 }
 
-/// What a parser makes of bytes that come in pieces; each window is as large as its bytes and gone before the next call.
+/// What a parser makes of bytes that come in pieces; each window is as large as its bytes, and gone before the next.
 template <class Pieces>
 std::string parse_pieces(std::string_view bytes, Pieces next_size, const head_limits& limits = {},
                          method asked = method::get) {

@@ -1,0 +1,413 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <skerry/net/http/chunked_decoder.hpp>
+#include <skerry/net/http/client.hpp>
+#include <skerry/net/http/detail/connection_pool.hpp>
+#include <skerry/net/http/detail/url.hpp>
+#include <skerry/net/http/response_parser.hpp>
+#include <skerry/timers/with_timeout.hpp>
+
+#include <algorithm>
+#include <array>
+#include <iterator>
+#include <stdexcept>
+
+#include <fmt/format.h>
+
+namespace skerry::net::http {
+
+namespace {
+
+// A body up to this size travels with its head.
+constexpr std::size_t copied_body_max = 16 * 1024;
+// The write limit is for so many bytes.
+constexpr std::size_t write_slice = 64 * 1024;
+// Interim responses to one request.
+constexpr unsigned interim_max = 16;
+// Of a redirect's body, read so that the connection can be kept.
+constexpr std::size_t dropped_body_max = 64 * 1024;
+
+constexpr std::array<std::string_view, 5> fields_of_client{"content-length", "transfer-encoding", "connection",
+                                                           "expect", "upgrade"};
+constexpr std::array<std::string_view, 4> fields_of_origin{"authorization", "cookie", "host", "proxy-authorization"};
+constexpr std::array<std::string_view, 4> fields_of_body{"content-type", "content-encoding", "content-language",
+                                                         "content-location"};
+
+bool is_one_of(std::string_view name, std::span<const std::string_view> names) {
+  return std::ranges::any_of(names, [name](std::string_view each) { return same_name(each, name); });
+}
+std::string_view name_of(std::string_view line) noexcept { return line.substr(0, line.find(':')); }
+
+bool is_idempotent(method m) noexcept { return m != method::post && m != method::patch; }
+
+}  // namespace
+
+outgoing::outgoing(http::method method, std::string url) : method_(method), url_(std::move(url)) {
+  if (method == method::connect || method == method::other) {
+    throw std::invalid_argument("a client asks with the methods of RFC 9110 but for CONNECT, and with PATCH");
+  }
+}
+
+outgoing& outgoing::header(std::string_view name, std::string_view value) & {
+  if (is_one_of(name, fields_of_client)) {
+    throw std::invalid_argument("the client adds the fields of framing and connection");
+  }
+  std::string line;
+  append_field(line, name, value);
+  lines_.push_back(std::move(line));
+  return *this;
+}
+
+outgoing& outgoing::body(std::string_view type, std::string bytes) & {
+  header("Content-Type", type);
+  body_ = std::move(bytes);
+  return *this;
+}
+
+outgoing& outgoing::stream(std::string_view type, producer write_body) & {
+  header("Content-Type", type);
+  body_ = std::move(write_body);
+  return *this;
+}
+
+void outgoing::become_get() {
+  method_ = method::get;
+  body_ = std::string();
+  forget_fields(fields_of_body);
+}
+
+void outgoing::forget_fields(std::span<const std::string_view> names) {
+  std::erase_if(lines_, [names](const std::string& line) { return is_one_of(name_of(line), names); });
+}
+
+namespace detail {
+
+/// A request and its response: bytes, deadlines, and the connection until the response has been read.
+class client_exchange final : body_writer {
+ public:
+  client_exchange(connection_pool& pool, const address& to, clock::time_point deadline)
+      : options_(pool.options), lease_(pool, to), parser_(options_.head), deadline_(deadline) {}
+
+  task<> connect(bool fresh) { co_await with_deadline(within(options_.connect_timeout), lease_.connect(fresh)); }
+  task<> send(outgoing& request, const url& to);
+  task<> read_head(method asked);
+  task<buffer> next();
+  /// Reads the rest of a body that is short.
+  task<> drop_body();
+  void close() noexcept;
+
+  const response_head& head() const noexcept { return parser_.head(); }
+  /// Whether asking again on another connection is as good: this one had served before, and nothing has come.
+  bool was_stale() const noexcept { return lease_.reused() && !answered_; }
+
+ private:
+  enum class body_state : std::uint8_t { reading, done, failed };
+
+  clock::time_point within(std::chrono::milliseconds limit) const noexcept {
+    return std::min(deadline_, timers::saturating_add(clock::now(), limit));
+  }
+  task<> send_all(outgoing& request, const url& to);
+  task<> put(std::string_view text);
+  task<> write(std::span<const std::byte> bytes) override;
+  task<> flush() override;
+  task<bool> receive(clock::time_point by);
+  task<> read_one_head(method asked);
+  task<buffer> next_piece();
+  void end_body();
+
+  const client_options& options_;
+  connection_pool::lease lease_;
+  response_parser parser_;
+  chunked_decoder chunks_;
+  std::string joined_;          // a head that came in pieces
+  buffer head_bytes_;           // where the head's views point, unless in joined_
+  buffer bytes_;                // received last
+  std::span<const char> rest_;  // of it, not looked at yet
+  const clock::time_point deadline_;
+  std::uint64_t body_bytes_ = 0;
+  body_state body_ = body_state::reading;
+  bool answered_ = false;  // a byte has come
+  bool broken_ = false;    // while sending
+};
+
+void client_exchange::close() noexcept {
+  lease_.close();
+  if (body_ == body_state::reading) body_ = body_state::failed;
+}
+
+/// A server may answer and close before it has read everything; so a connection that breaks is read from all the same.
+task<> client_exchange::send(outgoing& request, const url& to) {
+  try {
+    co_await send_all(request, to);
+  } catch (const std::system_error&) {
+    if (!broken_) throw;
+  }
+}
+
+task<> client_exchange::send_all(outgoing& request, const url& to) {
+  auto* producer = std::get_if<outgoing::producer>(&request.body_);
+  const auto* bytes = std::get_if<std::string>(&request.body_);
+  std::string out = fmt::format("{} {} HTTP/1.1\r\n", to_string(request.method_), to.target);
+  const bool has_host =
+      std::ranges::any_of(request.lines_, [](const std::string& line) { return same_name(name_of(line), "host"); });
+  if (!has_host) append_field(out, "Host", to.authority);
+  for (const std::string& line : request.lines_) out.append(line);
+  const bool may_have_body =
+      request.method_ == method::post || request.method_ == method::put || request.method_ == method::patch;
+  if (producer != nullptr) {
+    out.append("Transfer-Encoding: chunked\r\n");
+  } else if (may_have_body || !bytes->empty()) {
+    fmt::format_to(std::back_inserter(out), "Content-Length: {}\r\n", bytes->size());
+  }
+  out.append("\r\n");
+  if (producer != nullptr) {
+    co_await put(out);
+    co_await (*producer)(*this);
+    co_await put("0\r\n\r\n");
+    co_return;
+  }
+  const bool copied = bytes->size() <= copied_body_max;
+  if (copied) out.append(*bytes);
+  co_await put(out);
+  if (!copied) co_await put(*bytes);
+}
+
+task<> client_exchange::put(std::string_view text) {
+  std::span<const std::byte> bytes = std::as_bytes(std::span(text));
+  try {
+    bytes = bytes.subspan(lease_.stream().try_write(bytes));
+    while (!bytes.empty()) {
+      const auto slice = bytes.first(std::min(bytes.size(), write_slice));
+      co_await with_deadline(within(options_.write_timeout), lease_.stream().write(slice));
+      bytes = bytes.subspan(slice.size());
+    }
+  } catch (const timeout_error&) {
+    throw;
+  } catch (const std::system_error&) {
+    broken_ = true;
+    throw;
+  }
+}
+
+task<> client_exchange::write(std::span<const std::byte> bytes) {
+  if (bytes.empty()) co_return;  // an empty chunk would be the last
+  std::array<char, 20> size;
+  const auto end = fmt::format_to_n(size.data(), size.size(), "{:x}\r\n", bytes.size());
+  co_await put({size.data(), end.size});
+  co_await put({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  co_await put("\r\n");
+}
+
+task<> client_exchange::flush() { co_await with_deadline(within(options_.write_timeout), lease_.stream().flush()); }
+
+/// False at the end of the stream.
+task<bool> client_exchange::receive(clock::time_point by) {
+  rest_ = {};
+  bytes_ = buffer();  // back to the kernel first
+  bytes_ = co_await with_deadline(by, lease_.stream().read());
+  rest_ = std::span(reinterpret_cast<const char*>(bytes_.data()), bytes_.size());
+  co_return !bytes_.empty();
+}
+
+/// Up to the head of the response that is meant.
+task<> client_exchange::read_head(method asked) {
+  for (unsigned interim = 0; interim <= interim_max; ++interim) {
+    co_await read_one_head(asked);
+    if (head().status == 101) throw protocol_error("the server changes the protocol, which nobody asked for");
+    if (head().status < 200) continue;
+    const bool empty = head().framing == framing::length && head().content_length == 0;
+    if (empty || head().framing == framing::none) end_body();
+    co_return;
+  }
+  throw protocol_error("too many interim responses");
+}
+
+task<> client_exchange::read_one_head(method asked) {
+  parser_.reset(asked);
+  joined_.clear();
+  if (rest_.empty()) {
+    const bool more = co_await receive(within(options_.response_timeout));
+    if (!more) {
+      const auto code = std::make_error_code(std::errc::connection_reset);
+      throw std::system_error(code, "the server closed the connection instead of an answer");
+    }
+  }
+  answered_ = true;
+  const clock::time_point by = within(options_.head_timeout);
+  verdict seen = parser_.parse(rest_);
+  if (seen == verdict::need_more) joined_.assign(rest_.data(), rest_.size());
+  while (seen == verdict::need_more) {
+    const bool more = co_await receive(by);
+    if (!more) throw protocol_error("the head of the response ended early");
+    joined_.append(rest_.data(), rest_.size());
+    seen = parser_.parse(joined_);
+  }
+  if (seen == verdict::error) throw protocol_error("a response is refused: " + std::string(parser_.error_text()));
+  head_bytes_ = joined_.empty() ? bytes_ : buffer();
+  // Everything before the last read was of this head.
+  rest_ = joined_.empty() ? rest_.subspan(parser_.consumed()) : rest_.last(joined_.size() - parser_.consumed());
+}
+
+task<buffer> client_exchange::next() {
+  if (body_ == body_state::failed) {
+    throw std::system_error(std::make_error_code(std::errc::not_connected), "the response has failed before");
+  }
+  try {
+    co_return co_await next_piece();
+  } catch (...) {
+    close();
+    throw;
+  }
+}
+
+task<buffer> client_exchange::next_piece() {
+  const framing how = head().framing;
+  while (body_ == body_state::reading) {
+    if (rest_.empty()) {
+      const bool more = co_await receive(within(options_.body_timeout));
+      if (!more) {
+        if (how != framing::until_close) throw protocol_error("the body of the response ended early");
+        end_body();
+        break;
+      }
+    }
+    const auto offset = static_cast<std::size_t>(rest_.data() - reinterpret_cast<const char*>(bytes_.data()));
+    buffer piece;
+    bool ended = false;
+    if (how == framing::chunked) {
+      const verdict seen = chunks_.decode(rest_);
+      if (seen == verdict::error) throw protocol_error("a body is refused: " + std::string(chunks_.error_text()));
+      if (const auto data = chunks_.data(); !data.empty()) {
+        piece = bytes_.slice(offset + static_cast<std::size_t>(data.data() - rest_.data()), data.size());
+      }
+      rest_ = rest_.subspan(chunks_.consumed());
+      ended = seen == verdict::complete;
+    } else {
+      const std::uint64_t missing = head().content_length - body_bytes_;
+      piece =
+          bytes_.slice(offset, how == framing::length ? std::min<std::uint64_t>(missing, rest_.size()) : rest_.size());
+      rest_ = rest_.subspan(piece.size());
+      body_bytes_ += piece.size();
+      ended = how == framing::length && body_bytes_ == head().content_length;
+    }
+    if (ended) end_body();
+    if (!piece.empty()) co_return piece;
+  }
+  co_return buffer();
+}
+
+void client_exchange::end_body() {
+  body_ = body_state::done;
+  const bool in_order = head().keep_alive && rest_.empty() && !broken_;
+  rest_ = {};
+  bytes_ = buffer();
+  in_order ? lease_.give_back() : lease_.close();
+}
+
+task<> client_exchange::drop_body() {
+  std::size_t dropped = 0;
+  try {
+    while (body_ == body_state::reading && dropped < dropped_body_max) {
+      const buffer piece = co_await next();
+      dropped += piece.size();
+    }
+  } catch (const std::system_error&) {
+    // The connection is closed; nobody wanted the body.
+  }
+}
+
+namespace {
+
+/// Sends a request and reads the head of its response; twice where the first connection was stale.
+task<std::unique_ptr<client_exchange>> ask(connection_pool& pool, outgoing& request, const url& to, bool repeatable,
+                                           clock::time_point deadline) {
+  for (bool fresh = false;; fresh = true) {
+    auto exchange = std::make_unique<client_exchange>(pool, to.to, deadline);
+    co_await exchange->connect(fresh);
+    try {
+      co_await exchange->send(request, to);
+      co_await exchange->read_head(request.method());
+      co_return exchange;
+    } catch (const timeout_error&) {
+      throw;
+    } catch (const std::system_error&) {
+      if (!repeatable || !exchange->was_stale()) throw;
+    }
+  }
+}
+
+/// Where a response sends its reader.
+std::optional<std::string> redirection(const response_head& head) {
+  switch (head.status) {
+    case 301:
+    case 302:
+    case 303:
+    case 307:
+    case 308: break;
+    default: return std::nullopt;
+  }
+  const auto found = find(head.fields, "Location");
+  return found ? std::optional<std::string>(*found) : std::nullopt;
+}
+
+}  // namespace
+
+}  // namespace detail
+
+client_response::client_response(std::unique_ptr<detail::client_exchange> exchange) noexcept
+    : exchange_(std::move(exchange)) {}
+client_response::client_response(client_response&&) noexcept = default;
+client_response& client_response::operator=(client_response&&) noexcept = default;
+client_response::~client_response() = default;
+
+const response_head& client_response::head() const noexcept { return exchange_->head(); }
+
+task<buffer> client_response::read() { return exchange_->next(); }
+
+task<std::string> client_response::read_all(std::uint64_t bytes_max) {
+  std::string all;
+  const bool sized = head().framing == framing::length;
+  bool fits = !sized || head().content_length <= bytes_max;
+  if (sized && fits) all.reserve(std::min<std::uint64_t>(head().content_length, 64 * 1024));
+  while (fits) {
+    const buffer piece = co_await read();
+    if (piece.empty()) co_return all;
+    fits = piece.size() <= bytes_max - all.size();
+    if (fits) all.append(reinterpret_cast<const char*>(piece.data()), piece.size());
+  }
+  exchange_->close();
+  throw std::system_error(std::make_error_code(std::errc::message_size),
+                          fmt::format("the body of the response has more than {} bytes", bytes_max));
+}
+
+client::client(const client_options& options) : pool_(std::make_unique<detail::connection_pool>(options)) {}
+client::~client() = default;
+
+task<client_response> client::send(outgoing request) {
+  detail::connection_pool& pool = *pool_;
+  const auto whole = pool.options.request_timeout;
+  const clock::time_point deadline = whole ? timers::saturating_add(clock::now(), *whole) : clock::time_point::max();
+  detail::url to = detail::parse_url(request.url_);
+  for (std::uint32_t redirects = 0;; ++redirects) {
+    const bool streamed = std::holds_alternative<outgoing::producer>(request.body_);
+    const bool repeatable = is_idempotent(request.method_) && !streamed;
+    auto exchange = co_await detail::ask(pool, request, to, repeatable, deadline);
+    const unsigned status = exchange->head().status;
+    const auto location = detail::redirection(exchange->head());
+    const bool as_get =
+        (status == 303 && request.method_ != method::head) || (status <= 302 && request.method_ == method::post);
+    const bool follow = location && pool.options.redirects_max != 0 && (as_get || !streamed);
+    if (!follow) co_return client_response(std::move(exchange));
+    if (redirects == pool.options.redirects_max) {
+      throw std::system_error(std::make_error_code(std::errc::too_many_symbolic_link_levels),
+                              fmt::format("{} was redirected more than {} times", request.url_, redirects));
+    }
+    co_await exchange->drop_body();
+    exchange.reset();
+    detail::url next = detail::resolve(to, *location);
+    if (next.to.text() != to.to.text()) request.forget_fields(fields_of_origin);
+    if (as_get) request.become_get();
+    to = std::move(next);
+  }
+}
+
+}  // namespace skerry::net::http

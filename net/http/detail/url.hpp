@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// url: what a client has to know of an http URL: whom to connect to, what to call him, what to ask for.
+///
+/// Names are not looked up, so the host is an IP address. What a request line cannot carry is refused, as are user
+/// names, which would end up in logs; a fragment is left out.
+///
+/// Affinity: none of its own; pure.
+/// Errors:   std::system_error: operation_not_supported for a name, protocol_not_supported for https and others,
+///           invalid_argument for the rest.
+/// Source:   RFC 3986 sections 3 and 5, RFC 9110 section 4.2.1.
+
+#include <skerry/net/address.hpp>
+
+#include <string>
+#include <string_view>
+
+namespace skerry::net::http::detail {
+
+struct url {
+  address to;
+  std::string authority;  ///< as given, for Host
+  std::string target;     ///< path and query; begins with '/'
+};
+
+url parse_url(std::string_view text);
+/// What `reference`, a URL or a part of one, means in a response to a request for `base`.
+url resolve(const url& base, std::string_view reference);
+
+}  // namespace skerry::net::http::detail
