@@ -4,7 +4,8 @@
 /// head_reader: what the heads of requests and responses have in common: lines, fields, and what fields say about the
 /// body and the connection. The parsers add their first line, fields of their own and the verdict on the whole.
 ///
-/// A template in a header, so that the compiler sees each parser as one piece: calls per field are inlined.
+/// A template in a header, so that the compiler sees each parser as one piece. What runs for every field is inlined,
+/// what runs once or never is kept out of its way: left to the compiler a browser's request took 14 % more instructions.
 ///
 /// Affinity: none of its own; pure.
 
@@ -142,12 +143,12 @@ class head_reader {
     }
   }
 
-  verdict refuse(unsigned status, std::string_view text) noexcept {
+  [[gnu::noinline]] verdict refuse(unsigned status, std::string_view text) noexcept {
     fail(status, text);
     return verdict::error;
   }
 
-  bool fail(unsigned status, std::string_view text) noexcept {
+  [[gnu::noinline]] bool fail(unsigned status, std::string_view text) noexcept {
     error_status_ = status;
     error_text_ = text;
     state_.where = place::over;
@@ -171,7 +172,7 @@ class head_reader {
  private:
   Parser& self() noexcept { return static_cast<Parser&>(*this); }
 
-  bool read_field(const line& l) noexcept {
+  [[gnu::always_inline]] inline bool read_field(const line& l) noexcept {
     const char* name_end = token_end(l.begin, l.end);
     if (name_end == l.begin || *name_end != ':') [[unlikely]] {
       if (is_blank(*l.begin)) return fail(400, "a folded line");
@@ -200,7 +201,7 @@ class head_reader {
   }
 
   // Where a line does not end as it should: the window ends, or the wrong byte stands there.
-  verdict stop_short(const line& l, const char* begin) noexcept {
+  [[gnu::noinline]] verdict stop_short(const line& l, const char* begin) noexcept {
     if (l.stop != l.end) {
       if (*l.stop == '\n') return refuse(400, "a line feed without a carriage return");
       if (*l.stop != '\r') return refuse(400, "a control byte in the head");
@@ -212,7 +213,7 @@ class head_reader {
   }
 
   // What has been read of this head lies elsewhere now. Whoever moved the bytes has done more work than this.
-  void follow(const char* begin) noexcept {
+  [[gnu::noinline]] void follow(const char* begin) noexcept {
     auto move = [&](std::string_view& view) {
       if (view.data() == nullptr) return;
       view = {begin + (reinterpret_cast<std::uintptr_t>(view.data()) - window_), view.size()};
@@ -225,7 +226,7 @@ class head_reader {
     window_ = reinterpret_cast<std::uintptr_t>(begin);
   }
 
-  bool read_content_length(std::string_view value) noexcept {
+  [[gnu::noinline]] bool read_content_length(std::string_view value) noexcept {
     if (state_.has_length) return fail(400, "Content-Length is repeated");
     if (state_.chunked) return fail(400, "both Content-Length and Transfer-Encoding");
     if (value.empty() || !std::ranges::all_of(value, is_digit)) return fail(400, "Content-Length is not a number");
@@ -241,7 +242,7 @@ class head_reader {
     return true;
   }
 
-  bool read_transfer_encoding(std::string_view value) noexcept {
+  [[gnu::noinline]] bool read_transfer_encoding(std::string_view value) noexcept {
     if (self().head_.minor_version == 0) return fail(400, "Transfer-Encoding in HTTP/1.0");
     if (state_.has_length) return fail(400, "both Content-Length and Transfer-Encoding");
     if (value.empty() || !is_token_byte(value.back())) return fail(400, "Transfer-Encoding is malformed");
@@ -257,7 +258,7 @@ class head_reader {
     return true;
   }
 
-  bool read_connection(std::string_view value) noexcept {
+  [[gnu::noinline]] bool read_connection(std::string_view value) noexcept {
     if (is_name(value, "keep-alive")) return state_.keep_alive = true;  // what browsers send
     while (!value.empty()) {
       std::string_view option = take_element(value);
