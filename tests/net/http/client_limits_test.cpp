@@ -35,14 +35,17 @@ TEST(http_client, places_at_a_host_are_given_in_turn) {
 }
 
 TEST(http_client, at_the_total_bound_the_longest_idle_makes_room) {
-  on_a_shard([](manual_clock&) -> task<> {
+  on_a_shard([](manual_clock& time) -> task<> {
     scripted_server one([](const std::string&) { return ok("1"); });
     scripted_server two([](const std::string&) { return ok("2"); });
     scripted_server three([](const std::string&) { return ok("3"); });
     client_options options;
     options.connections_max = 2;
     client c(options);
-    for (const scripted_server* each : {&one, &two, &three}) co_await answer_of(c.get(each->url("/")));
+    for (const scripted_server* each : {&one, &two, &three}) {
+      co_await answer_of(c.get(each->url("/")));
+      time.pass(1s);
+    }
     while (one.ended == 0) co_await turn();
     EXPECT_EQ(two.ended + three.ended, 0);
     co_await answer_of(c.get(two.url("/")));
