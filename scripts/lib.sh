@@ -28,7 +28,8 @@ packages_of() {
     tidy) echo clang-tidy-19 ;;
     bench) echo redis-tools redis-server python3-redis nginx-light wrk ;;
     instructions) echo valgrind ;;
-    *) fail "no package group '$1'; there are: build clang check tidy bench instructions" ;;
+    models) echo spin ;;
+    *) fail "no package group '$1'; there are: build clang check tidy bench instructions models" ;;
   esac
 }
 
