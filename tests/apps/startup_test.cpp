@@ -16,11 +16,9 @@
 
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <netinet/in.h>
+#include <support/child_faults.hpp>
 #include <support/server_process.hpp>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -31,8 +29,11 @@ namespace {
 
 using skerry::test::blocking_client;
 using skerry::test::finished_program;
+using skerry::test::forbid;
 using skerry::test::launch;
+using skerry::test::limit;
 using skerry::test::run_program;
+using skerry::test::seccomp_works;
 using skerry::test::server_process;
 using strings = std::vector<std::string>;
 
@@ -52,35 +53,6 @@ void expect_refusal(const strings& arguments, const launch& how, const strings& 
       EXPECT_NE(run.output.find(word), std::string::npos) << word << " is not in:\n" << run.output;
     }
   }
-}
-
-void limit(int resource, rlim_t value) {
-  rlimit both{value, value};
-  if (::setrlimit(static_cast<__rlimit_resource>(resource), &both) != 0) ::_exit(125);
-}
-
-/// From here on the system call fails with `error`, as under a container's seccomp profile.
-void forbid(long call, int error) {
-  sock_filter filter[] = {
-      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<unsigned>(call), 0, 1),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<unsigned>(error)),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-  };
-  sock_fprog program{std::size(filter), filter};
-  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) ::_exit(125);
-  if (::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) ::_exit(125);
-}
-
-bool seccomp_works() {
-  pid_t pid = ::fork();
-  if (pid == 0) {
-    forbid(SYS_io_uring_setup, EPERM);
-    ::_exit(::syscall(SYS_io_uring_setup, 1, nullptr) < 0 && errno == EPERM ? 0 : 1);
-  }
-  int status = 0;
-  ::waitpid(pid, &status, 0);
-  return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
 /// What the kernel tells of a ring; nothing while somebody enters it.

@@ -2,50 +2,20 @@
 #include <skerry/framework/startup_error.hpp>
 #include <skerry/shards/topology.hpp>
 
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
 #include <string>
 #include <thread>
 
 #include <gtest/gtest.h>
 #include <linux/mempolicy.h>
 #include <sched.h>
+#include <support/fake_root.hpp>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 namespace skerry {
 namespace {
 
-/// A /proc and /sys of our own making.
-class fake_root {
- public:
-  fake_root() {
-    char name[] = "/tmp/skerry-topology-XXXXXX";
-    if (mkdtemp(name) != nullptr) path_ = name;
-  }
-  ~fake_root() {
-    if (!path_.empty()) std::filesystem::remove_all(path_);
-  }
-  fake_root(const fake_root&) = delete;
-  fake_root& operator=(const fake_root&) = delete;
-
-  void write(const std::string& path, const std::string& text) {
-    std::filesystem::path file = path_ + path;
-    std::filesystem::create_directories(file.parent_path());
-    std::ofstream(file) << text;
-  }
-  discovery_source source() const {
-    discovery_source here;
-    here.root = path_;
-    return here;
-  }
-  std::optional<double> quota() const { return discover({}, source()).quota; }
-  std::uint64_t memory() const { return memory_limit_bytes(source()); }
-
- private:
-  std::string path_;
-};
+using test_support::fake_root;
 
 constexpr const char* version2_mount =
     "22 1 0:20 / /proc rw - proc proc rw\n"
