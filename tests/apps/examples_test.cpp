@@ -44,6 +44,7 @@ const example examples[] = {
      {},
      "the body ends first\nhello from Ben\nhello from Anna\neverybody has spoken\n"
      "red goes out\ngreen goes out\nafter a gust of wind\n"},
+    {"15_retry", {}, "attempt 1\nattempt 2\nattempt 3\nanswer 42\nattempt 1\ngiven up: Connection timed out\n"},
 };
 
 class examples_that_end : public testing::TestWithParam<example> {};
@@ -128,7 +129,8 @@ TEST(examples, fit_on_a_page_and_open_with_what_to_type) {
   std::sort(names.begin(), names.end());
   EXPECT_EQ(names, (std::vector<std::string>{"01_hello_shards", "02_tasks", "03_time", "04_counters", "05_word_count",
                                              "06_what_crosses", "07_line_server", "08_client", "09_select",
-                                             "10_nursery", "11_http_echo"}));  // http_server_test has this one
+                                             "10_nursery", "11_http_echo",  // http_server_test has this one
+                                             "15_retry"}));
 }
 
 }  // namespace

@@ -88,9 +88,9 @@ const std::vector<kind>& all_kinds() {
                selected, timeout_of_a_wait, select_handler, cancel_token_of_another, cancel_token_fires, shield,
                with_cleanup, done_once, at_a_barrier, of_condition, of_mutex, of_shared_mutex_writer,
                of_shared_mutex_reader, of_semaphore, of_event, of_auto_reset_event, of_latch, of_gate, sleeping,
-               timeout_of_another, timeout_fires, readable_pipe, writable_pipe, events_of_a_pipe, read, read_readiness,
-               flush, write, accept, connect, submitted_task, submitted_function, submitted_batch, message_home,
-               called_on_all, mapped_and_reduced>();
+               timeout_of_another, timeout_fires, attempt, back_off, readable_pipe, writable_pipe, events_of_a_pipe,
+               read, read_readiness, flush, write, accept, connect, submitted_task, submitted_function, submitted_batch,
+               message_home, called_on_all, mapped_and_reduced>();
   return kinds;
 }
 

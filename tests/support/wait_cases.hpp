@@ -230,6 +230,27 @@ struct timeout_fires : in_time {
   }
 };
 
+struct attempt : inner {
+  task<> wait() {
+    auto fn = [this] { return ready(); };
+    co_await retry(retry_policy(), fn);
+  }
+};
+
+struct back_off : in_time {
+  static constexpr bool forgets = true;
+  task<> wait() {
+    retry_policy patient;
+    patient.first_delay = patient.delay_max = 1h;
+    int calls = 0;
+    auto fn = [&calls]() -> task<> {
+      if (++calls == 1) throw std::system_error(std::make_error_code(std::errc::timed_out));
+      co_return;
+    };
+    co_await retry(patient, fn);
+  }
+};
+
 struct pipe_of_bytes : usual {
   void serve() { EXPECT_EQ(::write(to.get(), "x", 1), 1); }
   std::array<int, 2> ends = open_ends();
