@@ -27,9 +27,11 @@ packages_of() {
     check) echo clang-format-19 ;;
     tidy) echo clang-tidy-19 ;;
     bench) echo redis-tools redis-server python3-redis nginx-light wrk ;;
+    peers) echo libboost-fiber-dev libuv1-dev libevent-dev librust-tokio-dev cargo golang-go nodejs memcached ;;
     instructions) echo valgrind ;;
+    profile) echo linux-perf valgrind ;;
     models) echo spin ;;
-    *) fail "no package group '$1'; there are: build clang check tidy bench instructions models" ;;
+    *) fail "no package group '$1'; there are: build clang check tidy bench peers instructions profile models" ;;
   esac
 }
 
@@ -49,7 +51,7 @@ install_packages() {
   local run=(env DEBIAN_FRONTEND=noninteractive) services=() package
   for package in "$@"; do
     case $package in
-      redis-server) services+=(redis-server) ;;
+      redis-server | memcached) services+=("$package") ;;
       nginx*) services+=(nginx) ;;
     esac
   done
