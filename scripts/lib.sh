@@ -27,8 +27,9 @@ packages_of() {
     check) echo clang-format-19 ;;
     tidy) echo clang-tidy-19 ;;
     bench) echo redis-tools redis-server python3-redis nginx-light wrk ;;
+    peers) echo libboost-fiber-dev libuv1-dev libevent-dev librust-tokio-dev cargo golang-go nodejs memcached ;;
     instructions) echo valgrind ;;
-    *) fail "no package group '$1'; there are: build clang check tidy bench instructions" ;;
+    *) fail "no package group '$1'; there are: build clang check tidy bench peers instructions" ;;
   esac
 }
 
@@ -48,7 +49,7 @@ install_packages() {
   local run=(env DEBIAN_FRONTEND=noninteractive) services=() package
   for package in "$@"; do
     case $package in
-      redis-server) services+=(redis-server) ;;
+      redis-server | memcached) services+=("$package") ;;
       nginx*) services+=(nginx) ;;
     esac
   done
