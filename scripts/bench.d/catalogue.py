@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rows: what is measured against what, and what it may cost. A new row is one Row here, or one Experiment if nothing that
 runs already gives its number; perf/README.md says how. Budgets are those of the project's performance budget."""
-from contestants import ECHO, ECHO_LIMIT, ECHO_PEERS, HTTP, HTTP_LIMIT, KV, nginx, redis, skerry_http, skerry_kv
+from contestants import ECHO, ECHO_LIMIT, ECHO_PEERS, HTTP, HTTP_LIMIT, KV, memcached, nginx, redis, skerry_http, skerry_kv
 from rows import SKERRY, Experiment, Row
 from scenarios import (all_of, allocations, benchmark, benchmarks, clean_build_seconds, connection_bytes, echo_load, faster,
-                       http_load, http_wrk, idle_memory, idle_wakeups, kv_load, limit, peer_micro, start_ms, under)
+                       http_load, http_wrk, idle_memory, idle_wakeups, kv_load, limit, nop_ns, peer_micro, start_ms, under)
 
 # Open loop: per second and in all, what every contestant can serve, so that latencies are of servers that keep up.
 ECHO_RATE, HTTP_RATE, KV_RATE = 20_000, 10_000, 20_000
@@ -17,6 +17,13 @@ def each(contestants, scenario, *arguments, **options):
 
 def loaded(load, contestants, **options):
     return {name: under(load, kind, **options) for name, kind in contestants.items()}
+
+
+def stored(**options):
+    """GET or SET against stores that are filled first; memcached answers its own protocol."""
+    fill = {"op": "fill"}
+    return {**loaded(kv_load, KV, prepare=fill, **options),
+            "memcached": under(kv_load, memcached, prepare={**fill, "memcached": True}, memcached=True, **options)}
 
 
 def latency_rows(name, what, rate, unit="message"):
@@ -39,7 +46,8 @@ MICRO = [
         SKERRY: all_of(benchmarks("task_perf", "spawn_join", "ready_co_await", "yield", "when_all_of_8_ready",
                                   "when_any_of_2_with_a_waiting_loser"),
                        benchmarks("timeout_perf", "with_timeout"), benchmarks("sync_perf", "mutex_lock_unlock")),
-        "Boost.Fiber": peer_micro("boost_fiber", spawn_join="spawn_join_ns", **{"yield": "yield_ns"}),
+        "Boost.Fiber": peer_micro("boost_fiber", spawn_join="spawn_join_ns", mutex_lock_unlock="mutex_ns",
+                                  **{"yield": "yield_ns"}),
         "Asio": peer_micro("asio", spawn_join="spawn_join_ns", ready_co_await="ready_co_await_ns",
                            **{"yield": "yield_ns"}),
     }, (
@@ -58,26 +66,31 @@ MICRO = [
         "libuv": peer_micro("libuv", arm_cancel_hot="timer_hot_ns"),
     }, (Row("timer_hot", "arm and cancel a timer, hot", "ns", "arm_cancel_hot", 5),)),
     Experiment("micro", {
-        SKERRY: benchmark("wheel_perf", "rearm_random/timers:1000000/huge_pages:1|rearm_random/timers:10000000/huge_pages:1",
-                          "ns", one_run=True),
-        "touch": benchmark("wheel_perf", "touch_random/timers:10000000/huge_pages:1", "ns", one_run=True),
+        SKERRY: benchmark("wheel_perf", "rearm_random/timers:1000000/huge_pages:1", "ns"),
+        "one write": benchmark("wheel_perf", "touch_random/timers:1000000/huge_pages:1", "ns"),
         "Asio": peer_micro("asio", **{"": "timer_random_ns"}),
         "libuv": peer_micro("libuv", **{"": "timer_random_ns"}),
-    }, (Row("timer_random", "re-arm a random one of 1 M to 10 M timers, the slower of both", "ns", budget=40),),
-        limit="touch", limit_is="a write to one random line of as many (wheel_perf touch_random)"),
+    }, (Row("timer_random", "re-arm a random one of a million timers", "ns", budget=40),),
+        limit="one write", limit_is="a write to one random line of as many (wheel_perf touch_random)"),
+    Experiment("micro", {
+        SKERRY: benchmark("wheel_perf", "rearm_random/timers:10000000/huge_pages:1", "ns", one_run=True),
+        "one write": benchmark("wheel_perf", "touch_random/timers:10000000/huge_pages:1", "ns", one_run=True),
+    }, (Row("timer_random_10m", "re-arm a random one of 10 million timers", "ns", budget=40),),
+        limit="one write", limit_is="a write to one random line of as many (wheel_perf touch_random)", rounds_max=3),
     Experiment("micro", {
         SKERRY: benchmark("http_parser_perf", "skerry_head/browser", "ns"),
         "http-parser": benchmark("http_parser_perf", "http_parser_head/browser", "ns"),
         "Beast": benchmark("http_parser_perf", "beast_head/browser", "ns"),
     }, (Row("http_head", "parse the head of a browser's HTTP request", "ns"),)),
-    Experiment("micro", {
-        "futex": limit("futex_ping_pong", "us"),
-    }, (Row("futex_round_trip", "about the machine: two threads that wake each other by futex, round trip", "us"),),
-        limit="futex", limit_is="futex_ping_pong"),
-    Experiment("micro", {
-        "cache line": limit("cache_line_ping_pong", "ns"),
-    }, (Row("cache_line_round_trip", "about the machine: one cache line to the other CPU and back", "ns"),),
-        limit="cache line", limit_is="cache_line_ping_pong"),
+] + [
+    Experiment("micro", {program: scenario}, (Row(name, f"about the machine: {what}", unit),), limit=program, limit_is=program)
+    for name, what, unit, program, scenario in (
+        ("futex_round_trip", "two threads that wake each other, round trip", "us", "futex_ping_pong",
+         limit("futex_ping_pong", "us")),
+        ("cache_line_round_trip", "one cache line to the other CPU and back", "ns", "cache_line_ping_pong",
+         limit("cache_line_ping_pong", "ns")),
+        ("kernel_entry", "one io_uring kernel entry with one operation", "ns", "nop_rate 1", nop_ns(1)),
+        ("uring_operation", "an io_uring operation, 64 in a kernel entry", "ns", "nop_rate 64", nop_ns(64)))
 ]
 
 NET = [
@@ -107,13 +120,13 @@ WEB = [
 ]
 
 STORE = [
-    Experiment("kv", loaded(kv_load, KV, prepare={"op": "fill"}, op=op), (
+    Experiment("kv", stored(op=op), (
         Row(f"kv_{op}", f"{op.upper()}, pipeline 32, server CPU per command, one shard", "us", "cpu_us", 0.5, "redis"),
         Row(f"kv_{op}_throughput", f"{op.upper()}, pipeline 32, commands per second (the load is the slower side)", "/s",
             "per_second", higher_is_better=True)))
     for op in ("get", "set")
 ] + [
-    Experiment("kv", loaded(kv_load, KV, prepare={"op": "fill"}, op="get", rate=KV_RATE, pipeline=1),
+    Experiment("kv", stored(op="get", rate=KV_RATE, pipeline=1),
                latency_rows("kv", "GET, pipeline 1, 8 connections", KV_RATE, "command")),
     Experiment("kv", {SKERRY: under(kv_load, skerry_kv(2), prepare={"op": "fill"}, op="get"),
                       "redis": under(kv_load, redis, prepare={"op": "fill"}, op="get")}, (
@@ -127,9 +140,9 @@ SHARDS = [
         Row("submit_to_round_trip", "submit_to and back, both shards awake", "ns", budget=2, against="spsc"),),
         limit="spsc", limit_is="spsc_ping_pong", beside=("cache line",)),
     Experiment("shards", {SKERRY: benchmark("submit_to_perf", "submit_to_256_in_flight", "ns"),
-                          "spsc batches": limit("spsc_batches", "ns")}, (
+                          "spsc batches": limit("spsc_batches", "ns"), "one way": limit("spsc_stream", "ns")}, (
         Row("submit_to_throughput", "submit_to, 256 in flight, per request", "ns", budget=1.25, against="spsc batches"),),
-        limit="spsc batches", limit_is="spsc_batches"),
+        limit="spsc batches", limit_is="spsc_batches", beside=("one way",)),
     Experiment("shards", {SKERRY: benchmark("submit_to_perf", "submit_to_sleeping", "us"),
                           "raw wake": faster(limit("wake_ping_pong", "us", "eventfd"),
                                              limit("wake_ping_pong", "us", "msg_ring")),

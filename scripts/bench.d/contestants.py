@@ -100,7 +100,7 @@ ECHO_LIMIT, HTTP_LIMIT = "raw io_uring", "raw io_uring"
 ECHO_PEERS = {**{name: peer(file, "echo") for name, file in
                  (("Asio", "asio"), ("libuv", "libuv"), ("libevent", "libevent"), ("tokio", "tokio"), ("Go", "go"))},
               "Node.js": node("echo")}
-ECHO = {"skerry": skerry_echo, ECHO_LIMIT: raw("echo_uring"), "raw epoll": raw("peer_epoll_echo"), **ECHO_PEERS}
+ECHO = {"skerry": skerry_echo, ECHO_LIMIT: raw("echo_uring"), "raw epoll": raw("epoll_echo"), **ECHO_PEERS}
 HTTP = {"skerry": skerry_http, HTTP_LIMIT: raw("http_uring"), "nginx": nginx, "Beast": peer("asio", "http"),
         "Go": peer("go", "http"), "Node.js": node("http")}
-KV = {"skerry": skerry_kv(1), "redis": redis}
+KV = {"skerry": skerry_kv(1), "redis": redis}  # memcached is loaded by another protocol, see catalogue.py

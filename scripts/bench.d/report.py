@@ -99,7 +99,7 @@ def reasons(architecture):
     its title: - **spawn and join** (`spawn_join`): the reason."""
     section = re.search(r"^## Where the budget is not met.*?$(.*?)(?=^## |\Z)", architecture, re.MULTILINE | re.DOTALL)
     found = {}
-    for title, names, text in re.findall(r"^- \*\*(.+?)\*\* \(((?:`\w+`(?:, )?)+)\):\s*(.*?)(?=^- |^\s*$|\Z)",
+    for title, names, text in re.findall(r"^- \*\*([^*]+)\*\* \(((?:`\w+`(?:, )?)+)\):\s*(.*?)(?=^- |^\s*$|\Z)",
                                          section.group(1) if section else "", re.MULTILINE | re.DOTALL):
         paragraph = f"**{title}**: " + " ".join(text.split())
         found.update({name: paragraph for name in re.findall(r"`(\w+)`", names)})

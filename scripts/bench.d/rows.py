@@ -50,7 +50,7 @@ class Experiment:
     limit_is: str = ""                 # its program, for the reader
     beside: tuple = ()                 # other raw programs: no peers, so never the best of them
     rounds_max: Optional[int] = None   # for what is the same each time
-    on_request: bool = False           # only when its name is given
+    on_request: bool = False           # only when its group or a row of it is named
 
 
 @dataclass
@@ -147,7 +147,7 @@ def chosen(experiments, words):
             raise KeyError(word)
     picked = []
     for each in experiments:
-        whole = not each.on_request and (not words or "all" in words or each.group in words)
+        whole = each.group in words or (not each.on_request and (not words or "all" in words))
         rows = each.rows if whole else tuple(row for row in each.rows
                                              if any(word in row.name for word in words if word not in groups))
         if rows:

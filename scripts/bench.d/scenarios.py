@@ -106,7 +106,7 @@ def benchmarks(program, *names):
     def scenario(machine):
         found = {}
         for case in machine.benchmark(f"perf/{program}", "|".join(names)):
-            name = max((each for each in names if case_name(case).startswith(each)), key=len)
+            name = max((each for each in names if f"{case_name(case)}/".startswith(f"{each}/")), key=len)
             found[name] = max(found.get(name, 0.0), time_ns(case))
         return found
     return scenario
@@ -145,6 +145,10 @@ def limit(program, result, *arguments):
 
 def faster(*scenarios):
     return lambda machine: min(scenario(machine) for scenario in scenarios)
+
+
+def nop_ns(batch):
+    return lambda machine: machine.run([machine.program("perf/nop_rate"), batch], {machine.server_cpu})["ns"]
 
 
 def peer_micro(name, **renamed):
