@@ -10,7 +10,7 @@ import stats
 from contestants import ECHO, ECHO_LIMIT, redis, skerry_crowded, skerry_echo, skerry_kv
 from measure import Failure, time_ns
 from rows import SKERRY, one_turn
-from scenarios import echo_load, kv_load, under
+from scenarios import echo_load, kv_load, steadily_under, under
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Curve:
 
 
 def loaded(load, kind, option, **others):
-    return lambda point: under(load, kind, **{**others, option: point})
+    return lambda point: steadily_under(load, kind, **{**others, option: point})
 
 
 def swept(program, pattern):

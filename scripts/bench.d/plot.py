@@ -40,14 +40,22 @@ def document(title, body, height=HEIGHT):
             + "".join(body) + "</svg>\n")
 
 
-class Axis:
-    """From values to pixels. Logarithmic when the values span more than a factor of 20 and none is 0."""
+def one_two_five(value, up):
+    """The next 1, 2 or 5 times a power of ten, not below (up) or not above the value."""
+    power = 10.0 ** math.floor(math.log10(value))
+    steps = [factor * power for factor in (1, 2, 5, 10)]
+    return min(step for step in steps if step >= value * 0.9999) if up else max(step for step in steps if step <= value * 1.0001)
 
-    def __init__(self, values, start, end, from_zero=False):
+
+class Axis:
+    """From values to pixels. Logarithmic when the values span more than a factor of 20 and none is 0. exact: it begins and
+    ends with the values, as an axis does whose points carry the numbers."""
+
+    def __init__(self, values, start, end, from_zero=False, exact=False):
         low, high = min(values), max(values)
         self.log = low > 0 and high / low > 20
         if self.log:
-            self.low, self.high = 10 ** math.floor(math.log10(low)), 10 ** math.ceil(math.log10(high))
+            self.low, self.high = (low, high) if exact else (one_two_five(low, False), one_two_five(high, True))
         else:
             self.low = 0 if from_zero or low <= high / 5 else low
             self.high = high if high > self.low else self.low + 1
@@ -62,8 +70,9 @@ class Axis:
 
     def ticks(self):
         if self.log:
-            first, last = round(math.log10(self.low)), round(math.log10(self.high))
-            return [10.0 ** power for power in range(first, last + 1)]
+            first, last = math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9)
+            decades = [10.0 ** power for power in range(first, last + 1)]
+            return decades if len(decades) > 2 else sorted({self.low, *decades, self.high})
         step = 10 ** math.floor(math.log10((self.high - self.low) / 4))
         step = next(step * factor for factor in (1, 2, 5, 10) if (self.high - self.low) / (step * factor) <= 6)
         first = math.ceil(self.low / step - 1e-9)
@@ -95,7 +104,7 @@ def curve(record):
     lines = {name: lines[name] for name in order(lines, limit) if lines[name]}
     if not lines:
         return document(record["title"], [text(LEFT, HEIGHT / 2, "nothing was measured")])
-    x = Axis(points, LEFT, WIDTH - RIGHT)
+    x = Axis(points, LEFT, WIDTH - RIGHT, exact=True)
     y = Axis([value for line in lines.values() for _, value in line], HEIGHT - BOTTOM, TOP + 10, from_zero=True)
     body = [f'<line class="faint" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y.at(tick):.1f}" y2="{y.at(tick):.1f}"/>' +
             text(LEFT - 8, y.at(tick) + 4, number(tick), "ink right") for tick in y.ticks()]

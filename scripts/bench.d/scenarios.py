@@ -15,6 +15,7 @@ from measure import (AllocationCount, Failure, NotBuilt, Server, START_SECONDS, 
                      sleeps, time_ns)
 
 WARM_SECONDS = 0.15
+STEADY_MESSAGES_MIN = 100
 WRK_SECONDS = 2  # whole seconds only
 IDLE_SECONDS = 3.0
 KEYS = 100_000
@@ -77,6 +78,27 @@ def under(load, kind, prepare=None, **changes):
                 machine.load(load.command(machine, server.port, 1, **prepare))
             machine.load(load.command(machine, server.port, WARM_SECONDS, **changes))  # pages touched, caches warm
             return load_once(server, machine, load, machine.effort.load_seconds, **changes)
+    return scenario
+
+
+def steadily_under(load, kind, prepare=None, **changes):
+    """Server CPU per message without what it takes to open and close the connections, which at 10 000 of them is most of a
+    short load: a long load minus a short one, over the messages that only the long one had."""
+    def scenario(machine):
+        with Server(*kind(machine)) as server:
+            if prepare:
+                machine.load(load.command(machine, server.port, 1, **prepare))
+            used, done = [], []
+            for seconds in (WARM_SECONDS, WARM_SECONDS, WARM_SECONDS + machine.effort.load_seconds):
+                server.check_alive()
+                before = cpu_ns(server.pid)
+                done.append(machine.load(load.command(machine, server.port, seconds, **changes))[load.count])
+                settle(server.pid)
+                used.append(cpu_ns(server.pid) - before)
+            server.check_alive()
+            if done[2] - done[1] < STEADY_MESSAGES_MIN:
+                raise Failure(f"{done[2] - done[1]} messages in {machine.effort.load_seconds} s are too few to tell")
+            return {"cpu_us": (used[2] - used[1]) / (done[2] - done[1]) / 1000}
     return scenario
 
 
