@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What rows measure with: programs on fixed CPUs, their CPU time and memory, and Google Benchmark's output."""
+"""What is measured with: programs on fixed CPUs, their CPU time and memory, and Google Benchmark's output."""
 import glob
 import json
 import mmap
 import os
-import re
-import resource
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 UNIT_NS = {"ns": 1, "us": 1e3, "ms": 1e6, "s": 1e9}
@@ -116,22 +115,25 @@ class Server:
             raise Failure(f"{self.process.args[0]} ended: {self.log.read()[-500:].decode(errors='replace')}")
 
 
+@dataclass(frozen=True)
+class Effort:
+    """How long each measurement takes. Short ones in many rounds tell more than a long one: what disturbs comes in bursts."""
+    load_seconds: float
+    repetitions: int        # of a Google Benchmark, of which the median counts
+    idle_connections: int
+
+
+THOROUGH = Effort(load_seconds=1.0, repetitions=7, idle_connections=10_000)
+QUICK = Effort(load_seconds=0.5, repetitions=3, idle_connections=2_000)
+
+
 class Machine:
-    """The build that is measured and the two CPUs it is measured on."""
+    """The build that is measured, the two CPUs it is measured on, and the effort that is spent."""
 
-    def __init__(self, root, build):
+    def __init__(self, root, build, server_cpu, load_cpu, descriptors, effort):
         self.root, self.build = root, build
-        cpus = sorted(os.sched_getaffinity(0))
-        if len(cpus) < 2:
-            raise SystemExit("bench: this needs two CPUs, one for the server and one for the load")
-        self.server_cpu, self.load_cpu = cpus[0], cpus[1]
-        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        self.descriptors = hard
-
-    def describe(self):
-        model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-        return f"{model.group(1) if model else 'unknown CPU'}, {os.cpu_count()} CPUs, Linux {os.uname().release}"
+        self.server_cpu, self.load_cpu = server_cpu, load_cpu
+        self.descriptors, self.effort = descriptors, effort
 
     def program(self, path):
         """A program of the build tree, or of the system when the name has no slash."""
@@ -140,11 +142,18 @@ class Machine:
             raise NotBuilt(path)
         return str(found)
 
+    def source(self, path):
+        """A file of the source tree, for what an interpreter runs."""
+        if not (self.root / path).exists():
+            raise NotBuilt(path)
+        return str(self.root / path)
+
     def run(self, command, cpus=None):
         """Runs a program that prints one line of JSON."""
         shown = " ".join(map(str, command))
         try:
             done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=RUN_SECONDS,
+                                  stdin=subprocess.DEVNULL,
                                   preexec_fn=(lambda: os.sched_setaffinity(0, cpus)) if cpus else None)
             if done.returncode != 0:
                 raise Failure(f"{shown}: exit status {done.returncode}: {done.stderr.strip()[-500:]}")
@@ -157,15 +166,17 @@ class Machine:
     def load(self, command):
         return self.run(command, {self.load_cpu})
 
-    def benchmark(self, path, name):
-        """All cases of one Google Benchmark, each the median of short repetitions, so that one that was disturbed is
-        outvoted. `BM_` in front of the name is optional."""
-        output = self.run([self.program(path), f"--benchmark_filter=^(BM_)?{name}(/|$)", "--benchmark_format=json",
-                           "--benchmark_repetitions=7", "--benchmark_min_time=0.05",
-                           "--benchmark_report_aggregates_only=true"])
-        cases = [case for case in output.get("benchmarks", []) if case.get("aggregate_name") == "median"]
+    def benchmark(self, path, pattern, one_run=False):
+        """Cases of a Google Benchmark whose names match (`BM_` in front is optional), each the median of short repetitions,
+        so that one that was disturbed is outvoted. one_run: a single repetition, for what takes seconds to prepare."""
+        repetitions = 1 if one_run else self.effort.repetitions
+        output = self.run([self.program(path), f"--benchmark_filter=^(BM_)?({pattern})(/|$)", "--benchmark_format=json",
+                           f"--benchmark_repetitions={repetitions}", "--benchmark_min_time=0.05",
+                           f"--benchmark_report_aggregates_only={'true' if repetitions > 1 else 'false'}"])
+        cases = [case for case in output.get("benchmarks", [])
+                 if repetitions == 1 or case.get("aggregate_name") == "median"]
         if not cases:
-            raise NotBuilt(f"{path} {name}")
+            raise NotBuilt(f"{path} {pattern}")
         for case in cases:
             if case.get("error_occurred"):
                 raise Failure(f"{path} {case['name']}: {case.get('error_message')}")

@@ -1,139 +1,155 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The budget, one Row each. `measure(machine)` and `limit(machine)` give one number per round; they alternate.
-A new row is one entry in `rows` at the end; perf/README.md says how."""
-import statistics
+"""What a row is, and how rows are measured. The rows themselves are in catalogue.py.
+
+    experiment   contestants who do the same thing, each a scenario that gives one number or several
+    row          one of these numbers, with its unit and its budget
+
+One experiment serves several rows (CPU, latencies and throughput come from the same load), and in each of its rounds every
+contestant has its turn: skerry, limit, peer, peer, skerry, limit… A contestant that is not built or fails keeps its note and
+takes no further turns; the others go on.
+"""
 from dataclasses import dataclass, field
 from typing import Callable, Optional
 
-import scenarios as on
-from measure import NotBuilt
+import stats
+from measure import Failure, NotBuilt
+
+SKERRY = "skerry"
+NOISY = 0.10  # half of the rounds are further than this from the median: the figure says little
 
 
-@dataclass
-class Result:
-    values: list = field(default_factory=list)
-    limits: list = field(default_factory=list)
-    note: str = ""
-
-    @property
-    def value(self):
-        return statistics.median(self.values) if self.values else None
-
-    @property
-    def limit(self):
-        return statistics.median(self.limits) if self.limits else None
-
-    @property
-    def ratio(self):
-        pairs = [(value, limit) for value, limit in zip(self.values, self.limits) if limit]
-        return statistics.median(value / limit for value, limit in pairs) if pairs else None
-
-    def verdict(self, row):
-        if self.note == "FAILED":
-            return self.note
-        if self.value is None or row.budget is None:
-            return ""
-        compared = self.ratio if row.is_ratio else self.value
-        if compared is None:
-            return "no limit"
-        return "met" if (compared < row.budget if row.strict else compared <= row.budget) else "MISSED"
-
-
-@dataclass
+@dataclass(frozen=True)
 class Row:
     name: str
     what: str
     unit: str
-    measure: Callable
-    budget: Optional[float] = None     # a multiple of the limit if is_ratio, else in `unit`; None: for information
-    limit: Optional[Callable] = None
-    limit_name: str = ""
-    is_ratio: bool = False
+    metric: str = ""                   # of what the scenarios give; "" for scenarios that give one number
+    budget: Optional[float] = None     # a multiple of `against` if that is given, else in `unit`; None: for information
+    against: str = ""                  # a contestant
     strict: bool = False               # under the budget instead of at most
-    on_request: bool = False           # only when its name is given; one round
+    higher_is_better: bool = False
+    shown_first: bool = False          # in README.md though it has no budget
+
+    @property
+    def headline(self):
+        return self.shown_first or self.budget is not None
 
     def budget_text(self):
         if self.budget is None:
-            return "(information)"
+            return ""
         word = "<" if self.strict else "<="
-        return f"{word} {self.budget:g} x" if self.is_ratio else f"{word} {self.budget:g} {self.unit}"
-
-    def run(self, machine, rounds):
-        result = Result()
-        for _ in range(rounds):
-            try:
-                result.values.append(self.measure(machine))
-            except NotBuilt:
-                result.note = "not built"
-            if self.limit is None:
-                if result.note:
-                    return result
-                continue
-            try:
-                result.limits.append(self.limit(machine))
-            except NotBuilt:
-                pass
-        return result
+        return f"{word} {self.budget:g} x {self.against}" if self.against else f"{word} {self.budget:g} {self.unit}".rstrip()
 
 
-def ratio(name, what, unit, measure, budget, limit, limit_name, strict=False):
-    return Row(name, what, unit, measure, budget, limit, limit_name, is_ratio=True, strict=strict)
+@dataclass(frozen=True)
+class Experiment:
+    group: str
+    contestants: dict                  # {name: scenario}
+    rows: tuple
+    limit: str = ""                    # the contestant that is the shortest raw program
+    limit_is: str = ""                 # its program, for the reader
+    beside: tuple = ()                 # other raw programs: no peers, so never the best of them
+    rounds_max: Optional[int] = None   # for what is the same each time
+    on_request: bool = False           # only when its group or a row of it is named
 
 
-rows = [
-    ratio("echo_cpu", "TCP echo, server CPU per message, 64 connections of 64 B", "us",
-          on.echo_cpu(on.skerry_echo), 1.05, on.echo_cpu(on.raw_echo), "echo_uring"),
-    ratio("submit_to_round_trip", "submit_to and back, both shards awake", "ns",
-          on.benchmark("submit_to_perf", "submit_to_round_trip", "ns"), 2,
-          on.raw("spsc_ping_pong", "ns"), "spsc_ping_pong"),
-    ratio("submit_to_throughput", "submit_to, 256 in flight, per request", "ns",
-          on.benchmark("submit_to_perf", "submit_to_256_in_flight", "ns"), 1.25,
-          on.raw("spsc_batches", "ns"), "spsc_batches"),
-    ratio("submit_to_sleeping", "submit_to and back, the target asleep", "us",
-          on.benchmark("submit_to_perf", "submit_to_sleeping", "us"), 1.2,
-          on.faster_wake, "wake_ping_pong, the faster of eventfd and msg_ring"),
-    Row("submit_to_busy", "submit_to to a shard busy with tasks that yield, p99", "us",
-        on.benchmark("submit_to_perf", "submit_to_busy", "us", counter="p99_us"), 100),
-    Row("spawn_join", "spawn a task and join it", "ns", on.benchmark("task_perf", "spawn_join", "ns"), 15),
-    Row("ready_co_await", "co_await of a task that is ready at once", "ns",
-        on.benchmark("task_perf", "ready_co_await", "ns"), 6),
-    Row("yield", "yield to the run queue", "ns", on.benchmark("task_perf", "yield", "ns"), 8),
-    Row("timer_hot", "arm and cancel a timer, hot", "ns", on.benchmark("wheel_perf", "arm_cancel_hot", "ns"), 5),
-    Row("timer_random", "re-arm a random one of 1 M to 10 M timers", "ns",
-        on.benchmark("wheel_perf", "rearm_random", "ns"), 40),
-    ratio("kv_get", "GET, pipeline 32, server CPU per command, one shard", "us",
-          on.kv_cpu(on.skerry_kv(1), "get"), 0.5, on.kv_cpu(on.redis, "get"), "redis-server"),
-    ratio("kv_set", "SET, pipeline 32, server CPU per command, one shard", "us",
-          on.kv_cpu(on.skerry_kv(1), "set"), 0.5, on.kv_cpu(on.redis, "set"), "redis-server"),
-    ratio("kv_get_2_shards", "GET, two shards on two CPUs, half of the keys one hop away", "us",
-          on.kv_cpu(on.skerry_kv(2), "get"), None, on.kv_cpu(on.redis, "get"), "redis-server"),
-    ratio("http_cpu", "HTTP plaintext, server CPU per request, 64 connections", "us",
-          on.http_cpu(on.skerry_http), 1.10, on.http_cpu(on.raw_http), "http_uring"),
-    ratio("http_nginx", "HTTP plaintext, server CPU per request, 64 connections", "us",
-          on.http_cpu(on.skerry_http), 1, on.http_cpu(on.nginx), "nginx", strict=True),
-    ratio("http_wrk", "HTTP plaintext, wrk -t1 -c64, time per request", "us",
-          on.http_wrk(on.skerry_http), 1, on.http_wrk(on.nginx), "nginx", strict=True),
-    Row("allocations_echo", "heap allocations per second under echo load", "", on.echo_allocations, 0),
-    Row("allocations_http", "heap allocations per second under plaintext HTTP load", "", on.http_allocations, 0),
-    Row("allocations_kv_get", "heap allocations per second under GET load", "", on.kv_allocations("get"), 0),
-    Row("allocations_kv_set", "heap allocations per second under SET load, values overwritten", "",
-        on.kv_allocations("set"), 0),
-    Row("allocations_submit_to", "heap allocations per submit_to", "",
-        on.benchmark("submit_to_perf", "submit_to_round_trip", "", counter="allocations"), 0),
-    Row("idle_memory", "idle echo_server, one shard, resident", "MB", on.idle_memory(on.skerry_echo), 6,
-        on.idle_memory(on.raw_echo), "echo_uring", strict=True),
-    Row("idle_memory_kv", "idle kv_server, one shard, resident", "MB", on.idle_memory(on.skerry_kv(1)), 6,
-        on.idle_memory(on.raw_echo), "echo_uring", strict=True),
-    Row("idle_wakeups", "idle echo_server, one shard, wake-ups per second", "", on.idle_wakeups(on.skerry_echo), 0),
-    Row("idle_wakeups_kv", "idle kv_server, one shard, wake-ups per second", "", on.idle_wakeups(on.skerry_kv(1)), 0),
-    Row("start", "start of echo_server to first accept and echo", "ms", on.start_ms(on.skerry_echo), 10,
-        on.start_ms(on.raw_echo), "echo_uring", strict=True),
-    Row("start_kv", "start of kv_server to first accept and answer", "ms", on.start_ms(on.skerry_kv(1)), 10,
-        on.start_ms(on.raw_echo), "echo_uring", strict=True),
-    Row("connection_memory", "memory per idle connection of echo_server, user space", "B", on.connection_bytes(on.skerry_echo), 512,
-        on.connection_bytes(on.raw_echo), "echo_uring", strict=True),
-    Row("connection_memory_kv", "memory per idle client of kv_server, user space", "B",
-        on.connection_bytes(on.skerry_kv(1)), 512, on.connection_bytes(on.redis), "redis-server", strict=True),
-    Row("build", "clean release build of libraries and apps", "s", on.clean_build_seconds, 120, strict=True,
-        on_request=True),
-]
+@dataclass
+class Result:
+    """What all rounds of one experiment gave one row."""
+    row: Row
+    experiment: Experiment
+    values: dict = field(default_factory=dict)   # {contestant: [number or None, one per round]}
+    notes: dict = field(default_factory=dict)    # {contestant: why it has none}
+
+    def median(self, name):
+        return stats.median(self.values.get(name, []))
+
+    def ratio(self, other):
+        """Skerry's number as a multiple of another's."""
+        return stats.median(stats.ratios(self.values.get(SKERRY, []), self.values.get(other, [])))
+
+    def peers(self):
+        raw = {SKERRY, self.experiment.limit, *self.experiment.beside}
+        return [name for name in self.values if name not in raw and self.median(name) is not None]
+
+    def best_peer(self):
+        return stats.best({name: self.median(name) for name in self.peers()}, self.row.higher_is_better)
+
+    def reference(self):
+        """What the row's spread is taken against: the budget's, else the limit, else the best peer."""
+        named = self.row.against or self.experiment.limit
+        return named if named and self.median(named) is not None else self.best_peer()
+
+    def spread(self):
+        """Of the ratio where there is one, since noise that hits both sides does not move it."""
+        values, other = self.values.get(SKERRY, []), self.reference()
+        compared = stats.ratios(values, self.values[other]) if other else stats.present(values)
+        return stats.spread(compared)
+
+    def is_noisy(self):
+        spread = self.spread()
+        return spread is not None and spread > NOISY
+
+    def verdict(self):
+        if self.notes.get(SKERRY, "").startswith("failed"):
+            return "FAILED"
+        if self.median(SKERRY) is None or self.row.budget is None:
+            return ""
+        compared = self.ratio(self.row.against) if self.row.against else self.median(SKERRY)
+        if compared is None:
+            return f"no {self.row.against}"
+        met = compared < self.row.budget if self.row.strict else compared <= self.row.budget
+        return "met" if met else "MISSED"
+
+
+def one_turn(scenario, machine):
+    """({metric: number}, note). A contestant must not sink the run, so whatever it raises becomes its note."""
+    try:
+        said = scenario(machine)
+    except NotBuilt as missing:
+        return {}, f"not built: {missing}"
+    except Failure as failure:
+        return {}, f"failed: {failure}"
+    except (OSError, KeyError, TypeError, ValueError) as wrong:  # a reply without the field, a program that vanished
+        return {}, f"failed: {type(wrong).__name__}: {wrong}"
+    return (said if isinstance(said, dict) else {"": said}), ""
+
+
+def run(experiment, machine, rounds, each_round: Callable = lambda: None, say: Callable = lambda text: None):
+    """All results of an experiment, one per row."""
+    notes, turns = {}, {name: [] for name in experiment.contestants}
+    for _ in range(min(rounds, experiment.rounds_max or rounds)):
+        each_round()
+        for name, scenario in experiment.contestants.items():
+            said = {}
+            if name not in notes:
+                said, note = one_turn(scenario, machine)
+                if note:
+                    notes[name] = note
+                    say(f"{experiment.rows[0].name}: {name} {note}")
+            turns[name].append(said)
+    results = []
+    for row in experiment.rows:
+        values = {name: [said.get(row.metric) for said in all_rounds] for name, all_rounds in turns.items()}
+        missing = {name: notes.get(name, "does not measure this") for name in turns
+                   if not stats.present(values[name]) or notes.get(name, "").startswith("failed")}
+        results.append(Result(row, experiment, values, missing))
+    return results
+
+
+def chosen(experiments, words):
+    """The experiments, each with the rows that a word names: a group, or part of a row's name. Without words all but those
+    on request. Raises KeyError with a word that names nothing."""
+    every = [row for each in experiments for row in each.rows]
+    groups = {each.group for each in experiments}
+    for word in words:
+        if word not in groups and word != "all" and not any(word in row.name for row in every):
+            raise KeyError(word)
+    picked = []
+    for each in experiments:
+        whole = each.group in words or (not each.on_request and (not words or "all" in words))
+        rows = each.rows if whole else tuple(row for row in each.rows
+                                             if any(word in row.name for word in words if word not in groups))
+        if rows:
+            picked.append(Experiment(**{**vars(each), "rows": rows}))
+    return picked

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is done to a program to get one number of one row. A function that ends in a lambda or an inner function returns
-a scenario: something that takes the machine and gives one number per call."""
+"""What is done to a program to get the numbers of a row. A scenario takes the machine and gives one number, or several by
+name ({metric: number}), per call, which is one round of one contestant. What returns one is called with its parameters first."""
 import os
 import re
 import shutil
@@ -8,93 +8,39 @@ import socket
 import subprocess
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
-from measure import (AllocationCount, ConfigurationFile, Failure, NotBuilt, Server, START_SECONDS, connect, cpu_ns,
-                     free_port, memory_bytes, sleeps, time_ns)
+from measure import (AllocationCount, Failure, NotBuilt, Server, START_SECONDS, connect, cpu_ns, free_port, memory_bytes,
+                     sleeps, time_ns)
 
-LOAD_SECONDS = 1.0
+WARM_SECONDS = 0.15
+STEADY_MESSAGES_MIN = 100
 WRK_SECONDS = 2  # whole seconds only
 IDLE_SECONDS = 3.0
-IDLE_CONNECTIONS = 10_000
 KEYS = 100_000
+LATENCIES = ("p50_us", "p99_us", "p999_us")
 
 
-# ---- servers: what to run and on which CPUs ----
+# ---- servers under load ----
 
-def skerry_echo(machine):
-    return [machine.program("apps/echo_server"), "--shards", "1", "--port", "{port}", "--cpuset",
-            machine.server_cpu], {machine.server_cpu}
+@dataclass(frozen=True)
+class Load:
+    """A load generator: its program, what it counts, and its options."""
+    program: str
+    count: str
+    options: dict
 
-
-def raw_echo(machine):
-    return [machine.program("perf/echo_uring"), "{port}"], {machine.server_cpu}
-
-
-def skerry_kv(shards):
-    def server(machine):
-        cpus = [machine.server_cpu, machine.load_cpu][:shards]
-        return [machine.program("apps/kv_server"), "--shards", shards, "--port", "{port}", "--cpuset",
-                ",".join(map(str, cpus))], set(cpus)
-    return server
+    def command(self, machine, port, seconds, **changes):
+        words = [machine.program(self.program), port, "--seconds", seconds]
+        for name, value in {**self.options, **changes}.items():
+            words += [f"--{name}"] if value is True else [f"--{name}", value]
+        return words
 
 
-def redis(machine):
-    return [machine.program("redis-server"), "--port", "{port}", "--bind", "127.0.0.1", "--save", "", "--appendonly",
-            "no", "--daemonize", "no"], {machine.server_cpu}
-
-
-def skerry_http(machine):
-    return [machine.program("apps/http_server"), "--shards", "1", "--port", "{port}", "--cpuset",
-            machine.server_cpu], {machine.server_cpu}
-
-
-def raw_http(machine):
-    return [machine.program("perf/http_uring"), "{port}"], {machine.server_cpu}
-
-
-# One process, so that its CPU time is all there is; what costs time per request and is not the answer is off. Nothing
-# uses the temporary paths, but nginx makes them as it starts.
-NGINX = """
-daemon off;
-master_process off;
-pid $folder/pid;
-error_log stderr error;
-events { worker_connections 16384; }
-http {
-  access_log off;
-  default_type text/plain;
-  keepalive_requests 1000000000;
-  keepalive_timeout 1h;
-  client_body_temp_path $folder/body;
-  proxy_temp_path $folder/proxy;
-  fastcgi_temp_path $folder/fastcgi;
-  uwsgi_temp_path $folder/uwsgi;
-  scgi_temp_path $folder/scgi;
-  server {
-    listen 127.0.0.1:$port backlog=4096;
-    location / { return 200 "Hello, World!"; }
-  }
-}
-"""
-
-
-def nginx(machine):
-    return [machine.program("nginx"), "-e", "stderr", "-c", ConfigurationFile(NGINX)], {machine.server_cpu}
-
-
-# ---- CPU per message ----
-
-def cpu_us_per(server, machine, command, count):
-    server.check_alive()
-    before = cpu_ns(server.pid)
-    done = machine.load(command)
-    settle(server.pid)
-    used = cpu_ns(server.pid) - before
-    server.check_alive()
-    if done[count] == 0:
-        raise Failure(f"{command[0]} got nothing done")
-    return used / done[count] / 1000
+echo_load = Load("perf/echo_load", "messages", {"connections": 64, "size": 64})
+http_load = Load("perf/http_load", "requests", {"connections": 64})
+kv_load = Load("perf/kv_load", "commands", {"connections": 8, "pipeline": 32, "keys": KEYS, "value": 64})
 
 
 def settle(pid):
@@ -108,43 +54,51 @@ def settle(pid):
         time.sleep(0.02)
 
 
-def echo_command(machine, server, seconds=LOAD_SECONDS):
-    return [machine.program("perf/echo_load"), server.port, "--connections", 64, "--size", 64, "--seconds", seconds]
+def load_once(server, machine, load, seconds, **changes):
+    server.check_alive()
+    before = cpu_ns(server.pid)
+    done = machine.load(load.command(machine, server.port, seconds, **changes))
+    settle(server.pid)
+    used = cpu_ns(server.pid) - before
+    server.check_alive()
+    if done[load.count] == 0:
+        raise Failure(f"{load.program} got nothing done")
+    if done.get("body_bytes", len("Hello, World!")) != len("Hello, World!"):
+        raise Failure(f"a body of {done['body_bytes']} bytes is not Hello, World!")
+    return {"cpu_us": used / done[load.count] / 1000, "per_second": done[load.count] / done["seconds"],
+            **{name: done[name] for name in LATENCIES if name in done}}
 
 
-def kv_command(machine, server, op, seconds=LOAD_SECONDS):
-    return [machine.program("perf/kv_load"), server.port, "--connections", 8, "--pipeline", 32, "--seconds", seconds,
-            "--op", op, "--keys", KEYS, "--value", 64]
-
-
-def http_command(machine, server, seconds=LOAD_SECONDS):
-    return [machine.program("perf/http_load"), server.port, "--connections", 64, "--seconds", seconds]
-
-
-def echo_cpu(kind):
+def under(load, kind, prepare=None, **changes):
+    """Server CPU per message, messages per second, and the latencies that the load saw. prepare: options of a load that goes
+    first (filling a store). `rate` makes an open loop of it: messages are due at fixed times, and wait at the server's cost."""
     def scenario(machine):
         with Server(*kind(machine)) as server:
-            machine.load(echo_command(machine, server, 0.2))  # pages touched, caches warm
-            return cpu_us_per(server, machine, echo_command(machine, server), "messages")
+            if prepare:
+                machine.load(load.command(machine, server.port, 1, **prepare))
+            machine.load(load.command(machine, server.port, WARM_SECONDS, **changes))  # pages touched, caches warm
+            return load_once(server, machine, load, machine.effort.load_seconds, **changes)
     return scenario
 
 
-def kv_cpu(kind, op):
+def steadily_under(load, kind, prepare=None, **changes):
+    """Server CPU per message without what it takes to open and close the connections, which at 10 000 of them is most of a
+    short load: a long load minus a short one, over the messages that only the long one had."""
     def scenario(machine):
         with Server(*kind(machine)) as server:
-            machine.load(kv_command(machine, server, "fill"))
-            machine.load(kv_command(machine, server, op, 0.2))
-            return cpu_us_per(server, machine, kv_command(machine, server, op), "commands")
-    return scenario
-
-
-def http_cpu(kind):
-    def scenario(machine):
-        with Server(*kind(machine)) as server:
-            warm = machine.load(http_command(machine, server, 0.2))
-            if warm["body_bytes"] != len("Hello, World!"):
-                raise Failure(f"a body of {warm['body_bytes']} bytes is not Hello, World!")
-            return cpu_us_per(server, machine, http_command(machine, server), "requests")
+            if prepare:
+                machine.load(load.command(machine, server.port, 1, **prepare))
+            used, done = [], []
+            for seconds in (WARM_SECONDS, WARM_SECONDS, WARM_SECONDS + machine.effort.load_seconds):
+                server.check_alive()
+                before = cpu_ns(server.pid)
+                done.append(machine.load(load.command(machine, server.port, seconds, **changes))[load.count])
+                settle(server.pid)
+                used.append(cpu_ns(server.pid) - before)
+            server.check_alive()
+            if done[2] - done[1] < STEADY_MESSAGES_MIN:
+                raise Failure(f"{done[2] - done[1]} messages in {machine.effort.load_seconds} s are too few to tell")
+            return {"cpu_us": (used[2] - used[1]) / (done[2] - done[1]) / 1000}
     return scenario
 
 
@@ -164,10 +118,26 @@ def http_wrk(kind):
 
 # ---- programs that measure themselves ----
 
-def benchmark(program, name, unit, counter=None):
+def case_name(case):
+    """`BM_yield_median` and `yield` are both yield; arguments stay."""
+    return re.sub(r"(_median)?$", "", case["name"]).removeprefix("BM_").removesuffix("/real_time")
+
+
+def benchmarks(program, *names):
+    """Several Google Benchmarks of one program: {name: ns}, of those with arguments the worst."""
+    def scenario(machine):
+        found = {}
+        for case in machine.benchmark(f"perf/{program}", "|".join(names)):
+            name = max((each for each in names if f"{case_name(case)}/".startswith(f"{each}/")), key=len)
+            found[name] = max(found.get(name, 0.0), time_ns(case))
+        return found
+    return scenario
+
+
+def benchmark(program, name, unit, counter=None, one_run=False):
     """The worst case of a Google Benchmark, in `unit`, or its counter."""
     def scenario(machine):
-        cases = machine.benchmark(f"perf/{program}", name)
+        cases = machine.benchmark(f"perf/{program}", name, one_run)
         if counter is not None:
             if any(counter not in case for case in cases):
                 raise Failure(f"{program} {name} has no counter {counter}")
@@ -176,48 +146,63 @@ def benchmark(program, name, unit, counter=None):
     return scenario
 
 
-def raw(program, result):
-    return lambda machine: machine.run([machine.program(f"perf/{program}"), machine.server_cpu, machine.load_cpu])[result]
+def all_of(*scenarios):
+    """The numbers of several scenarios under their names; one that is not built leaves its own out."""
+    def scenario(machine):
+        found = {}
+        for each in scenarios:
+            try:
+                found.update(each(machine))
+            except NotBuilt:
+                continue
+        return found
+    return scenario
 
 
-def faster_wake(machine):
-    program = machine.program("perf/wake_ping_pong")
-    return min(machine.run([program, way, machine.server_cpu, machine.load_cpu])["us"]
-               for way in ("eventfd", "msg_ring"))
+def limit(program, result, *arguments):
+    """A raw program on both CPUs that prints one line of JSON."""
+    return lambda machine: machine.run([machine.program(f"perf/{program}"), *arguments, machine.server_cpu,
+                                        machine.load_cpu])[result]
+
+
+def faster(*scenarios):
+    return lambda machine: min(scenario(machine) for scenario in scenarios)
+
+
+def nop_ns(batch):
+    return lambda machine: machine.run([machine.program("perf/nop_rate"), batch], {machine.server_cpu})["ns"]
+
+
+def peer_micro(name, **renamed):
+    """A peer's own micro benchmark, on the server's CPU: {metric: key in its JSON}."""
+    def scenario(machine):
+        said = machine.run([machine.program(f"perf/peer_{name}_micro")], {machine.server_cpu})
+        return {metric: said[key] for metric, key in renamed.items() if key in said}
+    return scenario
 
 
 # ---- heap allocations: counted over the middle of a load, when every connection is up ----
 
-def allocations(kind, machine, prepare, command):
-    count = AllocationCount(machine)
-    with Server(*kind(machine), count.environment()) as server:
-        if prepare:
-            machine.load(prepare(server))
-        if count.read() == 0:
-            raise Failure("the program was not seen to allocate at all; is it linked statically?")
-        load = subprocess.Popen([str(word) for word in command(server)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                preexec_fn=lambda: os.sched_setaffinity(0, {machine.load_cpu}))
-        time.sleep(0.8)
-        before, start = count.read(), time.monotonic()
-        time.sleep(1)
-        per_second = (count.read() - before) / (time.monotonic() - start)
-        _, errors = load.communicate(timeout=60)
-        if load.returncode != 0:
-            raise Failure(errors.decode())
-        return per_second
-
-
-def echo_allocations(machine):
-    return allocations(skerry_echo, machine, None, lambda server: echo_command(machine, server, 2.2))
-
-
-def http_allocations(machine):
-    return allocations(skerry_http, machine, None, lambda server: http_command(machine, server, 2.2))
-
-
-def kv_allocations(op):
-    return lambda machine: allocations(skerry_kv(1), machine, lambda server: kv_command(machine, server, "fill"),
-                                       lambda server: kv_command(machine, server, op, 2.2))
+def allocations(load, kind, prepare=None, **changes):
+    def scenario(machine):
+        count = AllocationCount(machine)
+        with Server(*kind(machine), count.environment()) as server:
+            if prepare:
+                machine.load(load.command(machine, server.port, 1, **prepare))
+            if count.read() == 0:
+                raise Failure("the program was not seen to allocate at all; is it linked statically?")
+            words = [str(word) for word in load.command(machine, server.port, 2.2, **changes)]
+            running = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                       preexec_fn=lambda: os.sched_setaffinity(0, {machine.load_cpu}))
+            time.sleep(0.8)
+            before, start = count.read(), time.monotonic()
+            time.sleep(1)
+            per_second = (count.read() - before) / (time.monotonic() - start)
+            _, errors = running.communicate(timeout=60)
+            if running.returncode != 0:
+                raise Failure(errors.decode())
+            return per_second
+    return scenario
 
 
 # ---- idle ----
@@ -259,7 +244,7 @@ def idle_wakeups(kind):
 def connection_bytes(kind):
     """Growth of private memory over many connections that were answered once and now say nothing."""
     def scenario(machine):
-        count = min(IDLE_CONNECTIONS, machine.descriptors - 500)
+        count = min(machine.effort.idle_connections, machine.descriptors - 500)
         with Server(*kind(machine)) as server:
             for _ in range(100):
                 answer_once(server.port)

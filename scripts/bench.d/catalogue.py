@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rows: what is measured against what, and what it may cost. A new row is one Row here, or one Experiment if nothing that
+runs already gives its number; perf/README.md says how. Budgets are those of the project's performance budget."""
+from contestants import ECHO, ECHO_LIMIT, ECHO_PEERS, HTTP, HTTP_LIMIT, KV, memcached, nginx, redis, skerry_http, skerry_kv
+from rows import SKERRY, Experiment, Row
+from scenarios import (all_of, allocations, benchmark, benchmarks, clean_build_seconds, connection_bytes, echo_load, faster,
+                       http_load, http_wrk, idle_memory, idle_wakeups, kv_load, limit, nop_ns, peer_micro, start_ms, under)
+
+# Open loop: per second and in all, what every contestant can serve, so that latencies are of servers that keep up.
+ECHO_RATE, HTTP_RATE, KV_RATE = 20_000, 10_000, 20_000
+
+
+def each(contestants, scenario, *arguments, **options):
+    """The same scenario for all of them."""
+    return {name: scenario(kind, *arguments, **options) for name, kind in contestants.items()}
+
+
+def loaded(load, contestants, **options):
+    return {name: under(load, kind, **options) for name, kind in contestants.items()}
+
+
+def stored(**options):
+    """GET or SET against stores that are filled first; memcached answers its own protocol."""
+    fill = {"op": "fill"}
+    return {**loaded(kv_load, KV, prepare=fill, **options),
+            "memcached": under(kv_load, memcached, prepare={**fill, "memcached": True}, memcached=True, **options)}
+
+
+def latency_rows(name, what, rate, unit="message"):
+    at = f"{what}, open loop of {rate} per second"
+    return (Row(f"{name}_rate_p50", f"{at}: half are answered within", "us", "p50_us"),
+            Row(f"{name}_rate_p99", f"{at}: 99 % are answered within", "us", "p99_us",
+                shown_first=True),
+            Row(f"{name}_rate_p999", f"{at}: 99.9 % are answered within", "us", "p999_us"),
+            Row(f"{name}_rate_cpu", f"{at}: server CPU per {unit}", "us", "cpu_us"))
+
+
+def closed_rows(name, what, unit):
+    return (Row(f"{name}_throughput", f"{what}, {unit}s per second (the load is the slower side)", "/s", "per_second",
+                higher_is_better=True, shown_first=True),
+            Row(f"{name}_p99", f"{what}, as fast as answers come: 99 % are answered within", "us", "p99_us"))
+
+
+MICRO = [
+    Experiment("micro", {
+        SKERRY: all_of(benchmarks("task_perf", "spawn_join", "ready_co_await", "yield", "when_all_of_8_ready",
+                                  "when_any_of_2_with_a_waiting_loser"),
+                       benchmarks("timeout_perf", "with_timeout"), benchmarks("sync_perf", "mutex_lock_unlock")),
+        "Boost.Fiber": peer_micro("boost_fiber", spawn_join="spawn_join_ns", mutex_lock_unlock="mutex_ns",
+                                  **{"yield": "yield_ns"}),
+        "Asio": peer_micro("asio", spawn_join="spawn_join_ns", ready_co_await="ready_co_await_ns",
+                           **{"yield": "yield_ns"}),
+    }, (
+        Row("spawn_join", "spawn a task and join it", "ns", "spawn_join", 15),
+        Row("ready_co_await", "co_await of a task that is ready at once", "ns", "ready_co_await", 6),
+        Row("yield", "yield to the run queue", "ns", "yield", 8),
+        Row("when_any", "when_any of two, one of which has to be cancelled", "ns", "when_any_of_2_with_a_waiting_loser",
+            30),
+        Row("when_all", "when_all of eight that are ready at once", "ns", "when_all_of_8_ready", 120),
+        Row("with_timeout", "with_timeout around a task that is ready at once", "ns", "with_timeout", 40),
+        Row("mutex", "lock and unlock a mutex that is free", "ns", "mutex_lock_unlock"),
+    )),
+    Experiment("micro", {
+        SKERRY: benchmarks("wheel_perf", "arm_cancel_hot"),
+        "Asio": peer_micro("asio", arm_cancel_hot="timer_hot_ns"),
+        "libuv": peer_micro("libuv", arm_cancel_hot="timer_hot_ns"),
+    }, (Row("timer_hot", "arm and cancel a timer, hot", "ns", "arm_cancel_hot", 5),)),
+    Experiment("micro", {
+        SKERRY: benchmark("wheel_perf", "rearm_random/timers:1000000/huge_pages:1", "ns"),
+        "one write": benchmark("wheel_perf", "touch_random/timers:1000000/huge_pages:1", "ns"),
+        "Asio": peer_micro("asio", **{"": "timer_random_ns"}),
+        "libuv": peer_micro("libuv", **{"": "timer_random_ns"}),
+    }, (Row("timer_random", "re-arm a random one of a million timers", "ns", budget=40),),
+        limit="one write", limit_is="a write to one random line of as many (wheel_perf touch_random)"),
+    Experiment("micro", {
+        SKERRY: benchmark("wheel_perf", "rearm_random/timers:10000000/huge_pages:1", "ns", one_run=True),
+        "one write": benchmark("wheel_perf", "touch_random/timers:10000000/huge_pages:1", "ns", one_run=True),
+    }, (Row("timer_random_10m", "re-arm a random one of 10 million timers", "ns", budget=40),),
+        limit="one write", limit_is="a write to one random line of as many (wheel_perf touch_random)", rounds_max=3),
+    Experiment("micro", {
+        SKERRY: benchmark("http_parser_perf", "skerry_head/browser", "ns"),
+        "http-parser": benchmark("http_parser_perf", "http_parser_head/browser", "ns"),
+        "Beast": benchmark("http_parser_perf", "beast_head/browser", "ns"),
+    }, (Row("http_head", "parse the head of a browser's HTTP request", "ns"),)),
+] + [
+    Experiment("micro", {program: scenario}, (Row(name, f"about the machine: {what}", unit),), limit=program, limit_is=program)
+    for name, what, unit, program, scenario in (
+        ("futex_round_trip", "two threads that wake each other, round trip", "us", "futex_ping_pong",
+         limit("futex_ping_pong", "us")),
+        ("cache_line_round_trip", "one cache line to the other CPU and back", "ns", "cache_line_ping_pong",
+         limit("cache_line_ping_pong", "ns")),
+        ("kernel_entry", "one io_uring kernel entry with one operation", "ns", "nop_rate 1", nop_ns(1)),
+        ("uring_operation", "an io_uring operation, 64 in a kernel entry", "ns", "nop_rate 64", nop_ns(64)))
+]
+
+NET = [
+    Experiment("net", loaded(echo_load, ECHO), (
+        Row("echo_cpu", "TCP echo, server CPU per message, 64 connections of 64 B", "us", "cpu_us", 1.05, ECHO_LIMIT),
+        *closed_rows("echo", "TCP echo, 64 connections of 64 B", "message")),
+        limit=ECHO_LIMIT, limit_is="echo_uring", beside=("raw epoll",)),
+    Experiment("net", loaded(echo_load, ECHO, rate=ECHO_RATE),
+               latency_rows("echo", "TCP echo, 64 connections of 64 B", ECHO_RATE),
+               limit=ECHO_LIMIT, limit_is="echo_uring", beside=("raw epoll",)),
+    Experiment("net", loaded(echo_load, ECHO, short=True), (
+        Row("short_cpu", "TCP echo of one message per connection, server CPU per connection", "us", "cpu_us"),),
+        limit=ECHO_LIMIT, limit_is="echo_uring", beside=("raw epoll",)),
+]
+
+WEB = [
+    Experiment("http", loaded(http_load, HTTP), (
+        Row("http_cpu", "HTTP plaintext, server CPU per request, 64 connections", "us", "cpu_us", 1.10, HTTP_LIMIT),
+        Row("http_nginx", "the same, beside nginx", "us", "cpu_us", 1, "nginx", strict=True),
+        *closed_rows("http", "HTTP plaintext, 64 connections", "request")),
+        limit=HTTP_LIMIT, limit_is="http_uring"),
+    Experiment("http", loaded(http_load, HTTP, rate=HTTP_RATE),
+               latency_rows("http", "HTTP plaintext, 64 connections", HTTP_RATE, "request"),
+               limit=HTTP_LIMIT, limit_is="http_uring"),
+    Experiment("http", {SKERRY: http_wrk(skerry_http), "nginx": http_wrk(nginx)}, (
+        Row("http_wrk", "HTTP plaintext, wrk -t1 -c64, time per request", "us", budget=1, against="nginx", strict=True),)),
+]
+
+STORE = [
+    Experiment("kv", stored(op=op), (
+        Row(f"kv_{op}", f"{op.upper()}, pipeline 32, server CPU per command, one shard", "us", "cpu_us", 0.5, "redis"),
+        Row(f"kv_{op}_throughput", f"{op.upper()}, pipeline 32, commands per second (the load is the slower side)", "/s",
+            "per_second", higher_is_better=True)))
+    for op in ("get", "set")
+] + [
+    Experiment("kv", stored(op="get", rate=KV_RATE, pipeline=1),
+               latency_rows("kv", "GET, pipeline 1, 8 connections", KV_RATE, "command")),
+    Experiment("kv", {SKERRY: under(kv_load, skerry_kv(2), prepare={"op": "fill"}, op="get"),
+                      "redis": under(kv_load, redis, prepare={"op": "fill"}, op="get")}, (
+        Row("kv_get_2_shards", "GET, two shards on two CPUs, half of the keys one hop away, server CPU per command", "us",
+            "cpu_us"),)),
+]
+
+SHARDS = [
+    Experiment("shards", {SKERRY: benchmark("submit_to_perf", "submit_to_round_trip", "ns"),
+                          "spsc": limit("spsc_ping_pong", "ns"), "cache line": limit("cache_line_ping_pong", "ns")}, (
+        Row("submit_to_round_trip", "submit_to and back, both shards awake", "ns", budget=2, against="spsc"),),
+        limit="spsc", limit_is="spsc_ping_pong", beside=("cache line",)),
+    Experiment("shards", {SKERRY: benchmark("submit_to_perf", "submit_to_256_in_flight", "ns"),
+                          "spsc batches": limit("spsc_batches", "ns"), "one way": limit("spsc_stream", "ns")}, (
+        Row("submit_to_throughput", "submit_to, 256 in flight, per request", "ns", budget=1.25, against="spsc batches"),),
+        limit="spsc batches", limit_is="spsc_batches", beside=("one way",)),
+    Experiment("shards", {SKERRY: benchmark("submit_to_perf", "submit_to_sleeping", "us"),
+                          "raw wake": faster(limit("wake_ping_pong", "us", "eventfd"),
+                                             limit("wake_ping_pong", "us", "msg_ring")),
+                          "futex": limit("futex_ping_pong", "us")}, (
+        Row("submit_to_sleeping", "submit_to and back, the target asleep", "us", budget=1.2, against="raw wake"),),
+        limit="raw wake", limit_is="wake_ping_pong, the faster of eventfd and msg_ring", beside=("futex",)),
+    Experiment("shards", {SKERRY: benchmark("submit_to_perf", "submit_to_busy", "us", counter="p99_us")}, (
+        Row("submit_to_busy", "submit_to to a shard busy with tasks that yield, p99", "us", budget=100),)),
+]
+
+ECHO_AT_REST = {name: ECHO[name] for name in (SKERRY, ECHO_LIMIT, *ECHO_PEERS)}
+KV_AT_REST = {**KV, ECHO_LIMIT: ECHO[ECHO_LIMIT]}
+
+MEMORY = [
+    Experiment("memory", {SKERRY: scenario}, (Row(f"allocations_{name}", f"heap allocations per second under {what}", "/s",
+                                                  budget=0),), rounds_max=1)
+    for name, what, scenario in (
+        ("echo", "echo load", allocations(echo_load, ECHO[SKERRY])),
+        ("http", "plaintext HTTP load", allocations(http_load, HTTP[SKERRY])),
+        ("kv_get", "GET load", allocations(kv_load, KV[SKERRY], prepare={"op": "fill"}, op="get")),
+        ("kv_set", "SET load, values overwritten", allocations(kv_load, KV[SKERRY], prepare={"op": "fill"}, op="set")))
+] + [
+    Experiment("memory", {SKERRY: benchmark("submit_to_perf", "submit_to_round_trip", "", counter="allocations")}, (
+        Row("allocations_submit_to", "heap allocations per submit_to", "", budget=0),), rounds_max=1),
+] + [
+    experiment for suffix, app, contestants in (("", "echo_server", ECHO_AT_REST), ("_kv", "kv_server", KV_AT_REST))
+    for experiment in (
+        Experiment("memory", each(contestants, idle_memory), (
+            Row(f"idle_memory{suffix}", f"idle {app}, one shard, resident", "MB", budget=6, strict=True),),
+            limit=ECHO_LIMIT, limit_is="echo_uring", rounds_max=3),
+        Experiment("memory", {SKERRY: idle_wakeups(contestants[SKERRY])}, (
+            Row(f"idle_wakeups{suffix}", f"idle {app}, one shard, wake-ups per second", "/s", budget=0),), rounds_max=1),
+        Experiment("memory", each(contestants, start_ms), (
+            Row(f"start{suffix}", f"start of {app} to first accept and answer", "ms", budget=10, strict=True),),
+            limit=ECHO_LIMIT, limit_is="echo_uring"),
+        Experiment("memory", each(contestants, connection_bytes), (
+            Row(f"connection_memory{suffix}", f"memory per idle connection of {app}, user space", "B", budget=512,
+                strict=True),), limit=ECHO_LIMIT, limit_is="echo_uring", rounds_max=2),
+    )
+] + [
+    Experiment("build", {SKERRY: clean_build_seconds}, (
+        Row("build", "clean release build of libraries and apps", "s", budget=120, strict=True),), rounds_max=1,
+        on_request=True),
+]
+
+EXPERIMENTS = MICRO + NET + WEB + STORE + SHARDS + MEMORY
