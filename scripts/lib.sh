@@ -28,7 +28,9 @@ packages_of() {
     tidy) echo clang-tidy-19 ;;
     bench) echo redis-tools redis-server python3-redis nginx-light wrk ;;
     instructions) echo valgrind ;;
-    *) fail "no package group '$1'; there are: build clang check tidy bench instructions" ;;
+    clients) echo curl wrk nghttp2-client apache2-utils nodejs prometheus ;;
+    browser) echo chromium ;;
+    *) fail "no package group '$1'; there are: build clang check tidy bench instructions clients browser" ;;
   esac
 }
 
@@ -50,6 +52,7 @@ install_packages() {
     case $package in
       redis-server) services+=(redis-server) ;;
       nginx*) services+=(nginx) ;;
+      prometheus) services+=(prometheus) ;;
     esac
   done
   command -v apt-get >/dev/null || fail "this installs Debian 12 packages; without apt-get, install by hand: $*"

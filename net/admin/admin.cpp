@@ -243,7 +243,9 @@ task<response> trace(query<"ms", std::optional<unsigned>> ms) {
       .header("Content-Disposition", "attachment; filename=trace.json");
 }
 
-task<response> page() { co_return response::literal("text/html; charset=utf-8", page_html); }
+task<response> page() {
+  co_return response().body("text/html; charset=utf-8", std::string(page_html).append(page_script));
+}
 
 http::router make_router() {
   http::router r;
