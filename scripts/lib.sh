@@ -28,7 +28,7 @@ packages_of() {
     tidy) echo clang-tidy-19 ;;
     bench) echo redis-tools redis-server python3-redis nginx-light wrk ;;
     instructions) echo valgrind ;;
-    clients) echo curl wrk nghttp2-client apache2-utils nodejs prometheus ;;
+    clients) echo curl wrk nghttp2-client apache2-utils nodejs prometheus python3-prometheus-client ;;
     browser) echo chromium ;;
     *) fail "no package group '$1'; there are: build clang check tidy bench instructions clients browser" ;;
   esac

@@ -6,33 +6,16 @@ page_test.py KV_SERVER FOLDER; screenshots go to FOLDER. Exit status 77 where th
 import os
 import re
 import socket
-import subprocess
 import sys
 import threading
 import urllib.request
 
 from browser import Browser
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "support"))
+from http_program import Program, expect  # noqa: E402
+
 SKIPPED = 77
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def start(program, admin):
-    server = subprocess.Popen([program, "--port", "0", "--shards", "4", "--overprovision", "--admin", admin],
-                              stderr=subprocess.PIPE, text=True)
-    ports = []
-    for line in server.stderr:
-        listening = re.search(r"listening on 127\.0\.0\.1:(\d+)", line)
-        if listening:
-            ports.append(int(listening.group(1)))
-        if len(ports) == 2:  # its own, then the endpoint's
-            return server, ports[0]
-    raise SystemExit("the server ended before it listened")
 
 
 def load(port, stop):
@@ -45,11 +28,6 @@ def load(port, stop):
             answered = b""
             while answered.count(b"\n") < 64:
                 answered += client.recv(65536)
-
-
-def expect(holds, *about):
-    if not holds:
-        raise AssertionError(about)
 
 
 def figures(page, name):
@@ -122,36 +100,35 @@ def check_without_scripts(admin):
             expect(answer.status == 200 and answer.read(), link)
 
 
+def check_page(page, admin, folder):
+    page.open(f"http://{admin}/")
+    check_figures(page)
+    check_recorder(page)
+    page.screenshot(os.path.join(folder, "page.png"))
+    page.scheme("dark")
+    page.screenshot(os.path.join(folder, "page-dark.png"))
+    check_keyboard(page)
+    elsewhere = [url for url in page.asked if not re.match(rf"(http://{admin}/|data:|blob:)", url)]
+    expect(not elsewhere, elsewhere)
+    expect(not page.problems, page.problems)
+
+
 def main():
     program, folder = sys.argv[1:]
     if not Browser.installed():
         print("needs the package chromium (scripts/setup browser)")
         return SKIPPED
-    admin = f"127.0.0.1:{free_port()}"
-    server, port = start(program, admin)
     stop = threading.Event()
-    loader = threading.Thread(target=load, args=(port, stop))
-    loader.start()
-    try:
-        with Browser() as page:
-            page.open(f"http://{admin}/")
-            check_figures(page)
-            check_recorder(page)
-            page.screenshot(os.path.join(folder, "page.png"))
-            page.scheme("dark")
-            page.screenshot(os.path.join(folder, "page-dark.png"))
-            check_keyboard(page)
-            elsewhere = [url for url in page.asked if not re.match(rf"(http://{admin}/|data:|blob:)", url)]
-            expect(not elsewhere, elsewhere)
-            expect(not page.problems, page.problems)
-        check_without_scripts(admin)
-    finally:
-        stop.set()
-        loader.join()
-        server.terminate()
-        server.stderr.read()
-        status = server.wait(timeout=60)
-    expect(status == 0, status)
+    with Program(program, "--shards", "4", "--overprovision") as server:
+        loader = threading.Thread(target=load, args=(server.port, stop))
+        loader.start()
+        try:
+            with Browser() as page:
+                check_page(page, server.admin, folder)
+            check_without_scripts(server.admin)
+        finally:
+            stop.set()
+            loader.join()
     return 0
 
 
