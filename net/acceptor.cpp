@@ -15,7 +15,7 @@ namespace {
 bool is_fatal(int error) noexcept { return error == EBADF || error == EINVAL || error == ENOTSOCK; }
 }  // namespace
 
-acceptor::acceptor(endpoint_pool& pool, int fd) : pool_(pool), fd_(fd) {
+acceptor::acceptor(endpoint_pool& pool, int fd, in_drain how) : pool_(pool), fd_(fd), how_(how) {
   queue_.reserve(queue_max);
   pool_.acceptors_.push_back(*this);
   arm();

@@ -20,9 +20,16 @@
 #include <skerry/net/endpoint.hpp>
 #include <skerry/timers/timer.hpp>
 
+#include <cstdint>
 #include <vector>
 
 namespace skerry::net {
+
+/// What a drain means to a listener and to the connections that it accepted.
+enum class in_drain : std::uint8_t {
+  finishes,  ///< no new connections; those that are there are told the end of their input, and waited for
+  goes_on,   ///< as before until all else has ended, then at once an end: for what tells about the program itself
+};
 
 class acceptor final : public operation,
                        public skerry::detail::pooled,
@@ -32,7 +39,7 @@ class acceptor final : public operation,
   static constexpr std::size_t queue_max = 64;
   static constexpr std::chrono::milliseconds failure_pause{100};
 
-  acceptor(endpoint_pool& pool, int fd);
+  acceptor(endpoint_pool& pool, int fd, in_drain how);
 
   bool ready() const noexcept { return waiting() != 0 || ended_ || error_ != 0; }
   /// A connection's descriptor; -1 at the end. Throws std::system_error.
@@ -43,6 +50,7 @@ class acceptor final : public operation,
   void release() noexcept;
   void descriptor_freed() noexcept;
   int fd() const noexcept { return fd_; }
+  bool goes_on_in_drain() const noexcept { return how_ == in_drain::goes_on; }
 
   void complete(std::int32_t result, std::uint32_t flags) noexcept override;
 
@@ -56,6 +64,7 @@ class acceptor final : public operation,
 
   endpoint_pool& pool_;
   int fd_;
+  in_drain how_;
   int error_ = 0;
   bool ended_ = false;
   bool released_ = false;

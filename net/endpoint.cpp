@@ -321,7 +321,9 @@ void endpoint_pool::freed(endpoint& e) noexcept {
 }
 
 void endpoint_pool::begin_drain() noexcept {
-  acceptors_.for_each([](acceptor& a) { a.end(); });
+  acceptors_.for_each([](acceptor& a) {
+    if (!a.goes_on_in_drain()) a.end();
+  });
   all_.for_each([](endpoint& e) {
     if (e.accepted()) e.end_input();
   });

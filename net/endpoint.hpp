@@ -111,6 +111,7 @@ class endpoint final : public skerry::detail::pooled,
   /// No more input from the peer is wanted: readers get what has arrived, then the end.
   void end_input() noexcept;
   int fd() const noexcept { return fd_; }
+  /// Whether a drain ends its input and waits for it.
   bool accepted() const noexcept { return accepted_; }
 
   /// The pool's flush phase.

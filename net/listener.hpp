@@ -10,7 +10,8 @@
 ///
 /// Affinity:     the shard that made it.
 /// Errors:       std::system_error; running out of descriptors is none: accepting resumes when they return.
-/// Cancellation: accept lets go at once and loses no connection. When the app stops, accept ends with nothing.
+/// Cancellation: accept lets go at once and loses no connection. In a drain accept ends with nothing, unless the
+///               listener goes on in it.
 /// Limits:       acceptor.hpp's; a backlog of 4096 in the kernel.
 
 #include <skerry/framework/observe/log.hpp>
@@ -33,7 +34,7 @@ class listener {
   static constexpr int backlog = 4096;
 
   /// Listens on `at`; port 0 takes any free one. Throws std::system_error.
-  explicit listener(const address& at);
+  explicit listener(const address& at, in_drain how = in_drain::finishes);
   listener(listener&& other) noexcept : acceptor_(std::exchange(other.acceptor_, nullptr)) {}
   listener& operator=(listener&&) = delete;
   ~listener() {
@@ -51,7 +52,7 @@ class listener {
     std::optional<stream> await_resume() {
       int fd = acceptor_.take();
       if (fd < 0) return std::nullopt;
-      return stream::adopt(fd, true);
+      return stream::adopt(fd, !acceptor_.goes_on_in_drain());
     }
     void let_go() noexcept override {
       acceptor_.wait(nullptr);
@@ -63,7 +64,7 @@ class listener {
     acceptor& acceptor_;
   };
 
-  /// The next connection; nothing when the app stops.
+  /// The next connection; nothing when the app drains.
   accept_awaiter accept() noexcept { return accept_awaiter(*acceptor_); }
   /// Where it listens, with the real port.
   address where() const { return local_address(acceptor_->fd()); }
@@ -82,26 +83,35 @@ task<> accept_loop(listener from) {
   }
 }
 
-}  // namespace detail
-
-/// Listens on `at` on every shard and calls `handler(stream)` for each connection there; the handler has no captures.
-/// The program's first one also opens the admin endpoint if there is to be one. Returns the address with its real port
-/// once all shards listen. Throws startup_error when the port cannot be had.
+/// listen_on_all_shards without a word to the log or the admin endpoint.
 template <class Handler>
-task<address> listen_on_all_shards(address at, Handler) {
+task<address> open_on_all_shards(address at, in_drain how) {
   skerry::detail::require_no_captures<Handler>();
   // A process that was killed keeps its port until the kernel has taken its rings apart: 20 ms, 500 on a busy machine.
   for (int tries = 0; port_in_use(at) && tries < 100; ++tries) co_await sleep_for(std::chrono::milliseconds(10));
   require_free_port(at);
-  auto open = [](address where) -> address {
-    listener made(where);
+  auto open = [](address where, in_drain in_a_drain) -> address {
+    listener made(where, in_a_drain);
     address real = made.where();
     spawn(detail::accept_loop<Handler>(std::move(made)), "accept");
     return real;
   };
-  for (shard_id s = 0; s < shard_count(); ++s) at = co_await submit_to(s, open, at);
+  for (shard_id s = 0; s < shard_count(); ++s) at = co_await submit_to(s, open, at, how);
+  co_return at;
+}
+
+}  // namespace detail
+
+/// Listens on `at` on every shard and calls `handler(stream)` for each connection there; the handler has no captures.
+/// The program's first one also opens the admin endpoint if there is to be one, and before its own port, so that
+/// somebody can say that the program is not ready. Returns the address with its real port once all shards listen.
+/// Throws startup_error when the port cannot be had.
+template <class Handler>
+task<address> listen_on_all_shards(address at, Handler) {
+  co_await admin::begin_listening();
+  at = co_await detail::open_on_all_shards<Handler>(at, in_drain::finishes);
   log::info("listening on {}", at.text());
-  co_await admin::serve_if_wanted();
+  co_await admin::end_listening();
   co_return at;
 }
 

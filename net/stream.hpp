@@ -126,7 +126,8 @@ class stream {
   bool output_empty() const noexcept { return endpoint_->output_empty(); }
   int fd() const noexcept { return endpoint_->fd(); }
 
-  /// Makes a stream of a connected, non-blocking socket, which it then owns.
+  /// Makes a stream of a connected, non-blocking socket, which it then owns. A drain ends the input of those that were
+  /// accepted, and waits for them.
   static stream adopt(int fd, bool accepted) { return stream(this_endpoints().adopt(fd, accepted)); }
 
  private:

@@ -34,7 +34,7 @@ task<stream> connect(address to) {
   co_return stream::adopt(fd, false);
 }
 
-listener::listener(const address& at)
-    : acceptor_(new acceptor(this_endpoints(), make_listening_socket(at, backlog).release())) {}
+listener::listener(const address& at, in_drain how)
+    : acceptor_(new acceptor(this_endpoints(), make_listening_socket(at, backlog).release(), how)) {}
 
 }  // namespace skerry::net

@@ -31,7 +31,9 @@ packages_of() {
     instructions) echo valgrind ;;
     profile) echo linux-perf valgrind ;;
     models) echo spin ;;
-    *) fail "no package group '$1'; there are: build clang check tidy bench peers instructions profile models" ;;
+    clients) echo curl wrk nghttp2-client apache2-utils nodejs prometheus python3-prometheus-client ;;
+    browser) echo chromium ;;
+    *) fail "no package group '$1'; there are: build clang check tidy bench peers instructions profile models clients browser" ;;
   esac
 }
 
@@ -53,6 +55,7 @@ install_packages() {
     case $package in
       redis-server | memcached) services+=("$package") ;;
       nginx*) services+=(nginx) ;;
+      prometheus) services+=(prometheus) ;;
     esac
   done
   command -v apt-get >/dev/null || fail "this installs Debian 12 packages; without apt-get, install by hand: $*"

@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <skerry/framework/resources.hpp>
 #include <skerry/framework/startup_error.hpp>
+#include <skerry/framework/sync/event.hpp>
 #include <skerry/framework/task/cancel.hpp>
+#include <skerry/framework/task/spawn.hpp>
 #include <skerry/framework/task/yield.hpp>
 #include <skerry/net/admin/admin.hpp>
 #include <skerry/net/admin/exposition.hpp>
 #include <skerry/net/admin/page.hpp>
+#include <skerry/net/admin/report.hpp>
 #include <skerry/net/admin/timeline.hpp>
 #include <skerry/net/http/router.hpp>
 #include <skerry/net/http/server.hpp>
+#include <skerry/net/listener.hpp>
 #include <skerry/shards/app.hpp>
 #include <skerry/shards/shard.hpp>
 #include <skerry/shards/submit_to.hpp>
@@ -16,6 +21,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
+#include <functional>
 #include <iterator>
 #include <optional>
 #include <span>
@@ -30,16 +37,20 @@ namespace skerry::net::admin {
 
 namespace {
 
+using http::header;
 using http::query;
 using http::response;
 
 constexpr std::string_view default_place = "127.0.0.1:9180";
-constexpr std::size_t tasks_max = 1000;
 constexpr unsigned recorded_ms_max = 10'000;
 constexpr std::size_t events_at_once = 256;
 
-/// On shard 0 once the endpoint was asked for.
-struct started {};
+/// On shard 0 once the program wanted to listen.
+struct endpoint_state {
+  int opening = 0;                // listeners that do not listen yet
+  bool listens = false;           // one does
+  std::optional<address> untold;  // where the endpoint is, until the log has it
+};
 
 /// What `of_shard()` returns on each shard, in order.
 template <class OfShard>
@@ -49,54 +60,104 @@ task<std::vector<std::invoke_result_t<OfShard>>> from_all_shards(OfShard of_shar
   co_return all;
 }
 
-/// As a JSON string.
-std::string quoted(std::string_view text) {
-  std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') out += '\\';
-    if (static_cast<unsigned char>(c) >= ' ') out += c;
+task<response> metrics(header<"Accept", std::optional<std::string_view>> accept) {
+  const auto snapshots = co_await from_all_shards([] { return snapshot_of_shard(); });
+  if (!prefers_openmetrics(accept->value_or(""))) {
+    co_return response().body(prometheus_type, prometheus_text(snapshots)).header("Vary", "Accept");
   }
-  return out + '"';
+  std::vector<std::vector<exemplar>> by_shard = co_await from_all_shards([] { return exemplars_of_shard(); });
+  std::vector<exemplar> exemplars;
+  for (std::vector<exemplar>& some : by_shard) std::ranges::move(some, std::back_inserter(exemplars));
+  co_return response().body(openmetrics_type, openmetrics_text(snapshots, exemplars)).header("Vary", "Accept");
 }
 
-std::int64_t micros(std::chrono::nanoseconds time) { return time.count() / 1000; }
-
-task<response> metrics() {
+task<response> histograms() {
   const auto snapshots = co_await from_all_shards([] { return this_shard().metrics->take_snapshot(); });
-  co_return response().body("text/plain; version=0.0.4; charset=utf-8", prometheus_text(snapshots));
+  co_return response::json(histograms_as_json(snapshots));
 }
+
+/// Whether the other shards' loops turn, as this one sees it. A call to a shard that stands still cannot be taken back
+/// before it turns again, so nobody who has to answer in time awaits it: a task per shard does, one at most, and the
+/// answer looks at who has not come back.
+class pulse {
+ public:
+  pulse() : asked_(shard_count()), answers_(shard_count()) {}
+
+  /// The shards that do not answer for a second.
+  task<std::vector<shard_id>> silent() {
+    const std::vector<std::uint64_t> before = answers_;
+    for (shard_id s = 0; s < shard_count(); ++s) {
+      if (asked_[s] != answers_[s]) continue;
+      ++asked_[s];
+      spawn(ask(s), "admin pulse");
+    }
+    try {
+      co_await with_timeout(std::chrono::seconds(1), until_all_answered(before));
+    } catch (const timeout_error&) {
+      // Told below.
+    }
+    std::vector<shard_id> some;
+    for (shard_id s = 0; s < shard_count(); ++s) {
+      if (answers_[s] == before[s]) some.push_back(s);
+    }
+    co_return some;
+  }
+
+ private:
+  /// The root scope, in which this runs, ends before the shard's resources do.
+  task<> ask(shard_id s) {
+    co_await submit_to(s, [] {});
+    ++answers_[s];
+    answered_.set();
+  }
+  task<> until_all_answered(const std::vector<std::uint64_t>& before) {
+    const auto missing = [&] { return !std::ranges::equal(answers_, before, std::ranges::greater()); };
+    while (missing()) {
+      answered_.reset();
+      co_await answered_.wait();
+    }
+  }
+
+  std::vector<std::uint64_t> asked_, answers_;  // times; one question at most is out
+  event answered_{"answers of shards"};
+};
 
 task<response> health() {
-  auto every_loop_turns = []() -> task<> { co_await from_all_shards([] { return this_shard_id(); }); };
-  try {
-    co_await with_timeout(std::chrono::seconds(1), every_loop_turns());
-  } catch (const timeout_error&) {
-    co_return http::problem(503, "a shard has not answered for a second");
-  }
-  co_return response::text("ok\n");
+  auto* here = resources().find<pulse>();
+  if (here == nullptr) here = &resources().emplace<pulse>();
+  const std::vector<shard_id> silent = co_await here->silent();
+  if (silent.empty()) co_return response::text("ok\n");
+  std::string which = "no answer for a second from shard";
+  for (const shard_id s : silent) which.append(s == silent.front() ? " " : ", ").append(std::to_string(s));
+  co_return http::problem(503, which);
 }
 
 task<response> ready() {
   if (this_assembled_shard().draining()) co_return http::problem(503, "the program is stopping");
+  const bool listens = co_await submit_to(0, [] {
+    const auto& state = resource<endpoint_state>();
+    return state.listens && state.opening == 0;
+  });
+  if (!listens) co_return http::problem(503, "the program is starting: a port of its own is not open yet");
   co_return response::text("ready\n");
 }
 
-task<response> shards() {
+/// What each shard gives, as a JSON array.
+template <class OfShard>
+task<response> array_of(OfShard of_shard) {
+  const std::vector<std::string> by_shard = co_await from_all_shards(of_shard);
   std::string out = "[";
-  for (const shard_stats& s : co_await from_all_shards([] { return stats(); })) {
-    fmt::format_to(
-        std::back_inserter(out),
-        R"({}{{"shard":{},"uptime_us":{},"idle_us":{},"turns":{},"tasks_run":{},"tasks":{},"tasks_started":{},)"
-        R"("timers":{},"kernel_entries":{},"submissions":{},"completions":{},"sleeps":{},"wakes_sent":{},)"
-        R"("wakes_received":{},"frames":{},"frame_bytes":{},"buffers":{},"buffers_taken":{},"messages_sent":{},)"
-        R"("messages_outstanding":{},"unseen_errors":{},"log_lines_dropped":{}}})",
-        s.id == 0 ? "" : ",\n", s.id, micros(s.loop.uptime), micros(s.loop.idle), s.loop.turns, s.loop.tasks_run,
-        s.tasks, s.tasks_started, s.timers, s.kernel.kernel_entries, s.kernel.submissions, s.kernel.completions,
-        s.loop.sleeps, s.kernel.wakes_sent, s.loop.wakes_received, s.frames_in_use, s.frame_bytes_reserved,
-        s.buffers.buffers, s.buffers.taken, s.messages_sent, s.messages_outstanding, s.loop.unseen_errors,
-        s.log_lines_dropped);
+  for (const std::string& some : by_shard) {
+    if (!some.empty()) out.append(out.size() == 1 ? "" : ",\n").append(some);
   }
   co_return response::json(out + "]\n");
+}
+
+task<response> shards() {
+  return array_of([] { return shard_as_json(); });
+}
+task<response> tasks() {
+  return array_of([] { return tasks_as_json(); });
 }
 
 task<response> hops() {
@@ -105,30 +166,9 @@ task<response> hops() {
     for (std::size_t from = 0; from < to.received_from.size(); ++from) {
       const pair_stats& pair = to.received_from[from];
       fmt::format_to(std::back_inserter(out), R"({}{{"from":{},"to":{},"messages":{},"batches":{},"wait_us":{}}})",
-                     out.size() == 1 ? "" : ",\n", from, to.id, pair.requests, pair.batches, micros(pair.queue_wait));
+                     out.size() == 1 ? "" : ",\n", from, to.id, pair.requests, pair.batches,
+                     pair.queue_wait.count() / 1000);
     }
-  }
-  co_return response::json(out + "]\n");
-}
-
-/// This shard's tasks, as the inside of a JSON array.
-std::string tasks_here() {
-  std::string out;
-  std::size_t told = 0;
-  this_shard().root->for_each([&](const skerry::detail::chain& task) {
-    if (++told > tasks_max) return;
-    const skerry::detail::leaf* wait = task.waits_for();
-    fmt::format_to(std::back_inserter(out), R"({}{{"shard":{},"id":{},"name":{},"waits_for":{}}})",
-                   told == 1 ? "" : ",\n", this_shard_id(), task.id(), quoted(task.name()),
-                   wait != nullptr ? quoted(wait->describe()) : "null");
-  });
-  return out;
-}
-
-task<response> tasks() {
-  std::string out = "[";
-  for (const std::string& some : co_await from_all_shards([] { return tasks_here(); })) {
-    if (!some.empty()) out.append(out.size() == 1 ? "" : ",\n").append(some);
   }
   co_return response::json(out + "]\n");
 }
@@ -203,25 +243,28 @@ task<response> trace(query<"ms", std::optional<unsigned>> ms) {
       .header("Content-Disposition", "attachment; filename=trace.json");
 }
 
-task<response> page() { co_return response::literal("text/html; charset=utf-8", page_html); }
+task<response> page() {
+  co_return response().body("text/html; charset=utf-8", std::string(page_html).append(page_script));
+}
 
 http::router make_router() {
   http::router r;
   r.get("/", page).get("/metrics", metrics).get("/health", health).get("/ready", ready);
-  r.get("/shards", shards).get("/hops", hops).get("/tasks", tasks).get("/trace", trace);
+  r.get("/histograms", histograms).get("/shards", shards).get("/hops", hops).get("/tasks", tasks).get("/trace", trace);
   return r;
 }
 
 }  // namespace
 
-task<> serve_if_wanted() {
+task<> begin_listening() {
   const std::string& wanted = app::running_options().admin;
   if (wanted == "off") co_return;
-  // Its own listener comes by here, too.
   auto is_first = [] {
-    if (resources().find<started>() != nullptr) return false;
-    resources().emplace<started>();
-    return true;
+    auto* here = resources().find<endpoint_state>();
+    const bool none_yet = here == nullptr;
+    if (none_yet) here = &resources().emplace<endpoint_state>();
+    ++here->opening;
+    return none_yet;
   };
   const bool first = co_await submit_to(0, is_first);
   if (!first) co_return;
@@ -236,12 +279,30 @@ task<> serve_if_wanted() {
   options.name = "admin";
   options.head.head_bytes_max = 8192;
   options.requests_max = 16;
+  auto make = [] { return http::handler(make_router()); };
+  co_await http::detail::prepare_sites<decltype(make)>(options);
+  for (shard_id s = 0; s < shard_count(); ++s) co_await submit_to(s, [] { resources().emplace<loop_meter>(); });
   try {
-    co_await http::serve(*at, [] { return http::handler(make_router()); }, options);
+    const address real =
+        co_await net::detail::open_on_all_shards<http::detail::serve_with<decltype(make)>>(*at, in_drain::goes_on);
+    co_await submit_to(0, [](address where) { resource<endpoint_state>().untold = where; }, real);
   } catch (const startup_error& taken) {
     if (!by_default) throw;
     log::info("no admin endpoint: {}", taken.what());  // somebody was faster
   }
+}
+
+task<> end_listening() {
+  if (app::running_options().admin == "off") co_return;
+  auto count = [] {
+    auto& here = resource<endpoint_state>();
+    --here.opening;
+    here.listens = true;
+    return std::exchange(here.untold, std::nullopt);
+  };
+  // Behind the program's own line, which is what people look for.
+  const std::optional<address> untold = co_await submit_to(0, count);
+  if (untold) log::info("listening on {}", untold->text());
 }
 
 }  // namespace skerry::net::admin

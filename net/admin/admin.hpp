@@ -3,18 +3,22 @@
 
 /// admin: the window into a running program's shards, over HTTP, read-only.
 ///
-///     GET /metrics   what every shard counts, for Prometheus
-///     GET /health    200 while every shard's loop turns, else 503
-///     GET /ready     200 until a drain begins; then 503, or nobody is listening any more
+///     GET /metrics   what every shard counts, for Prometheus; as OpenMetrics for who accepts that
+///     GET /health    200 while every shard's loop turns, else 503 and which do not
+///     GET /ready     200 while the program listens; 503 before, and from the begin of a drain on
 ///     GET /shards    JSON: what each shard does
+///     GET /histograms  JSON: how long requests, turns of the loop and more took, all shards together
 ///     GET /hops      JSON: the matrix of messages between shards, and how long they waited
 ///     GET /tasks     JSON: every shard's tasks, and what each waits for
 ///     GET /trace     what every shard does in the next ?ms=100 (up to 10 000), for ui.perfetto.dev
 ///     GET /          a page that shows all of it, and refreshes itself
 ///
 /// A program that listens has it: its first listener opens it, at 127.0.0.1:9180 unless another program is there, or
-/// where `--admin ADDR:PORT` says. Each request asks every shard
-/// by a message of its own, so it costs a loaded shard one message and the copy of its counters.
+/// where `--admin ADDR:PORT` says. Each request asks every shard by a message of its own, so it costs a loaded shard
+/// one message, the copy of its counters, and for /metrics, /shards and /tasks a walk over its tasks.
+///
+/// It outlives the drain, so that whoever balances load sees the 503 and not a refused connection, and whoever wonders
+/// why the drain takes so long can look; it is not waited for.
 ///
 /// Affinity: any shard.
 /// Errors:   startup_error when the option's address is none, or its port is taken.
@@ -25,7 +29,10 @@
 
 namespace skerry::net::admin {
 
-/// Serves it where `--admin` says, unless that says `off`.
-task<> serve_if_wanted();
+/// A listener is about to open its port: opens the endpoint where `--admin` says, unless that says `off` or it is open.
+/// The program is not ready until `end_listening`.
+task<> begin_listening();
+/// The listener's port is open.
+task<> end_listening();
 
 }  // namespace skerry::net::admin

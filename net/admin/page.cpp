@@ -12,172 +12,127 @@ const std::string_view page_html = R"html(<!doctype html>
 <link rel="icon" href="data:,">
 <style>
 :root {
-  color-scheme: light dark; --ink: #1b2a33; --paper: #f6f8f9; --card: #ffffff; --line: #cfd8dc; --sea: #1f7a8c;
-  --hot: 31, 122, 140;
+  color-scheme: light dark; --ink: #16252e; --soft: #56707d; --paper: #eef3f5; --card: #ffffff; --line: #d5dfe4;
+  --sea: #14748a; --deep: #0d5568; --sand: #b7791f; --coral: #c2452d; --hot: 20, 116, 138; --bar: #dfe8ec;
 }
 @media (prefers-color-scheme: dark) {
   :root {
-    --ink: #e3ebee; --paper: #11191d; --card: #1a252b; --line: #33434b; --sea: #5cc4d6; --hot: 92, 196, 214;
+    --ink: #e4edf0; --soft: #93a9b3; --paper: #0e161a; --card: #172127; --line: #2b3a42; --sea: #4fbcd0;
+    --deep: #8ad7e5; --sand: #e0ad5c; --coral: #f0836c; --hot: 79, 188, 208; --bar: #24323a;
   }
 }
+* { box-sizing: border-box; }
 body {
-  margin: 0 auto; max-width: 72rem; padding: 1rem; background: var(--paper); color: var(--ink);
-  font: 15px/1.45 system-ui, sans-serif;
+  margin: 0 auto; max-width: 76rem; padding: 1.2rem 1rem 3rem; background: var(--paper); color: var(--ink);
+  font: 15px/1.45 system-ui, sans-serif; font-variant-numeric: tabular-nums;
 }
-h1 { font-size: 1.35rem; margin: 0 0 .2rem; } h2 { font-size: 1.05rem; margin: 1.6rem 0 .5rem; }
-p { margin: .2rem 0 .6rem; max-width: 60rem; } a { color: var(--sea); }
-#shards { display: grid; grid-template-columns: repeat(auto-fill, minmax(13.5rem, 1fr)); gap: .7rem; }
-.island { background: var(--card); border: 1px solid var(--line); border-radius: .5rem; padding: .6rem .8rem; }
-.island h3 { margin: 0 0 .3rem; font-size: 1rem; }
-.bar { height: .5rem; border-radius: .25rem; background: var(--line); overflow: hidden; margin-bottom: .4rem; }
-.bar i { display: block; height: 100%; background: var(--sea); }
-dl { display: grid; grid-template-columns: 1fr auto; margin: 0; gap: .05rem .6rem; }
-dd { margin: 0; font-variant-numeric: tabular-nums; text-align: right; }
-dt { text-decoration: underline dotted; text-underline-offset: .2em; cursor: help; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; background: var(--card); }
-th, td { border: 1px solid var(--line); padding: .25rem .55rem; text-align: right; }
-th { font-weight: 600; } td.text, th.text { text-align: left; }
-#state { font-size: .9rem; opacity: .8; }
+h1 { font-size: 1.5rem; margin: 0; letter-spacing: -.01em; }
+h2 { font-size: 1.1rem; margin: 2rem 0 .3rem; }
+p { margin: .2rem 0 .7rem; max-width: 58rem; color: var(--soft); }
+a { color: var(--sea); }
+header { display: flex; flex-wrap: wrap; gap: .3rem 1.2rem; align-items: baseline; justify-content: space-between; }
+#state { color: var(--soft); }
+#state::before { content: "●"; color: var(--sea); margin-right: .4rem; }
+#state.bad::before { color: var(--coral); }
+#shards { display: grid; grid-template-columns: repeat(auto-fill, minmax(16.5rem, 1fr)); gap: .9rem; }
+.card, .island { background: var(--card); border: 1px solid var(--line); border-radius: .7rem; padding: .8rem 1rem; }
+.island h3 { display: flex; justify-content: space-between; align-items: baseline; margin: 0; font-size: 1rem; }
+.island h3 b { font-size: 1.3rem; font-weight: 650; color: var(--deep); }
+.island svg { display: block; width: 100%; height: 2.6rem; margin: .35rem 0 .2rem; }
+.meter { height: .3rem; border-radius: .15rem; background: var(--bar); margin-bottom: .55rem; overflow: hidden; }
+.meter i { display: block; height: 100%; background: var(--sea); }
+.island .first { display: grid; grid-template-columns: repeat(3, 1fr); gap: .4rem; margin: 0 0 .5rem; }
+.island .first div { background: var(--paper); border-radius: .4rem; padding: .25rem .45rem; }
+.island .first dt { font-size: .74rem; white-space: nowrap; }
+.island .first dd { text-align: left; font-size: 1.05rem; font-weight: 600; }
+dl { margin: 0; } dl.rest { display: grid; grid-template-columns: 1fr auto; gap: .05rem .6rem; font-size: .92rem; }
+dd { margin: 0; text-align: right; white-space: nowrap; }
+dt, [data-tip] { cursor: help; } dt { color: var(--soft); }
+dt[data-tip], th[data-tip] { text-decoration: underline dotted; text-underline-offset: .22em; }
+:focus-visible { outline: 2px solid var(--sea); outline-offset: 2px; border-radius: .2rem; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; background: var(--card); border: 1px solid var(--line); font-size: .92rem; }
+th, td { border: 1px solid var(--line); padding: .3rem .65rem; text-align: right; white-space: nowrap; }
+th { font-weight: 600; color: var(--soft); } td.text, th.text { text-align: left; }
+#hops td { min-width: 6.4rem; } #hops td small { display: block; opacity: .8; }
+.columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(22rem, 1fr)); gap: .9rem; }
+.card h3 { margin: 0 0 .1rem; font-size: .95rem; font-weight: 600; overflow-wrap: anywhere; }
+.card small { color: var(--soft); }
+#histograms svg { display: block; width: 100%; height: 6rem; margin-top: .3rem; }
+.axis { display: flex; justify-content: space-between; font-size: .8rem; color: var(--soft); }
+button, select {
+  font: inherit; color: inherit; background: var(--card); border: 1px solid var(--line); border-radius: .45rem;
+  padding: .3rem .8rem; cursor: pointer;
+}
+button.main { background: var(--sea); border-color: var(--sea); color: var(--card); font-weight: 600; }
+button:disabled { opacity: .55; cursor: progress; }
+.tools { display: flex; flex-wrap: wrap; gap: .5rem; align-items: center; margin: .4rem 0 .7rem; }
+#timeline { margin-bottom: .9rem; } #timeline svg { display: block; width: 100%; touch-action: pan-y; }
+.row { fill: var(--paper); } .step { fill: var(--sea); } .several { fill: var(--deep); opacity: .75; }
+.arrow { fill: none; stroke: var(--sand); stroke-width: 1.3; }
+.arrow.back { stroke: var(--soft); stroke-dasharray: 4 3; }
+.head { fill: var(--sand); } .head.back { fill: var(--soft); } .window { fill: none; stroke: var(--coral); }
+svg text { fill: var(--soft); font-size: 11px; }
+.area { fill: rgba(var(--hot), .22); } .edge { fill: none; stroke: var(--sea); }
+.bin { fill: var(--sea); } .mark { stroke: var(--coral); stroke-dasharray: 3 3; }
+#tip {
+  position: fixed; z-index: 9; max-width: 22rem; padding: .45rem .65rem; border-radius: .45rem; pointer-events: none;
+  background: var(--ink); color: var(--paper); font-size: .88rem; box-shadow: 0 .2rem .8rem rgb(0 0 0 / .25);
+}
+kbd {
+  border: 1px solid var(--line); border-radius: .25rem; padding: 0 .3rem; font-size: .85em; background: var(--card);
+}
+@media (prefers-reduced-motion: no-preference) { .edge, .area { transition: d .3s; } }
 </style>
 </head>
 <body>
-<h1>The shards at work</h1>
-<p>Each island is one shard: a thread with its own memory, tasks, timers and ring. Shards share nothing and talk only by
-messages. Rest the pointer on a word, or move to it with the Tab key, to learn what it counts.</p>
-<p id="state" role="status">Asking the shards…</p>
+<header><h1>The shards at work</h1><span id="state" role="status">Asking the shards…</span></header>
+<p>Each island is one shard: a thread with its own memory, tasks, timers and ring. Shards share nothing and talk only
+by messages. Rest the pointer on a figure, or move to it with <kbd>Tab</kbd>, to learn what it counts.
+<kbd>P</kbd> pauses, <kbd>R</kbd> records.</p>
 <noscript><p>Without scripts the same figures are at <a href="/shards">/shards</a>, <a href="/hops">/hops</a>,
-<a href="/tasks">/tasks</a> and <a href="/metrics">/metrics</a>.</p></noscript>
+<a href="/histograms">/histograms</a>, <a href="/tasks">/tasks</a> and <a href="/metrics">/metrics</a>, and a
+recording at <a href="/trace?ms=100">/trace?ms=100</a>.</p></noscript>
+<main>
 <div id="shards"></div>
 <h2>Messages between shards, per second</h2>
-<p>Row: the sender. Column: the receiver. The darker, the more. In brackets: how long a message waited on average until
-its receiver looked. A design that chats between cores shows here.</p>
-<div id="hops"></div>
+<p>Row: the sender. Column: the receiver. The darker, the more. Below: how long a message waited on average until its
+receiver looked; percentiles are in a recording. A design that chats between cores shows here.</p>
+<div id="hops" class="scroll"></div>
+<div id="web" hidden><h2>HTTP</h2><div id="servers" class="scroll"></div></div>
+<h2>How long things take</h2>
+<p>All shards together, in the last seconds. Each bar is a range of durations, on a logarithmic scale.</p>
+<div id="histograms" class="columns"></div>
+<h2>Scheduling groups</h2>
+<p>Which share of each CPU the tasks of a group were charged. Of the groups that have work, the one that got least for
+its shares goes next. Time is charged where there is somebody to share with, so a group that is alone shows less.</p>
+<div id="groups" class="scroll"></div>
+<h2>Recorder</h2>
+<p>Records every step of every task, every message and every completion for a while. Boxes are steps of tasks, arrows
+are messages, broken arrows replies. With the picture in focus <kbd>+</kbd> <kbd>−</kbd> <kbd>←</kbd> <kbd>→</kbd>
+<kbd>Home</kbd> move through it.</p>
+<div class="tools">
+<button id="record" class="main">Record</button>
+<label>for <select id="length"><option value="20">20 ms</option><option value="100" selected>100 ms</option>
+<option value="500">500 ms</option><option value="2000">2 s</option></select></label>
+<span id="zoom" hidden><button data-zoom=".5" aria-label="zoom in">+</button>
+<button data-zoom="2" aria-label="zoom out">−</button> <button data-pan="-.5" aria-label="earlier">←</button>
+<button data-pan=".5" aria-label="later">→</button></span>
+<a id="file" hidden download="trace.json">the recording as a file</a>
+<span id="recorded" role="status"></span>
+</div>
+<div id="timeline" hidden class="card"><svg role="img" tabindex="0"></svg></div>
+<div id="waits" class="scroll"></div>
 <h2>Tasks and what they wait for</h2>
-<div id="tasks"></div>
-<p>For programs: <a href="/metrics">/metrics</a> (Prometheus), <a href="/shards">/shards</a>, <a href="/hops">/hops</a>,
-<a href="/tasks">/tasks</a>, <a href="/health">/health</a>, <a href="/ready">/ready</a>. For you:
-<a href="/trace?ms=100" download>a recording of the next 100 ms</a> of every shard, with an arrow for each message; open
-the file in Perfetto.</p>
+<p id="states"></p>
+<div id="tasks" class="scroll"></div>
+<p style="margin-top:2rem">For programs: <a href="/metrics">/metrics</a> (Prometheus, OpenMetrics),
+<a href="/shards">/shards</a>, <a href="/hops">/hops</a>, <a href="/histograms">/histograms</a>,
+<a href="/tasks">/tasks</a>, <a href="/health">/health</a>, <a href="/ready">/ready</a>,
+<a href="/trace?ms=100" download>/trace?ms=100</a>.</p>
+</main>
+<div id="tip" role="tooltip" hidden></div>
 <script>
-"use strict";
-const explain = {
-  "steps/s": "Steps of tasks, from one wait to the next, in a second.",
-  "turns/s": "Turns of the loop in a second. Each runs ready tasks, polls timers and mailboxes, and enters the " +
-    "kernel at most once.",
-  "tasks": "Tasks that are alive in the root scope. A connection is one.",
-  "timers": "Timers that are armed.",
-  "entries/s": "System calls of the loop in a second. Under load one entry serves many operations.",
-  "completions/s": "Operations that the kernel has finished in a second.",
-  "sent/s": "Messages to other shards in a second.",
-  "away": "Messages that were sent and are not back yet.",
-  "sleeps/s": "Times the shard slept in a second. An idle shard sleeps, and costs nothing.",
-  "frames": "Coroutine frames in use.",
-  "buffers": "Receive buffers that readers hold, of those made.",
-};
-let before = null;
-const element = (tag, text, attributes = {}) => {
-  const made = document.createElement(tag);
-  if (text !== undefined) made.textContent = text;
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  return made;
-};
-const number = n =>
-  n >= 1e6 ? (n / 1e6).toFixed(1) + " M" : n >= 1e4 ? (n / 1e3).toFixed(1) + " k" : String(Math.round(n));
-function show_shards(now, seconds) {
-  document.getElementById("shards").replaceChildren(...now.shards.map((s, i) => {
-    const was = before.shards[i] ?? s;
-    const rate = name => (s[name] - was[name]) / seconds;
-    const up = s.uptime_us - was.uptime_us;
-    const load = up > 0 ? Math.max(0, Math.min(1, 1 - (s.idle_us - was.idle_us) / up)) : 0;
-    const island = element("section", undefined, { class: "island", "aria-label": "shard " + s.shard });
-    island.append(element("h3", `Shard ${s.shard}: ${Math.round(load * 100)} % busy`));
-    const bar = element("div", undefined, { class: "bar" });
-    bar.append(element("i", undefined, { style: `width:${load * 100}%` }));
-    const list = element("dl");
-    const rows = {
-      "steps/s": number(rate("tasks_run")), "turns/s": number(rate("turns")), "tasks": number(s.tasks),
-      "timers": number(s.timers), "entries/s": number(rate("kernel_entries")),
-      "completions/s": number(rate("completions")), "sent/s": number(rate("messages_sent")),
-      "away": number(s.messages_outstanding), "sleeps/s": number(rate("sleeps")), "frames": number(s.frames),
-      "buffers": `${s.buffers_taken} of ${s.buffers}`,
-    };
-    for (const [name, value] of Object.entries(rows)) {
-      list.append(element("dt", name, { title: explain[name], tabindex: "0" }));
-      list.append(element("dd", value, { "data-figure": name }));
-    }
-    island.append(bar, list);
-    return island;
-  }));
-}
-function show_hops(now, seconds) {
-  const count = now.shards.length, table = element("table"), head = element("tr");
-  head.append(element("th", "from \\ to"));
-  for (let to = 0; to < count; ++to) head.append(element("th", to));
-  table.append(head);
-  const cells = new Map(now.hops.map(h => [h.from + "/" + h.to, h]));
-  const old = new Map(before.hops.map(h => [h.from + "/" + h.to, h]));
-  const change = (key, what) => (cells.get(key)?.[what] ?? 0) - (old.get(key)?.[what] ?? 0);
-  let most = 1;
-  for (const key of cells.keys()) most = Math.max(most, change(key, "messages"));
-  for (let from = 0; from < count; ++from) {
-    const row = element("tr");
-    row.append(element("th", from));
-    for (let to = 0; to < count; ++to) {
-      const key = from + "/" + to, messages = change(key, "messages");
-      const wait = messages > 0 ? ` (${(change(key, "wait_us") / messages).toFixed(1)} µs)` : "";
-      row.append(element("td", from === to ? "" : number(messages / seconds) + wait, {
-        style: `background:rgba(var(--hot),${(0.6 * messages / most).toFixed(2)})`,
-        title: `${cells.get(key)?.messages ?? 0} messages from shard ${from} to shard ${to} since the start`,
-      }));
-    }
-    table.append(row);
-  }
-  document.getElementById("hops").replaceChildren(table);
-}
-function show_tasks(now) {
-  const groups = new Map();
-  for (const t of now.tasks) {
-    const key = JSON.stringify([t.name, t.waits_for ?? "the CPU"]);
-    const group = groups.get(key) ?? { total: 0, shards: new Set() };
-    group.total++;
-    group.shards.add(t.shard);
-    groups.set(key, group);
-  }
-  const table = element("table"), head = element("tr");
-  for (const title of ["task", "waits for"]) head.append(element("th", title, { class: "text" }));
-  for (const title of ["how many", "on shards"]) head.append(element("th", title));
-  table.append(head);
-  for (const [key, group] of [...groups].sort((a, b) => b[1].total - a[1].total)) {
-    const [name, wait] = JSON.parse(key), row = element("tr");
-    for (const text of [name, wait]) row.append(element("td", text, { class: "text" }));
-    for (const count of [group.total, group.shards.size]) row.append(element("td", count));
-    table.append(row);
-  }
-  document.getElementById("tasks").replaceChildren(table);
-}
-async function refresh() {
-  const state = document.getElementById("state");
-  try {
-    const ask = async path => (await fetch(path, { cache: "no-store" })).json();
-    const [shards, hops, tasks] = await Promise.all(["/shards", "/hops", "/tasks"].map(ask));
-    const now = { shards, hops, tasks };
-    if (before !== null) {
-      const seconds = (shards[0].uptime_us - before.shards[0].uptime_us) / 1e6;  // the program's time, not ours
-      show_shards(now, seconds);
-      show_hops(now, seconds);
-      show_tasks(now);
-      state.textContent = `${shards.length} shards, up for ${number(shards[0].uptime_us / 1e6)} s`;
-    }
-    before = now;
-  } catch (problem) {
-    state.textContent = "The program does not answer: " + problem.message;
-  }
-  setTimeout(refresh, before === null ? 250 : 1000);
-}
-refresh();
-</script>
-</body>
-</html>
 )html";
 
 }  // namespace skerry::net::admin

@@ -13,10 +13,13 @@
 
 namespace skerry::net::http::detail {
 
-connection_counters::connection_counters(const std::string& server) {
+connection_counters::connection_counters(const std::string& server) : name(server) {
+  auto* servers = resources().find<server_list>();
+  if (servers == nullptr) servers = &resources().emplace<server_list>();
+  servers->all.push_back(*this);
   observe::registry& registry = *this_shard().metrics;
-  const auto labelled = [&](const char* name, const char* help) {
-    return observe::metric_info{.name = name, .help = help, .labels = {{"server", server}}};
+  const auto labelled = [&](const char* metric, const char* help) {
+    return observe::metric_info{.name = metric, .help = help, .labels = {{"server", server}}};
   };
   shown_.push_back(registry.add(connections, labelled("skerry_http_connections", "Open connections.")));
   shown_.push_back(registry.add(handling, labelled("skerry_http_handling", "Requests in the hands of handlers.")));
@@ -95,6 +98,13 @@ namespace {
 constexpr std::size_t copied_body_max = 16 * 1024;
 // The write limit is for so many bytes.
 constexpr std::size_t write_slice = 64 * 1024;
+
+/// The trace id in a `traceparent`, "00-" 32 hexadecimal digits "-" and more; empty if it is none.
+std::string_view trace_id_of(std::string_view traceparent) noexcept {
+  if (traceparent.size() < 55 || traceparent[2] != '-' || traceparent[35] != '-') return {};
+  const std::string_view id = traceparent.substr(3, 32);
+  return id.find_first_not_of("0123456789abcdef") == id.npos ? id : std::string_view();
+}
 
 }  // namespace
 
@@ -234,8 +244,23 @@ task<> connection<Stream>::handle() {
   wait_at(stage::handler);
   request asked(head, *this);
   response made = co_await ask_handler(asked);
-  counters.seconds.record(static_cast<std::uint64_t>((clock::now() - began).count()));
+  count(clock::now() - began, made);
   co_await answer(made);
+}
+
+template <byte_stream Stream>
+void connection<Stream>::count(clock::duration took, const response& made) {
+  connection_counters& counters = *site_.counters;
+  const auto took_ns = static_cast<std::uint64_t>(took.count());
+  counters.seconds.record(took_ns);
+  if (!counters.examples.wants(took_ns)) return;
+  const std::chrono::nanoseconds wall = clock::wall();
+  const auto traced = find(at_work_->parser.head().fields, "traceparent");
+  if (const std::string_view id = trace_id_of(traced.value_or("")); !id.empty()) {
+    counters.examples.keep(took_ns, "trace_id", id, wall);
+  } else {
+    counters.examples.keep(took_ns, "request_id", made.header("X-Request-Id").value_or(""), wall);
+  }
 }
 
 /// Whatever the handler throws becomes a response.

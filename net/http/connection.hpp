@@ -15,11 +15,14 @@
 ///             are in `joined`; (2) at most one response is begun and not ended; (3) nothing is parsed before the body
 ///             in front of it has been read to its end.
 
+#include <skerry/framework/detail/intrusive_list.hpp>
 #include <skerry/framework/io/byte_stream.hpp>
 #include <skerry/framework/observe/histogram.hpp>
 #include <skerry/framework/observe/metrics.hpp>
+#include <skerry/framework/resources.hpp>
 #include <skerry/framework/task/cancel.hpp>
 #include <skerry/net/http/chunked_decoder.hpp>
+#include <skerry/net/http/detail/request_examples.hpp>
 #include <skerry/net/http/server.hpp>
 #include <skerry/timers/timer.hpp>
 
@@ -33,10 +36,15 @@
 
 namespace skerry::net::http::detail {
 
-/// What a shard counts of one server.
-class connection_counters {
+struct server_tag;
+
+/// What a shard counts of one server; found by `for_each_server`.
+class connection_counters : public skerry::detail::list_hook<server_tag> {
  public:
   explicit connection_counters(const std::string& server);
+  ~connection_counters() { unlink(); }
+
+  const std::string name;
 
   std::int64_t connections = 0;
   std::int64_t handling = 0;                 ///< requests in the hands of handlers
@@ -44,10 +52,20 @@ class connection_counters {
   std::uint64_t timeouts = 0;
   std::uint64_t refused = 0;  ///< requests that broke the protocol or a limit
   observe::histogram seconds;
+  request_examples examples;
 
  private:
   std::vector<observe::registration> shown_;
 };
+
+/// The servers of one shard.
+struct server_list {
+  skerry::detail::intrusive_list<connection_counters, server_tag> all;
+};
+template <class Visit>
+void for_each_server(Visit visit) {
+  if (auto* servers = resources().find<server_list>()) servers->all.for_each(visit);
+}
 
 /// What a connection needs while somebody is being answered.
 struct exchange {
@@ -117,6 +135,7 @@ class connection final : body_source, body_writer {
   task<bool> read_more();
   task<> handle();
   task<response> ask_handler(request& asked);
+  void count(clock::duration took, const response& made);
   task<> answer(response& made);
   task<> drop_body();
   task<> send(std::string_view bytes);

@@ -85,19 +85,26 @@ class site_of : public site {
 
 task<> serve_connection(site& here, stream client);
 
+template <class Make>
+struct serve_with {
+  task<> operator()(stream client) const { return serve_connection(resource<site_of<Make>>(), std::move(client)); }
+};
+
+template <class Make>
+task<> prepare_sites(server_options options) {
+  skerry::detail::require_no_captures<Make>();
+  auto prepare = [](const server_options& given) { resources().emplace<site_of<Make>>(Make{}(), given); };
+  for (shard_id s = 0; s < shard_count(); ++s) co_await submit_to(s, prepare, options);
+}
+
 }  // namespace detail
 
 /// Serves HTTP on `at` on every shard with what `make()` gives there: something that is called with a request and
 /// returns task<response>. A maker serves one address. Returns the address with its real port.
 template <class Make>
 task<address> serve(address at, Make, server_options options = server_options()) {
-  skerry::detail::require_no_captures<Make>();
-  auto prepare = [](const server_options& given) { resources().emplace<detail::site_of<Make>>(Make{}(), given); };
-  for (shard_id s = 0; s < shard_count(); ++s) co_await submit_to(s, prepare, options);
-  auto each = [](stream client) {
-    return detail::serve_connection(resource<detail::site_of<Make>>(), std::move(client));
-  };
-  co_return co_await listen_on_all_shards(at, each);
+  co_await detail::prepare_sites<Make>(options);
+  co_return co_await listen_on_all_shards(at, detail::serve_with<Make>());
 }
 
 }  // namespace skerry::net::http

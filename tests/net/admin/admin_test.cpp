@@ -4,15 +4,19 @@
 #include <skerry/framework/resources.hpp>
 #include <skerry/framework/startup_error.hpp>
 #include <skerry/framework/sync/event.hpp>
+#include <skerry/framework/task/group.hpp>
 #include <skerry/framework/task/spawn.hpp>
 #include <skerry/framework/task/yield.hpp>
 #include <skerry/net/listener.hpp>
 #include <skerry/shards/app.hpp>
+#include <skerry/shards/shard.hpp>
 #include <skerry/shards/submit_to.hpp>
 
 #include <algorithm>
+#include <atomic>
 #include <functional>
 #include <iterator>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -84,15 +88,129 @@ TEST(admin, tells_health_and_readiness) {
   });
 }
 
+TEST(admin, a_shard_that_stands_still_is_told_by_number_and_not_waited_for) {
+  with_program([](const address& at) -> task<> {
+    std::atomic<bool> let_go = false;
+    std::atomic<bool> stands = false;
+    auto stand_still = [](borrowed<std::atomic<bool>> until, borrowed<std::atomic<bool>> here) {
+      here->store(true);
+      here->notify_one();
+      until->wait(false);
+    };
+    auto stopped = spawn([&]() -> task<> { co_await submit_to(2, stand_still, borrowed(let_go), borrowed(stands)); });
+    while (!stands) co_await yield();
+    // A request that shard 2 itself accepts waits like everything there, so there are some.
+    std::vector<std::string> answers;
+    event answered;
+    auto ask = [&]() -> task<> {
+      answers.push_back(co_await get(at, "/health"));
+      answered.set();
+    };
+    co_await with_group([&](group& all) -> task<> {
+      for (int i = 0; i < 16; ++i) all.spawn(ask);
+      co_await answered.wait();
+      EXPECT_TRUE(answers.front().starts_with("HTTP/1.1 503 ")) << answers.front();
+      EXPECT_NE(answers.front().find("from shard 2"), std::string::npos) << answers.front();
+      let_go = true;
+      let_go.notify_one();
+    });
+    co_await stopped;
+    const std::string again = co_await get(at, "/health");
+    EXPECT_TRUE(again.starts_with("HTTP/1.1 200 OK\r\n")) << again;
+  });
+}
+
+TEST(admin, is_there_before_the_program_listens_and_says_that_it_is_not_ready) {
+  const address at = free_place();
+  app_options options = quiet_options(2);
+  options.admin = at.text();
+  run_shards(options, [&]() -> task<> {
+    std::optional<net::unique_fd> holder(net::make_tcp_socket(AF_INET));
+    const address any = loopback();
+    EXPECT_EQ(::bind(holder->get(), any.data(), any.size()), 0);
+    EXPECT_EQ(::listen(holder->get(), 1), 0);
+    const address wanted = net::local_address(holder->get());
+    auto listening = spawn([wanted]() -> task<> {
+      co_await net::listen_on_all_shards(wanted, [](net::stream s) { return drop(std::move(s)); });
+    });
+    while (!net::port_in_use(at)) co_await yield();
+    const std::string early = co_await get(at, "/ready");
+    EXPECT_TRUE(early.starts_with("HTTP/1.1 503 ")) << early;
+    EXPECT_NE(early.find("starting"), std::string::npos) << early;
+    holder.reset();
+    co_await listening;
+    const std::string ready = co_await get(at, "/ready");
+    EXPECT_TRUE(ready.starts_with("HTTP/1.1 200 OK\r\n")) << ready;
+    app::shutdown();
+  });
+}
+
+TEST(admin, says_that_the_program_is_not_ready_as_long_as_a_drain_takes) {
+  const address at = free_place();
+  app_options options = quiet_options(2);
+  options.admin = at.text();
+  run_shards(options, [&]() -> task<> {
+    auto until_the_end = [](net::stream s) -> task<> {
+      co_await s.write("hello");
+      const buffer nothing = co_await s.read();
+      EXPECT_TRUE(nothing.empty());
+      co_await resource<event>().wait();
+    };
+    auto& let_go = resources().emplace<event>();
+    for (shard_id s = 1; s < shard_count(); ++s) co_await submit_to(s, [] { resources().emplace<event>(); });
+    const address own = co_await net::listen_on_all_shards(loopback(), until_the_end);
+    raw_peer client(own), kept(at);
+    co_await client.receive_exactly(5);
+    constexpr std::string_view question = "GET /ready HTTP/1.1\r\nHost: a\r\n\r\n";
+    co_await kept.send(question);
+    const std::string before = co_await kept.receive();
+    EXPECT_TRUE(before.starts_with("HTTP/1.1 200 OK\r\n")) << before;
+    app::shutdown();
+    while (!this_assembled_shard().draining()) co_await yield();
+    for (bool all = false; !all;) all = co_await submit_to(1, [] { return this_assembled_shard().draining(); });
+    co_await kept.send(question);
+    const std::string on_the_old = co_await kept.receive_all();
+    EXPECT_TRUE(on_the_old.starts_with("HTTP/1.1 503 ")) << on_the_old;
+    const std::string on_a_new = co_await get(at, "/ready");
+    EXPECT_TRUE(on_a_new.starts_with("HTTP/1.1 503 ")) << on_a_new;
+    EXPECT_NE(on_a_new.find("stopping"), std::string::npos) << on_a_new;
+    let_go.set();
+    co_await submit_to(1, [] { resource<event>().set(); });
+  });
+}
+
 TEST(admin, tells_what_every_shard_has_counted) {
   with_program([](const address& at) -> task<> {
     const std::string metrics = co_await get(at, "/metrics");
     EXPECT_NE(metrics.find("Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"), metrics.npos);
     for (const char* line :
          {"# TYPE skerry_tasks_run_total counter\n", "skerry_tasks_run_total{shard=\"0\"} ",
-          "skerry_tasks_run_total{shard=\"2\"} ", "skerry_http_connections{server=\"admin\",shard=\""}) {
+          "skerry_tasks_run_total{shard=\"2\"} ", "skerry_http_connections{server=\"admin\",shard=\"",
+          "skerry_tasks_ready{shard=\"1\"} ", "skerry_group_cpu_seconds_total{group=\"main\",shard=\"0\"} ",
+          "skerry_hop_messages_total{from=\"0\",shard=\"2\"} ",
+          "skerry_hop_wait_seconds_total{from=\"0\",shard=\"1\"} ", "skerry_reactor_turn_seconds_bucket{le=\""}) {
       EXPECT_NE(metrics.find(line), metrics.npos) << line;
     }
+  });
+}
+
+TEST(admin, speaks_openmetrics_to_who_asks_for_it_with_requests_as_examples) {
+  with_program([](const address& at) -> task<> {
+    const std::string id = "4bf92f3577b34da6a3ce929d0e0e4736";
+    raw_peer traced(at);
+    co_await traced.send("GET /ready HTTP/1.1\r\nHost: a\r\nConnection: close\r\ntraceparent: 00-" + id +
+                         "-00f067aa0ba902b7-01\r\n\r\n");
+    co_await traced.receive_all();
+    raw_peer peer(at);
+    co_await peer.send(
+        "GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\nAccept: application/openmetrics-text\r\n\r\n");
+    const std::string answer = co_await peer.receive_all();
+    EXPECT_NE(answer.find("Content-Type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n"), answer.npos);
+    EXPECT_TRUE(answer.ends_with("\n# EOF\n"));
+    const std::size_t example = answer.find(" # {trace_id=\"" + id + "\"} ");
+    EXPECT_NE(example, answer.npos) << answer;
+    const std::size_t line = answer.rfind('\n', example) + 1;
+    EXPECT_TRUE(answer.substr(line).starts_with("skerry_http_handler_seconds_bucket{server=\"admin\",le=")) << answer;
   });
 }
 
@@ -108,6 +226,17 @@ TEST(admin, tells_shards_hops_and_tasks_as_json) {
     EXPECT_EQ(shards.size(), 3u);
     EXPECT_EQ(shards[2]["shard"], 2);
     EXPECT_GT(shards[0]["turns"], 0);
+    int connections = 0, served = 0;
+    for (const json& each : shards) {
+      connections += each["connections"].get<int>();
+      EXPECT_EQ(each["http"].size(), 1u);
+      EXPECT_EQ(each["http"][0]["server"], "admin");
+      served += each["http"][0]["handling"].get<int>();
+      EXPECT_EQ(each["groups"][0]["name"], "main");
+      EXPECT_GE(each["turn_ns_max"], each["turn_ns_p99"]);
+    }
+    EXPECT_EQ(connections, 1);
+    EXPECT_EQ(served, 1);
 
     answer = co_await get(at, "/hops");
     const json hops = json::parse(body_of(answer));
@@ -126,8 +255,16 @@ TEST(admin, tells_shards_hops_and_tasks_as_json) {
       found = true;
       EXPECT_EQ(each["shard"], 0);
       EXPECT_EQ(each["waits_for"], "event");
+      EXPECT_EQ(each["state"], "waiting");
     }
     EXPECT_TRUE(found) << answer;
+
+    answer = co_await get(at, "/histograms");
+    bool turns = false;
+    for (const json& each : json::parse(body_of(answer))) {
+      turns = turns || (each["name"] == "skerry_reactor_turn_seconds" && each["count"] > 0 && !each["buckets"].empty());
+    }
+    EXPECT_TRUE(turns) << answer;
     never.set();
     co_await handle;
   });

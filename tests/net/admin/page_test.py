@@ -1,35 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The admin page in a browser: a loaded kv_server's figures show and change, nothing goes wrong, nothing else is asked.
+"""The admin page in a browser: a loaded kv_server's figures show and change, a recording has arrows, everything can be
+reached with the keyboard, nothing goes wrong, and nobody else is asked.
 
-page_test.py KV_SERVER SCREENSHOT. Exit status 77 where there is no chromium."""
+page_test.py KV_SERVER FOLDER; screenshots go to FOLDER. Exit status 77 where there is no chromium."""
+import os
 import re
-import shutil
 import socket
-import subprocess
 import sys
-import tempfile
 import threading
+import urllib.request
+
+from browser import Browser
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "support"))
+from http_program import Program, expect  # noqa: E402
 
 SKIPPED = 77
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def start(program, admin):
-    server = subprocess.Popen([program, "--port", "0", "--shards", "4", "--overprovision", "--admin", admin],
-                              stderr=subprocess.PIPE, text=True)
-    ports = []
-    for line in server.stderr:
-        listening = re.search(r"listening on 127\.0\.0\.1:(\d+)", line)
-        if listening:
-            ports.append(int(listening.group(1)))
-        if len(ports) == 2:  # its own, then the endpoint's
-            return server, ports[0]
-    raise SystemExit("the server ended before it listened")
 
 
 def load(port, stop):
@@ -44,44 +30,105 @@ def load(port, stop):
                 answered += client.recv(65536)
 
 
-def browse(url, screenshot):
-    with tempfile.TemporaryDirectory() as profile:
-        command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
-                   f"--user-data-dir={profile}", "--window-size=1150,1000", "--virtual-time-budget=5000"]
-        shot = subprocess.run(command + [f"--screenshot={screenshot}", url], capture_output=True, text=True,
-                              timeout=120, check=True)
-        dump = subprocess.run(command + ["--dump-dom", url], capture_output=True, text=True, timeout=120, check=True)
-    return dump.stdout, shot.stderr + dump.stderr
+def figures(page, name):
+    return page.evaluate(f"""[...document.querySelectorAll('[data-figure="{name}"]')].map(e => e.textContent)""")
+
+
+def check_figures(page):
+    page.until("/^4 shards, up for \\d/.test(document.querySelector('#state').textContent)")
+    expect(page.evaluate("document.querySelectorAll('.island').length") == 4)
+    for name in ("busy", "run queue", "loop time", "connections", "steps/s", "turns/s", "sent/s"):
+        expect(len(figures(page, name)) == 4, name)
+    for name in ("steps/s", "sent/s", "turns/s"):
+        seen = figures(page, name)
+        expect(any(value != "0" for value in seen), name, seen)
+        page.until(f"""[...document.querySelectorAll('[data-figure="{name}"]')].map(e => e.textContent).join()
+                       !== {",".join(seen)!r}""")
+    cells = page.evaluate("""[...document.querySelectorAll('#hops td')].map(e =>
+        [e.dataset.from, e.dataset.to, Number(e.dataset.messages)])""")
+    expect(len(cells) == 16 and any(n > 0 for _, _, n in cells), cells)
+    expect(all(n == 0 for a, b, n in cells if a == b), cells)
+    page.until("document.querySelectorAll('#histograms .bin').length > 0")
+    tasks = page.evaluate("document.querySelector('#tasks').innerText")
+    expect("connection" in tasks and "waiting" in tasks, tasks)
+    groups = page.evaluate("document.querySelector('#groups').innerText")
+    expect("main" in groups and "%" in groups, groups)
+
+
+def check_recorder(page):
+    page.click("#record")
+    page.until("document.querySelectorAll('#timeline .arrow').length > 0")
+    tips = page.evaluate("[...document.querySelectorAll('#timeline .arrow')].map(e => e.dataset.tip)")
+    known = re.compile(r"Message from shard \d to shard \d, under way for [\d.]+ .?s$")
+    expect(any(map(known.match, tips)), tips[:5])
+    expect(page.evaluate("document.querySelectorAll('#timeline .step').length") > 0)
+    waits = page.evaluate("document.querySelector('#waits').innerText")
+    expect(re.search(r"\d → \d\s+\d+\s+[\d.]+ .?s", waits), waits)
+    kinds = page.evaluate("""fetch(document.querySelector('#file').href).then(answer => answer.json())
+        .then(events => [...new Set(events.map(e => e.ph))].sort().join(''))""")
+    expect({"B", "E", "M", "f", "s"} <= set(kinds), kinds)
+    before = page.evaluate("document.querySelector('#timeline svg').getAttribute('aria-label')")
+    page.click("[data-zoom='2']")
+    page.until(f"document.querySelector('#timeline svg').getAttribute('aria-label') !== {before!r}")
+    page.click("[data-zoom='.5']")
+
+
+def check_keyboard(page):
+    page.evaluate("document.activeElement.blur()")
+    for _ in range(200):
+        page.press("Tab")
+        if page.evaluate("document.activeElement.textContent") == "loop time":
+            break
+    expect(page.evaluate("!tip.hidden && tip.textContent.startsWith('How long one turn of the loop took')"))
+    expect(page.evaluate("document.activeElement.getAttribute('aria-describedby')") == "tip")
+    uptime = page.evaluate("document.querySelector('#state').textContent")
+    page.until(f"document.querySelector('#state').textContent !== {uptime!r}")
+    expect(page.evaluate("document.activeElement.textContent") == "loop time", "the focus stays over a refresh")
+    page.press("p", "p")
+    page.until("document.querySelector('#state').textContent.startsWith('paused')")
+    page.press("p", "p")
+    page.until("/^4 shards/.test(document.querySelector('#state').textContent)")
+
+
+def check_without_scripts(admin):
+    with urllib.request.urlopen(f"http://{admin}/", timeout=30) as answer:
+        text = answer.read().decode()
+    links = re.findall(r'href="(/[^"]*)"', text[text.index("<noscript>"):text.index("</noscript>")])
+    expect(len(links) >= 5, links)
+    for link in links:
+        with urllib.request.urlopen(f"http://{admin}{link}", timeout=30) as answer:
+            expect(answer.status == 200 and answer.read(), link)
+
+
+def check_page(page, admin, folder):
+    page.open(f"http://{admin}/")
+    check_figures(page)
+    check_recorder(page)
+    page.screenshot(os.path.join(folder, "page.png"))
+    page.scheme("dark")
+    page.screenshot(os.path.join(folder, "page-dark.png"))
+    check_keyboard(page)
+    elsewhere = [url for url in page.asked if not re.match(rf"(http://{admin}/|data:|blob:)", url)]
+    expect(not elsewhere, elsewhere)
+    expect(not page.problems, page.problems)
 
 
 def main():
-    program, screenshot = sys.argv[1:]
-    if shutil.which("chromium") is None:
+    program, folder = sys.argv[1:]
+    if not Browser.installed():
+        print("needs the package chromium (scripts/setup browser)")
         return SKIPPED
-    admin = f"127.0.0.1:{free_port()}"
-    server, port = start(program, admin)
     stop = threading.Event()
-    loader = threading.Thread(target=load, args=(port, stop))
-    loader.start()
-    try:
-        page, log = browse(f"http://{admin}/", screenshot)
-    finally:
-        stop.set()
-        loader.join()
-        server.terminate()
-        server.stderr.read()
-        status = server.wait(timeout=60)
-    problems = [line for line in log.splitlines() if "CONSOLE" in line]
-    assert not problems, problems
-    assert status == 0, status
-    assert re.search(r"4 shards, up for \d", page), page[-2000:]
-    assert page.count('class="island"') == 4, page
-    for figure in ("steps/s", "turns/s", "sent/s"):
-        shown = re.findall(rf'data-figure="{figure}">([^<]*)<', page)
-        assert len(shown) == 4 and any(value != "0" for value in shown), (figure, shown)
-    cells = re.findall(r'<td [^>]*title="(\d+) messages from shard (\d) to shard (\d)', page)
-    assert len(cells) == 16 and any(int(count) > 0 for count, _, _ in cells), cells
-    assert ">connection</td>" in page, "the client's task is in the table"
+    with Program(program, "--shards", "4", "--overprovision") as server:
+        loader = threading.Thread(target=load, args=(server.port, stop))
+        loader.start()
+        try:
+            with Browser() as page:
+                check_page(page, server.admin, folder)
+            check_without_scripts(server.admin)
+        finally:
+            stop.set()
+            loader.join()
     return 0
 
 
