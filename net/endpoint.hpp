@@ -58,7 +58,7 @@ class acceptor;
 struct pool_tag;
 
 /// Waits for something of an endpoint; the two directions have one waiter each.
-class endpoint_leaf : public detail::leaf {
+class endpoint_leaf : public skerry::detail::leaf {
  public:
   void progressed() noexcept { wake(); }
 

@@ -282,6 +282,21 @@ struct read_readiness : with_peer {
   auto wait() { return pair->ours.readable(); }
 };
 
+struct read_line : with_peer {
+  std::optional<net::buffered_reader<net::stream>> lines;
+  task<> prepare() {
+    co_await with_peer::prepare();
+    lines.emplace(pair->ours);
+    pair->theirs.try_send("half of ");
+    co_await lines->peek(4);
+  }
+  task<> wait() {
+    const auto line = co_await lines->read_line(100);
+    EXPECT_EQ(line, "half of a line");
+  }
+  void serve() { pair->theirs.try_send("a line\nhalf of "); }
+};
+
 struct flush : with_peer {
   task<> prepare() {
     co_await with_peer::prepare();
