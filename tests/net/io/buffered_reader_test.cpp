@@ -17,6 +17,7 @@
 
 #include <gtest/gtest.h>
 #include <net/io/sliced_stream.hpp>
+#include <support/heap_count.hpp>
 #include <support/long_test.hpp>
 #include <support/task_steps.hpp>
 
@@ -284,6 +285,27 @@ TEST(buffered_reader, holds_no_receive_buffer_while_it_waits) {
     }
     co_await pair.theirs.send("\n");
     co_await reading;
+  });
+}
+
+TEST(buffered_reader, takes_nothing_from_the_heap_for_line_after_line_that_straddles_two_buffers) {
+  run_and_count([]() -> task<> {
+    std::string text;
+    std::vector<std::size_t> cuts;
+    for (int n = 0; n < 400; ++n) {
+      text += "a line that long\n";
+      cuts.push_back(text.size() - 8);
+    }
+    const buffer whole = co_await in_one_buffer(text + "\n");
+    sliced_stream from(whole, cuts);
+    buffered_reader in(from);
+    std::uint64_t before = 0;
+    for (int n = 0; n < 400; ++n) {
+      if (n == 10) before = heap_allocations();
+      const auto line = co_await in.read_line(100);
+      EXPECT_EQ(line, "a line that long");
+    }
+    EXPECT_EQ(heap_allocations(), before);
   });
 }
 
