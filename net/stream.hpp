@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// stream: a TCP connection, as a handle.
+/// stream: a TCP or Unix connection, as a handle.
 ///
 ///     while (true) {
 ///       skerry::buffer bytes = co_await s.read();

@@ -11,7 +11,7 @@ namespace {
 /// Owns the socket until the connection stands, so that a cancelled connect closes it after the kernel's answer.
 class connect_operation final : public skerry::detail::single_operation {
  public:
-  explicit connect_operation(const address& to) : to_(to), fd_(make_tcp_socket(to.family())) {}
+  explicit connect_operation(const address& to) : to_(to), fd_(make_stream_socket(to.family())) {}
   void await_suspend(std::coroutine_handle<> resume_point) noexcept {
     prepare::connect(begin(resume_point), fd_.get(), to_.data(), to_.size());
   }
@@ -35,6 +35,12 @@ task<stream> connect(address to) {
 }
 
 listener::listener(const address& at)
-    : acceptor_(new acceptor(this_endpoints(), make_listening_socket(at, backlog).release())) {}
+    : acceptor_(new acceptor(this_endpoints(), at.is_unix() ? listen_on_path(at, backlog)
+                                                            : listening_socket(make_listening_socket(at, backlog)))) {}
+
+listener::listener(unique_fd listening) : acceptor_(nullptr) {
+  require_listening(listening.get());
+  acceptor_ = new acceptor(this_endpoints(), listening_socket(std::move(listening)));
+}
 
 }  // namespace skerry::net

@@ -328,6 +328,14 @@ struct accept : usual {
   void serve() { peer.emplace(listening.where()); }
 };
 
+/// What accepts from a Unix socket's name, which goes with it.
+struct accept_by_name : usual {
+  net::listener listening{*net::address::parse("unix:@skerry test " + std::to_string(::getpid()))};
+  std::optional<raw_peer> peer;
+  auto wait() { return listening.accept(); }
+  void serve() { peer.emplace(listening.where()); }
+};
+
 struct connect : usual {
   static constexpr bool by_itself = true;
   net::listener listening{loopback()};
