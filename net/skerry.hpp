@@ -24,6 +24,7 @@
 #include <skerry/framework/task/yield.hpp>
 #include <skerry/framework/this_shard.hpp>
 #include <skerry/net/address.hpp>
+#include <skerry/net/connect.hpp>
 #include <skerry/net/io/buffered_reader.hpp>
 #include <skerry/net/io/buffered_writer.hpp>
 #include <skerry/net/listener.hpp>

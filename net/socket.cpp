@@ -47,6 +47,13 @@ unique_fd make_stream_socket(int family) {
   return fd;
 }
 
+void bind_to(int fd, const address& from) {
+  if (from.port() == 0 && !from.is_unix()) {
+    set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1, "setsockopt IP_BIND_ADDRESS_NO_PORT");
+  }
+  if (::bind(fd, from.data(), from.size()) != 0) fail("bind to ", from);
+}
+
 void set_no_delay(int fd) noexcept {
   int on = 1;
   ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);

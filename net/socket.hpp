@@ -38,6 +38,8 @@ class unique_fd {
 unique_fd make_stream_socket(int family);
 /// Sends small segments at once; ignores a socket that cannot.
 void set_no_delay(int fd) noexcept;
+/// Gives a socket that is to connect its own address; with port 0 the kernel chooses one that is free for its peer.
+void bind_to(int fd, const address& from);
 /// A listening TCP socket that shares its port with the other shards' ones.
 unique_fd make_listening_socket(const address& at, int backlog);
 /// Whether another process listens on `at`.

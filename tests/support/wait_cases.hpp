@@ -343,6 +343,13 @@ struct connect : usual {
   void serve() {}
 };
 
+struct connect_to_any : connect {
+  task<> wait() {
+    const std::vector<net::address> both(2, listening.where());
+    co_await net::connect(both);
+  }
+};
+
 /// An event on shard 1.
 struct remote : usual {
   static constexpr unsigned shards = 2;

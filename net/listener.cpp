@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <skerry/net/listener.hpp>
+#include <skerry/net/socket.hpp>
+
+namespace skerry::net {
+
+listener::listener(const address& at)
+    : acceptor_(new acceptor(this_endpoints(), at.is_unix() ? listen_on_path(at, backlog)
+                                                            : listening_socket(make_listening_socket(at, backlog)))) {}
+
+listener::listener(unique_fd listening) : acceptor_(nullptr) {
+  require_listening(listening.get());
+  acceptor_ = new acceptor(this_endpoints(), listening_socket(std::move(listening)));
+}
+
+}  // namespace skerry::net
