@@ -15,21 +15,23 @@ namespace {
 bool is_fatal(int error) noexcept { return error == EBADF || error == EINVAL || error == ENOTSOCK; }
 }  // namespace
 
-acceptor::acceptor(endpoint_pool& pool, int fd, in_drain how) : pool_(pool), fd_(fd), how_(how) {
+acceptor::acceptor(endpoint_pool& pool, listening_socket socket, in_drain how)
+    : pool_(pool), socket_(std::move(socket)), how_(how) {
   queue_.reserve(queue_max);
   pool_.acceptors_.push_back(*this);
+  ++pool_.stats_.listeners;
   arm();
 }
 
 acceptor::~acceptor() {
   if (armed()) timers::this_timers().cancel(*this);
   for (std::size_t i = taken_; i < queue_.size(); ++i) ::close(queue_[i]);
-  ::close(fd_);
   static_cast<list_hook<pool_tag>&>(*this).unlink();
+  --pool_.stats_.listeners;
   pool_.home_.drain_progressed();
 }
 
-void acceptor::arm() noexcept { prepare::accept_multishot(pool_.kernel_.submit(*this), fd_); }
+void acceptor::arm() noexcept { prepare::accept_multishot(pool_.kernel_.submit(*this), fd()); }
 
 void acceptor::complete(std::int32_t result, std::uint32_t flags) noexcept {
   if (result >= 0) {

@@ -18,6 +18,7 @@
 #include <skerry/framework/backend/operation.hpp>
 #include <skerry/framework/task/frame_pool.hpp>
 #include <skerry/net/endpoint.hpp>
+#include <skerry/net/socket_file.hpp>
 #include <skerry/timers/timer.hpp>
 
 #include <cstdint>
@@ -39,7 +40,7 @@ class acceptor final : public operation,
   static constexpr std::size_t queue_max = 64;
   static constexpr std::chrono::milliseconds failure_pause{100};
 
-  acceptor(endpoint_pool& pool, int fd, in_drain how);
+  acceptor(endpoint_pool& pool, listening_socket socket, in_drain how);
 
   bool ready() const noexcept { return waiting() != 0 || ended_ || error_ != 0; }
   /// A connection's descriptor; -1 at the end. Throws std::system_error.
@@ -49,7 +50,7 @@ class acceptor final : public operation,
   void end() noexcept;
   void release() noexcept;
   void descriptor_freed() noexcept;
-  int fd() const noexcept { return fd_; }
+  int fd() const noexcept { return socket_.fd.get(); }
   bool goes_on_in_drain() const noexcept { return how_ == in_drain::goes_on; }
 
   void complete(std::int32_t result, std::uint32_t flags) noexcept override;
@@ -63,7 +64,7 @@ class acceptor final : public operation,
   void wake_waiter() noexcept;
 
   endpoint_pool& pool_;
-  int fd_;
+  listening_socket socket_;
   in_drain how_;
   int error_ = 0;
   bool ended_ = false;

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <skerry/framework/assert.hpp>
 #include <skerry/net/address.hpp>
 
+#include <algorithm>
 #include <charconv>
+#include <cstddef>
 #include <cstring>
 
 #include <arpa/inet.h>
@@ -43,7 +46,22 @@ std::optional<address> address::parse(std::string_view ip, std::uint16_t port) {
   return a;
 }
 
+std::optional<address> address::unix_socket(std::string_view path) {
+  address a;
+  const bool abstract = path.starts_with('@');
+  if (path.size() <= (abstract ? 1 : 0) || path.size() >= sizeof a.storage_.local.sun_path) return std::nullopt;
+  if (!abstract && path.contains('\0')) return std::nullopt;
+  a.storage_.local.sun_family = AF_UNIX;
+  std::memcpy(a.storage_.local.sun_path, path.data(), path.size());
+  if (abstract) a.storage_.local.sun_path[0] = '\0';
+  a.name_bytes_ = static_cast<std::uint8_t>(path.size());
+  return a;
+}
+
 std::optional<address> address::parse(std::string_view text) {
+  if (constexpr std::string_view scheme = "unix:"; text.starts_with(scheme)) {
+    return unix_socket(text.substr(scheme.size()));
+  }
   const std::size_t colon = text.rfind(':');
   if (colon == std::string_view::npos) return std::nullopt;
   std::string_view ip = text.substr(0, colon);
@@ -54,21 +72,45 @@ std::optional<address> address::parse(std::string_view text) {
   return port ? parse(ip, *port) : std::nullopt;
 }
 
-address address::from_kernel(const sockaddr_storage& storage) noexcept {
+address address::from_kernel(const sockaddr_storage& storage, socklen_t bytes) noexcept {
   address a;
-  std::memcpy(&a.storage_, &storage, sizeof a.storage_);
+  std::memcpy(&a.storage_, &storage, std::min<std::size_t>(bytes, sizeof a.storage_));
+  if (a.is_unix()) {
+    constexpr std::size_t before = offsetof(sockaddr_un, sun_path);
+    const std::size_t name = std::min<std::size_t>(bytes, sizeof a.storage_.local) - before;
+    const char* path = a.storage_.local.sun_path;
+    a.name_bytes_ = static_cast<std::uint8_t>(name != 0 && path[0] != '\0' ? ::strnlen(path, name) : name);
+  }
   return a;
 }
 
+socklen_t address::size() const noexcept {
+  if (family() == AF_INET6) return sizeof(sockaddr_in6);
+  if (!is_unix()) return sizeof(sockaddr_in);
+  return static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + name_bytes_ + (path().empty() ? 0 : 1));
+}
+
+std::string_view address::path() const noexcept {
+  if (!is_unix() || storage_.local.sun_path[0] == '\0') return {};
+  return {storage_.local.sun_path, name_bytes_};
+}
+
 std::uint16_t address::port() const noexcept {
+  if (is_unix()) return 0;
   return ntohs(family() == AF_INET6 ? storage_.v6.sin6_port : storage_.v4.sin_port);
 }
 
 void address::set_port(std::uint16_t port) noexcept {
+  SKERRY_ASSERT(!is_unix(), "a Unix socket has no port");
   (family() == AF_INET6 ? storage_.v6.sin6_port : storage_.v4.sin_port) = htons(port);
 }
 
 std::string address::text() const {
+  if (is_unix()) {
+    std::string name(storage_.local.sun_path, name_bytes_);
+    if (name.starts_with('\0')) name.front() = '@';
+    return "unix:" + name;
+  }
   char ip[INET6_ADDRSTRLEN] = "";
   if (family() == AF_INET6) {
     inet_ntop(AF_INET6, &storage_.v6.sin6_addr, ip, sizeof ip);

@@ -58,7 +58,7 @@ class acceptor;
 struct pool_tag;
 
 /// Waits for something of an endpoint; the two directions have one waiter each.
-class endpoint_leaf : public detail::leaf {
+class endpoint_leaf : public skerry::detail::leaf {
  public:
   void progressed() noexcept { wake(); }
 
@@ -176,6 +176,7 @@ class endpoint final : public skerry::detail::pooled,
 struct endpoint_stats {
   using crosses_shards = endpoint_stats;
   std::size_t endpoints = 0;          ///< open now, closing ones included
+  std::size_t listeners = 0;          ///< open now, closing ones included
   std::uint64_t accept_failures = 0;  ///< times accepting had to pause, mostly for lack of descriptors
   std::uint64_t rests_dropped = 0;    ///< peers that did not take what was written within send_rest_max
   std::uint64_t lingers_passed = 0;   ///< peers that did not end their side within linger

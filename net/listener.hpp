@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// listener: one shard's share of a port. Every shard has its own socket on the port (SO_REUSEPORT), so the kernel
-/// spreads connections and no shard hands them to another.
+/// listener: one shard's share of a port, or of the name of a Unix socket. Every shard has its own socket on the port
+/// (SO_REUSEPORT), so the kernel spreads connections and no shard hands them to another. A Unix socket, or one that was
+/// handed to this process, is one for all shards: each accepts from it by a descriptor of its own.
 ///
 ///     while (std::optional<skerry::net::stream> s = co_await l.accept()) spawn(serve(std::move(*s)), "connection");
 ///
@@ -33,8 +34,11 @@ class listener {
  public:
   static constexpr int backlog = 4096;
 
-  /// Listens on `at`; port 0 takes any free one. Throws std::system_error.
+  /// Listens on `at`; port 0 takes any free one, and the file of a Unix socket goes with its listener. Throws
+  /// std::system_error.
   explicit listener(const address& at, in_drain how = in_drain::finishes);
+  /// Accepts from a socket that listens already. Throws std::system_error if it does not.
+  explicit listener(unique_fd listening, in_drain how = in_drain::finishes);
   listener(listener&& other) noexcept : acceptor_(std::exchange(other.acceptor_, nullptr)) {}
   listener& operator=(listener&&) = delete;
   ~listener() {
@@ -67,7 +71,8 @@ class listener {
   /// The next connection; nothing when the app drains.
   accept_awaiter accept() noexcept { return accept_awaiter(*acceptor_); }
   /// Where it listens, with the real port.
-  address where() const { return local_address(acceptor_->fd()); }
+  address where() const { return local_address(fd()); }
+  int fd() const noexcept { return acceptor_->fd(); }
 
  private:
   acceptor* acceptor_;
@@ -83,10 +88,34 @@ task<> accept_loop(listener from) {
   }
 }
 
+inline listener listen_or_explain(const address& at, in_drain how) {
+  try {
+    return listener(at, how);
+  } catch (const std::system_error& error) {
+    explain_refusal(at, error);
+  }
+}
+
+/// Accepts from `first` here, and from its socket on every other shard.
+template <class Handler>
+task<> share_with_all_shards(listener first, in_drain how) {
+  auto open = [](unique_fd fd, in_drain in_a_drain) {
+    spawn(detail::accept_loop<Handler>(listener(std::move(fd), in_a_drain)), "accept");
+  };
+  for (shard_id s = 0; s < shard_count(); ++s) {
+    if (s != this_shard_id()) co_await submit_to(s, open, duplicate(first.fd()), how);
+  }
+  spawn(detail::accept_loop<Handler>(std::move(first)), "accept");
+}
+
 /// listen_on_all_shards without a word to the log or the admin endpoint.
 template <class Handler>
 task<address> open_on_all_shards(address at, in_drain how) {
   skerry::detail::require_no_captures<Handler>();
+  if (at.is_unix()) {
+    co_await share_with_all_shards<Handler>(listen_or_explain(at, how), how);
+    co_return at;
+  }
   // A process that was killed keeps its port until the kernel has taken its rings apart: 20 ms, 500 on a busy machine.
   for (int tries = 0; port_in_use(at) && tries < 100; ++tries) co_await sleep_for(std::chrono::milliseconds(10));
   require_free_port(at);
@@ -102,10 +131,22 @@ task<address> open_on_all_shards(address at, in_drain how) {
 
 }  // namespace detail
 
+/// Accepts from `first` here and from its socket on every other shard, and calls `handler(stream)` for each connection
+/// there; the handler has no captures. The program's first one also opens the admin endpoint, as listen_on_all_shards.
+template <class Handler>
+task<> accept_on_all_shards(listener first, Handler) {
+  skerry::detail::require_no_captures<Handler>();
+  co_await admin::begin_listening();
+  address at = first.where();
+  co_await detail::share_with_all_shards<Handler>(std::move(first), in_drain::finishes);
+  log::info("listening on {}", at.text());
+  co_await admin::end_listening();
+}
+
 /// Listens on `at` on every shard and calls `handler(stream)` for each connection there; the handler has no captures.
 /// The program's first one also opens the admin endpoint if there is to be one, and before its own port, so that
 /// somebody can say that the program is not ready. Returns the address with its real port once all shards listen.
-/// Throws startup_error when the port cannot be had.
+/// Throws startup_error when the address cannot be had.
 template <class Handler>
 task<address> listen_on_all_shards(address at, Handler) {
   co_await admin::begin_listening();

@@ -24,6 +24,9 @@
 #include <skerry/framework/task/yield.hpp>
 #include <skerry/framework/this_shard.hpp>
 #include <skerry/net/address.hpp>
+#include <skerry/net/connect.hpp>
+#include <skerry/net/io/buffered_reader.hpp>
+#include <skerry/net/io/buffered_writer.hpp>
 #include <skerry/net/listener.hpp>
 #include <skerry/net/stream.hpp>
 #include <skerry/shards/app.hpp>

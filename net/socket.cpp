@@ -6,6 +6,7 @@
 #include <string>
 #include <system_error>
 
+#include <fcntl.h>
 #include <linux/sockios.h>
 #include <netinet/tcp.h>
 #include <sys/ioctl.h>
@@ -27,7 +28,7 @@ void set_option(int fd, int level, int name, int value, const char* what) {
 }
 
 unique_fd bind_socket(const address& at, bool shared) {
-  unique_fd fd = make_tcp_socket(at.family());
+  unique_fd fd = make_stream_socket(at.family());
   set_option(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1, "setsockopt SO_REUSEADDR");
   if (shared) set_option(fd.get(), SOL_SOCKET, SO_REUSEPORT, 1, "setsockopt SO_REUSEPORT");
   if (::bind(fd.get(), at.data(), at.size()) != 0) fail("bind to ", at);
@@ -40,10 +41,17 @@ unique_fd::~unique_fd() {
   if (fd_ >= 0) ::close(fd_);
 }
 
-unique_fd make_tcp_socket(int family) {
+unique_fd make_stream_socket(int family) {
   unique_fd fd(::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (fd.get() < 0) fail("socket");
   return fd;
+}
+
+void bind_to(int fd, const address& from) {
+  if (from.port() == 0 && !from.is_unix()) {
+    set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1, "setsockopt IP_BIND_ADDRESS_NO_PORT");
+  }
+  if (::bind(fd, from.data(), from.size()) != 0) fail("bind to ", from);
 }
 
 void set_no_delay(int fd) noexcept {
@@ -75,25 +83,69 @@ void require_free_port(const address& at) {
     // reset it.
     bind_socket(at, false);
   } catch (const std::system_error& error) {
-    std::string text = "cannot listen on " + at.text() + ": " + error.code().message();
-    if (error.code().value() == EADDRINUSE) {
-      text += "\nanother process has this port: stop it (ss -ltnp shows which), or choose another with --port";
-    } else if (error.code().value() == EACCES) {
-      text +=
-          "\nports below 1024 need a privilege: choose another with --port, or allow it with setcap "
-          "cap_net_bind_service=+ep";
-    } else if (error.code().value() == EADDRNOTAVAIL) {
-      text += "\nthis machine has no such address: choose one of its own with --bind (ip addr lists them)";
-    }
-    throw startup_error(text);
+    explain_refusal(at, error);
   }
 }
 
-address local_address(int fd) {
+void explain_refusal(const address& at, const std::system_error& error) {
+  const int code = error.code().value();
+  std::string text = "cannot listen on " + at.text() + ": " + error.code().message();
+  if (at.is_unix()) {
+    if (code == EADDRINUSE) {
+      text += "\nanother process listens there, or this is no socket: ss -lxp and ls -l show; or choose another name";
+    } else if (code == ENOENT || code == EACCES || code == ENOTDIR || code == EROFS) {
+      text += "\nits directory must exist and be writable for this user: make it, or choose another path";
+    }
+  } else if (code == EADDRINUSE) {
+    text += "\nanother process has this port: stop it (ss -ltnp shows which), or choose another with --port";
+  } else if (code == EACCES) {
+    text +=
+        "\nports below 1024 need a privilege: choose another with --port, or allow it with setcap "
+        "cap_net_bind_service=+ep";
+  } else if (code == EADDRNOTAVAIL) {
+    text += "\nthis machine has no such address: choose one of its own with --bind (ip addr lists them)";
+  }
+  throw startup_error(text);
+}
+
+unique_fd duplicate(int fd) {
+  unique_fd copy(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+  if (copy.get() < 0) fail("fcntl F_DUPFD_CLOEXEC");
+  return copy;
+}
+
+void require_listening(int fd) {
+  int type = 0;
+  int listens = 0;
+  socklen_t size = sizeof type;
+  if (::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) != 0) fail("getsockopt SO_TYPE");
+  if (::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0) fail("getsockopt SO_ACCEPTCONN");
+  if (type == SOCK_STREAM && listens != 0) return;
+  throw std::system_error(EINVAL, std::generic_category(),
+                          "descriptor " + std::to_string(fd) + " is no stream socket that listens");
+}
+
+namespace {
+template <class Name>
+address name_of(int fd, Name ask, const char* what) {
   sockaddr_storage storage{};
   socklen_t size = sizeof storage;
-  if (::getsockname(fd, reinterpret_cast<sockaddr*>(&storage), &size) != 0) fail("getsockname");
-  return address::from_kernel(storage);
+  if (ask(fd, reinterpret_cast<sockaddr*>(&storage), &size) != 0) fail(what);
+  return address::from_kernel(storage, size);
+}
+}  // namespace
+
+address local_address(int fd) { return name_of(fd, ::getsockname, "getsockname"); }
+address peer_address(int fd) { return name_of(fd, ::getpeername, "getpeername"); }
+
+credentials peer_credentials(int fd) {
+  if (!local_address(fd).is_unix()) {
+    throw std::system_error(EOPNOTSUPP, std::generic_category(), "only a Unix socket knows its peer's credentials");
+  }
+  ucred known{};
+  socklen_t size = sizeof known;
+  if (::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &known, &size) != 0) fail("getsockopt SO_PEERCRED");
+  return {known.pid, known.uid, known.gid};
 }
 
 void shut_down_output(int fd) noexcept { ::shutdown(fd, SHUT_WR); }

@@ -8,11 +8,17 @@
 
 #include <skerry/net/address.hpp>
 
+#include <system_error>
+
+#include <sys/types.h>
+
 namespace skerry::net {
 
 /// A descriptor that closes itself.
 class unique_fd {
  public:
+  using crosses_shards = unique_fd;
+
   explicit unique_fd(int fd = -1) noexcept : fd_(fd) {}
   unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
   unique_fd& operator=(unique_fd&&) = delete;
@@ -28,17 +34,35 @@ class unique_fd {
   int fd_;
 };
 
-/// A non-blocking TCP socket for `family`.
-unique_fd make_tcp_socket(int family);
+/// A non-blocking stream socket for `family`.
+unique_fd make_stream_socket(int family);
 /// Sends small segments at once; ignores a socket that cannot.
 void set_no_delay(int fd) noexcept;
-/// A listening socket that shares its port with the other shards' ones.
+/// Gives a socket that is to connect its own address; with port 0 the kernel chooses one that is free for its peer.
+void bind_to(int fd, const address& from);
+/// A listening TCP socket that shares its port with the other shards' ones.
 unique_fd make_listening_socket(const address& at, int backlog);
 /// Whether another process listens on `at`.
 bool port_in_use(const address& at);
 /// Throws startup_error when another process listens on `at`: sharing a port would hide that.
 void require_free_port(const address& at);
+/// Throws startup_error for an `error` in listening on `at`, with the way out.
+[[noreturn]] void explain_refusal(const address& at, const std::system_error& error);
+/// Another descriptor of the same socket. Throws std::system_error.
+unique_fd duplicate(int fd);
+/// Throws std::system_error if `fd` is no stream socket that listens.
+void require_listening(int fd);
 address local_address(int fd);
+/// Of a connected socket; "unix:" for a Unix socket's client.
+address peer_address(int fd);
+/// Who connected, or listened, at the other end of a Unix socket, as the kernel knows it from that time.
+struct credentials {
+  pid_t pid;  ///< 0 if it is in another PID namespace
+  uid_t uid;
+  gid_t gid;
+};
+/// Throws std::system_error if `fd` is no connected Unix socket.
+credentials peer_credentials(int fd);
 /// No more bytes from us, behind those the kernel has. Plain: it only queues the end, and as an operation it would run
 /// in a kernel worker thread.
 void shut_down_output(int fd) noexcept;

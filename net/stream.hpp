@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// stream: a TCP connection, as a handle.
+/// stream: a TCP or Unix connection, as a handle.
 ///
 ///     while (true) {
 ///       skerry::buffer bytes = co_await s.read();
@@ -142,7 +142,7 @@ class stream {
 
 static_assert(byte_stream<stream>);
 
-/// Connects to `to`. Throws std::system_error. A cancelled connect closes its socket once the kernel has let go.
+/// Connects to `to`; connect.hpp chooses among several. Throws std::system_error. A cancelled connect closes its socket once the kernel has let go.
 task<stream> connect(address to);
 
 }  // namespace skerry::net

@@ -2,13 +2,14 @@
 // A TCP server on all shards: answers each line in upper case. Ctrl-C ends it, after what is in flight.
 // Run it with: build/release/apps/07_line_server    and talk to it with: build/release/apps/08_client 7777 hello
 #include <skerry/framework/startup_error.hpp>
+#include <skerry/net/io/buffered_reader.hpp>
 #include <skerry/net/listener.hpp>
 #include <skerry/shards/app.hpp>
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <system_error>
-#include <utility>
 
 namespace {
 
@@ -24,17 +25,10 @@ std::string upper(std::string text) {
 /// One task per connection, on the shard that accepted it.
 task<> serve_client(net::stream client) {
   try {
-    std::string line;
-    while (true) {
-      buffer bytes = co_await client.read();  // lent by this shard's pool, given back at the end of the round
-      if (bytes.empty()) break;               // the client's end
-      for (std::byte b : bytes) {
-        line += static_cast<char>(b);
-        if (line.size() > line_max) throw std::system_error(std::make_error_code(std::errc::message_size), "a line");
-        if (line.back() != '\n') continue;
-        // Suspends while much is unsent. So who does not read its answers is not read from either.
-        co_await client.write(upper(std::exchange(line, std::string())));
-      }
+    net::buffered_reader in(client);
+    while (std::optional<std::string_view> line = co_await in.read_line(line_max)) {
+      // Suspends while much is unsent. So who does not read its answers is not read from either.
+      co_await client.write(upper(std::string(*line)) + '\n');
     }
   } catch (const std::system_error& broken) {
     log::info("connection: {}", broken.what());

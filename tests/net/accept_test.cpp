@@ -73,7 +73,7 @@ TEST(listener, a_port_in_use_is_refused_with_its_address) {
   run_and_count([]() -> task<> {
     for (const char* ip : {"127.0.0.1", "::1"}) {
       // A socket that does not share its port, as another process's would not.
-      net::unique_fd taken = net::make_tcp_socket(loopback(0, ip).family());
+      net::unique_fd taken = net::make_stream_socket(loopback(0, ip).family());
       const net::address any = loopback(0, ip);
       EXPECT_EQ(::bind(taken.get(), any.data(), any.size()), 0);
       EXPECT_EQ(::listen(taken.get(), 1), 0);
@@ -142,7 +142,7 @@ TEST(connect, refused_names_the_address) {
   run_and_count([]() -> task<> {
     for (const char* ip : {"127.0.0.1", "::1"}) {
       // Bound and not listening: nobody else gets the port, and it refuses.
-      net::unique_fd closed = net::make_tcp_socket(loopback(0, ip).family());
+      net::unique_fd closed = net::make_stream_socket(loopback(0, ip).family());
       const net::address any = loopback(0, ip);
       EXPECT_EQ(::bind(closed.get(), any.data(), any.size()), 0);
       const net::address at = net::local_address(closed.get());

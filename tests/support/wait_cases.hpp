@@ -303,6 +303,21 @@ struct read_readiness : with_peer {
   auto wait() { return pair->ours.readable(); }
 };
 
+struct read_line : with_peer {
+  std::optional<net::buffered_reader<net::stream>> lines;
+  task<> prepare() {
+    co_await with_peer::prepare();
+    lines.emplace(pair->ours);
+    pair->theirs.try_send("half of ");
+    co_await lines->peek(4);
+  }
+  task<> wait() {
+    const auto line = co_await lines->read_line(100);
+    EXPECT_EQ(line, "half of a line");
+  }
+  void serve() { pair->theirs.try_send("a line\nhalf of "); }
+};
+
 struct flush : with_peer {
   task<> prepare() {
     co_await with_peer::prepare();
@@ -334,11 +349,26 @@ struct accept : usual {
   void serve() { peer.emplace(listening.where()); }
 };
 
+/// What accepts from a Unix socket's name, which goes with it.
+struct accept_by_name : usual {
+  net::listener listening{*net::address::parse("unix:@skerry test " + std::to_string(::getpid()))};
+  std::optional<raw_peer> peer;
+  auto wait() { return listening.accept(); }
+  void serve() { peer.emplace(listening.where()); }
+};
+
 struct connect : usual {
   static constexpr bool by_itself = true;
   net::listener listening{loopback()};
   auto wait() { return net::connect(listening.where()); }
   void serve() {}
+};
+
+struct connect_to_any : connect {
+  task<> wait() {
+    const std::vector<net::address> both(2, listening.where());
+    co_await net::connect(both);
+  }
 };
 
 /// An event on shard 1.

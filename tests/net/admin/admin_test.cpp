@@ -41,7 +41,7 @@ using test_support::run_shards;
 task<> drop(net::stream) { co_return; }
 
 address free_place() {
-  const net::unique_fd probe = net::make_tcp_socket(AF_INET);
+  const net::unique_fd probe = net::make_stream_socket(AF_INET);
   const address any = loopback();
   EXPECT_EQ(::bind(probe.get(), any.data(), any.size()), 0);
   return net::local_address(probe.get());
@@ -333,7 +333,7 @@ TEST(admin, only_shows) {
 
 TEST(admin, an_address_that_is_none_or_taken_is_refused_in_words) {
   for (const bool taken : {false, true}) {
-    net::unique_fd holder = net::make_tcp_socket(AF_INET);
+    net::unique_fd holder = net::make_stream_socket(AF_INET);
     const address any = loopback();
     EXPECT_EQ(::bind(holder.get(), any.data(), any.size()), 0);
     EXPECT_EQ(::listen(holder.get(), 1), 0);
