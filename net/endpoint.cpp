@@ -244,7 +244,7 @@ void endpoint::check_deadline(clock::time_point now) noexcept {
 // --- the pool ---
 
 endpoint_pool::endpoint_pool(shard& home)
-    : home_(home), bytes_(resource<byte_pool>()), buffers_(resource<buffer_pool>()), kernel_(home.loop().kernel()) {
+    : home_(home), bytes_(this_bytes()), buffers_(resource<buffer_pool>()), kernel_(home.loop().kernel()) {
   home_.loop().add(*this);
   home_.add_drainable(*this);
   publish();

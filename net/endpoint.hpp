@@ -36,11 +36,11 @@
 
 #include <skerry/framework/backend/operation.hpp>
 #include <skerry/framework/io/buffer_pool.hpp>
-#include <skerry/framework/io/byte_pool.hpp>
 #include <skerry/framework/observe/metrics.hpp>
 #include <skerry/framework/reactor/poller.hpp>
 #include <skerry/framework/task/chain.hpp>
 #include <skerry/framework/task/frame_pool.hpp>
+#include <skerry/net/byte_pool.hpp>
 #include <skerry/shards/shard.hpp>
 #include <skerry/timers/timer.hpp>
 

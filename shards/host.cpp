@@ -49,7 +49,7 @@ void require_descriptors(std::size_t shards, std::size_t per_shard) {
 
 /// What start() makes for itself on each shard. The resources of the application go while messages still pass: what
 /// they hold may send as it goes (a foreign_ptr).
-constexpr std::size_t own_resources = 3;
+constexpr std::size_t own_resources = 2;
 
 /// The deadline of a stop, on each shard: lists what is left; on shard 0, a little later, ends the process.
 class drain_deadline final : public timers::timer {

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <skerry/framework/io/byte_pool.hpp>
 #include <skerry/framework/observe/log.hpp>
 #include <skerry/shards/host.hpp>
 #include <skerry/shards/shard.hpp>
@@ -29,7 +28,6 @@ void shard::start(log_channel& log) {
   SKERRY_ASSERT(detail::current_shard == nullptr, "a thread runs one shard");
   // What may throw comes first: until it is this shard, the thread is free.
   reactor_.kernel().start();
-  core_.resources->emplace<byte_pool>();
   core_.resources->emplace<buffer_pool>(reactor_.kernel());
   publish();
   detail::current_shard = &core_;

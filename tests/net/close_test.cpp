@@ -117,7 +117,7 @@ TEST(close, a_peer_that_takes_only_a_part_is_given_up_and_counted) {
         co_await turn();
       }
       EXPECT_EQ(this_endpoints().stats().rests_dropped, before + 1);
-      EXPECT_EQ(resource<byte_pool>().bytes_in_use(), 0u);
+      EXPECT_EQ(net::this_bytes().bytes_in_use(), 0u);
     }
   });
 }

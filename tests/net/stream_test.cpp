@@ -227,11 +227,11 @@ TEST(stream, a_write_past_the_high_water_mark_waits_until_the_peer_reads) {
                                         static_cast<std::size_t>(queued_bytes(pair.theirs.fd(), SIOCINQ));
     EXPECT_GE(taken, 2 * net::endpoint::high_water);
     EXPECT_LE(taken, 2 * net::endpoint::high_water + with_the_kernel);
-    EXPECT_EQ(resource<byte_pool>().bytes_in_use(), 2 * net::endpoint::high_water);
+    EXPECT_EQ(net::this_bytes().bytes_in_use(), 2 * net::endpoint::high_water);
     EXPECT_EQ(pair.ours.try_write(std::as_bytes(std::span(sent))), 0u);
     EXPECT_TRUE(co_await pair.theirs.receive_all() == sent);
     co_await writer;
-    EXPECT_EQ(resource<byte_pool>().bytes_in_use(), 0u);
+    EXPECT_EQ(net::this_bytes().bytes_in_use(), 0u);
   });
 }
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /// Blocks of bytes, and the byte_queue on top of them against a std::string.
 ///
-/// Replay a failing random test with the line it prints: SKERRY_TEST_SEED=<seed> buffer_pool_test
+/// Replay a failing random test with the line it prints: SKERRY_TEST_SEED=<seed> byte_pool_test
 
-#include <skerry/framework/io/byte_pool.hpp>
+#include <skerry/net/byte_pool.hpp>
 
 #include <algorithm>
 #include <cstddef>
@@ -18,7 +18,7 @@
 
 #include <gtest/gtest.h>
 
-namespace skerry {
+namespace skerry::net {
 namespace {
 
 std::span<const std::byte> bytes_of(std::string_view text) { return std::as_bytes(std::span(text)); }
@@ -120,4 +120,4 @@ TEST(byte_queue, behaves_like_a_string_over_random_operations) {
 }
 
 }  // namespace
-}  // namespace skerry
+}  // namespace skerry::net

@@ -19,7 +19,7 @@
 #include <cstdint>
 #include <span>
 
-namespace skerry {
+namespace skerry::net {
 
 class byte_pool {
  public:
@@ -51,6 +51,9 @@ class byte_pool {
   std::size_t bytes_in_use_ = 0;
 };
 
+/// This shard's pool; made on first use.
+byte_pool& this_bytes();
+
 /// Bytes appended at the end and dropped from the front, contiguous, in one block.
 class byte_queue {
  public:
@@ -76,4 +79,4 @@ class byte_queue {
   std::uint32_t end_ = 0;
 };
 
-}  // namespace skerry
+}  // namespace skerry::net

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <skerry/framework/detail/poison.hpp>
-#include <skerry/framework/io/byte_pool.hpp>
+#include <skerry/framework/resources.hpp>
+#include <skerry/net/byte_pool.hpp>
 
 #include <algorithm>
 #include <cstdlib>
@@ -8,7 +9,7 @@
 #include <new>
 #include <utility>
 
-namespace skerry {
+namespace skerry::net {
 
 byte_pool::~byte_pool() {
   SKERRY_ASSERT(bytes_in_use_ == 0, "every block must be back before its shard ends");
@@ -24,7 +25,7 @@ std::span<std::byte> byte_pool::allocate(std::size_t bytes) {
   free_block*& list = free_of(rounded);
   void* memory = list;
   if (memory != nullptr) {
-    detail::unpoison(memory, rounded);
+    skerry::detail::unpoison(memory, rounded);
     list = list->next;
     kept_bytes_ -= rounded;
   } else if ((memory = std::malloc(rounded)) == nullptr) {
@@ -41,7 +42,12 @@ void byte_pool::release(std::span<std::byte> block) noexcept {
   kept_bytes_ += block.size();
   free_block*& list = free_of(block.size());
   list = ::new (block.data()) free_block{list};
-  detail::poison(list, block.size());
+  skerry::detail::poison(list, block.size());
+}
+
+byte_pool& this_bytes() {
+  byte_pool* found = resources().find<byte_pool>();
+  return found != nullptr ? *found : resources().emplace<byte_pool>();
 }
 
 void byte_queue::append(byte_pool& pool, std::span<const std::byte> more) {
@@ -76,4 +82,4 @@ void byte_queue::swap(byte_queue& other) noexcept {
   std::swap(end_, other.end_);
 }
 
-}  // namespace skerry
+}  // namespace skerry::net
