@@ -24,6 +24,8 @@
 #include <skerry/framework/task/yield.hpp>
 #include <skerry/framework/this_shard.hpp>
 #include <skerry/net/address.hpp>
+#include <skerry/net/file/file.hpp>
+#include <skerry/net/file/whole_file.hpp>
 #include <skerry/net/listener.hpp>
 #include <skerry/net/stream.hpp>
 #include <skerry/shards/app.hpp>
