@@ -25,6 +25,8 @@
 #include <skerry/framework/this_shard.hpp>
 #include <skerry/net/address.hpp>
 #include <skerry/net/connect.hpp>
+#include <skerry/net/file/file.hpp>
+#include <skerry/net/file/whole_file.hpp>
 #include <skerry/net/io/buffered_reader.hpp>
 #include <skerry/net/io/buffered_writer.hpp>
 #include <skerry/net/listener.hpp>

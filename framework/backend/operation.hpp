@@ -13,7 +13,12 @@
 ///     accept               one per connection, until one without more   descriptor
 ///     recv                 one per arrival, until one without more      bytes; the buffer's number in flags
 ///     send                 one                                          bytes, perhaps fewer than asked for
-///     connect, close       one                                          0
+///     openat2              one                                          descriptor
+///     read, write          one                                          bytes, perhaps fewer than asked for
+///     read_lent            one                                          bytes; the buffer's number in flags, if there
+///     connect, close,      one                                          0
+///     statx, fsync,
+///     renameat, unlinkat
 ///     all                                                               or -errno
 ///
 /// Affinity:   home shard.
@@ -27,7 +32,10 @@
 #include <cstdint>
 
 #include <linux/io_uring.h>
+#include <linux/openat2.h>
 #include <sys/socket.h>
+
+struct statx;
 
 namespace skerry {
 
@@ -58,6 +66,8 @@ class operation : public detail::list_hook<cancel_tag> {
 namespace completion {
 /// More completions of the same submission will come.
 constexpr bool more(std::uint32_t flags) noexcept { return (flags & IORING_CQE_F_MORE) != 0; }
+/// A buffer of the ring was filled, perhaps with nothing: it is to be taken.
+constexpr bool has_buffer(std::uint32_t flags) noexcept { return (flags & IORING_CQE_F_BUFFER) != 0; }
 constexpr std::uint16_t buffer_number(std::uint32_t flags) noexcept {
   return static_cast<std::uint16_t>(flags >> IORING_CQE_BUFFER_SHIFT);
 }
@@ -113,6 +123,50 @@ struct prepare {
   }
 
   static void close(submission& s, int fd) noexcept { set(s, IORING_OP_CLOSE, fd, nullptr, 0, 0); }
+
+  // Files. Offsets are in bytes from the start; a descriptor without positions (a pipe) ignores them. Paths are
+  // relative to `directory`, or to the working directory where that is AT_FDCWD.
+
+  static void openat2(submission& s, int directory, const char* path, const open_how* how) noexcept {
+    set(s, IORING_OP_OPENAT2, directory, path, sizeof *how, reinterpret_cast<std::uint64_t>(how));
+  }
+
+  /// What `mask` (STATX_*) asks of the open file.
+  static void statx(submission& s, int fd, std::uint32_t mask, struct ::statx* into) noexcept {
+    constexpr std::uint32_t empty_path = 0x1000;  // AT_EMPTY_PATH, which <fcntl.h> has for GNU sources only
+    set(s, IORING_OP_STATX, fd, "", mask, reinterpret_cast<std::uint64_t>(into));
+    s.statx_flags = empty_path;
+  }
+
+  static void read(submission& s, int fd, void* into, std::uint32_t bytes, std::uint64_t offset) noexcept {
+    set(s, IORING_OP_READ, fd, into, bytes, offset);
+  }
+
+  /// Into a buffer of ring `group`, at most its size. ENOBUFS when there is none.
+  static void read_lent(submission& s, int fd, std::uint32_t bytes, std::uint64_t offset,
+                        std::uint16_t group) noexcept {
+    set(s, IORING_OP_READ, fd, nullptr, bytes, offset);
+    s.flags = IOSQE_BUFFER_SELECT;
+    s.buf_group = group;
+  }
+
+  static void write(submission& s, int fd, const void* data, std::uint32_t bytes, std::uint64_t offset) noexcept {
+    set(s, IORING_OP_WRITE, fd, data, bytes, offset);
+  }
+
+  static void fsync(submission& s, int fd, bool data_only) noexcept {
+    set(s, IORING_OP_FSYNC, fd, nullptr, 0, 0);
+    if (data_only) s.fsync_flags = IORING_FSYNC_DATASYNC;
+  }
+
+  static void renameat(submission& s, int directory, const char* from, const char* to) noexcept {
+    set(s, IORING_OP_RENAMEAT, directory, from, static_cast<std::uint32_t>(directory),
+        reinterpret_cast<std::uint64_t>(to));
+  }
+
+  static void unlinkat(submission& s, int directory, const char* path) noexcept {
+    set(s, IORING_OP_UNLINKAT, directory, path, 0, 0);
+  }
 };
 
 }  // namespace skerry

@@ -3,22 +3,27 @@
 
 /// wait_cases: something to wait for of every kind there is, for the matrix that cancels it.
 
+#include <skerry/net/file/file.hpp>
 #include <skerry/skerry.hpp>
 
 #include <array>
 #include <chrono>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <system_error>
 #include <utility>
 #include <vector>
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <support/raw_peer.hpp>
 #include <support/run_shards.hpp>
+#include <support/scratch_directory.hpp>
 #include <support/sync_cases.hpp>
 #include <support/task_steps.hpp>
+#include <sys/stat.h>
 #include <unistd.h>
 
 namespace skerry::test_support::waits {
@@ -368,6 +373,101 @@ struct connect_to_any : connect {
   task<> wait() {
     const std::vector<net::address> both(2, listening.where());
     co_await net::connect(both);
+  }
+};
+
+/// In a directory of the case's own.
+struct with_files : usual {
+  static constexpr bool by_itself = true;
+  scratch_directory here;
+  void serve() {}
+};
+
+struct open_of_a_file : with_files {
+  auto wait() { return net::open_file(here.file("made"), net::open_options(O_RDWR | O_CREAT)); }
+};
+
+struct with_open_file : with_files {
+  std::optional<net::file> file;
+  task<> prepare() { file.emplace(co_await net::open_file(here.file("made"), net::open_options(O_RDWR | O_CREAT))); }
+};
+
+struct status_of_a_file : with_open_file {
+  auto wait() { return file->status(); }
+};
+
+struct sync_of_a_file : with_open_file {
+  auto wait() { return file->sync(); }
+};
+
+struct close_of_a_file : with_open_file {
+  std::optional<net::file> second;
+  task<> prepare() {
+    co_await with_open_file::prepare();
+    second.emplace(co_await net::open_file(here.file("made")));
+  }
+  auto wait() {
+    if (!file) file.swap(second);
+    net::file closed = std::move(*file);
+    file.reset();
+    return close(std::move(closed));
+  }
+  static task<> close(net::file closed) { co_await closed.close(); }
+};
+
+struct rename_of_a_file : with_open_file {
+  task<> wait() {
+    try {
+      co_await net::rename_file(here.file("made"), here.file("renamed"));
+    } catch (const std::system_error&) {
+      // A wait that was cancelled has done it.
+    }
+  }
+};
+
+struct remove_of_a_file : with_open_file {
+  task<> wait() {
+    try {
+      co_await net::remove_file(here.file("made"));
+    } catch (const std::system_error&) {
+      // As above.
+    }
+  }
+};
+
+/// A named pipe, which lets a file's reads and writes wait as long as a case likes.
+struct with_fifo : usual {
+  static constexpr bool forgets = true;  // what a cancelled read or write has moved is moved
+  scratch_directory here;
+  std::optional<net::file> file;
+  std::array<char, 1> byte{};
+  net::unique_fd other_end{make_fifo(here.file("fifo"))};
+  static int make_fifo(const std::string& path) {
+    EXPECT_EQ(::mkfifo(path.c_str(), 0600), 0);
+    return ::open(path.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC);
+  }
+  task<> prepare() { file.emplace(co_await net::open_file(here.file("fifo"), net::open_options(O_RDWR))); }
+  void serve() { EXPECT_EQ(::write(other_end.get(), "x", 1), 1); }
+};
+
+struct read_of_a_file : with_fifo {
+  auto wait() { return file->read(std::as_writable_bytes(std::span(byte)), 0); }
+};
+
+struct read_into_a_buffer : with_fifo {
+  auto wait() { return file->read(0); }
+};
+
+struct write_of_a_file : with_fifo {
+  write_of_a_file() {
+    const std::string block(4096, 'x');
+    while (::write(other_end.get(), block.data(), block.size()) > 0) {
+    }
+  }
+  auto wait() { return file->write("x", 0); }
+  void serve() {
+    std::string bytes(1 << 20, '\0');
+    (void)::read(other_end.get(), bytes.data(), bytes.size());
   }
 };
 

@@ -125,7 +125,7 @@ TEST(admin, is_there_before_the_program_listens_and_says_that_it_is_not_ready) {
   app_options options = quiet_options(2);
   options.admin = at.text();
   run_shards(options, [&]() -> task<> {
-    std::optional<net::unique_fd> holder(net::make_tcp_socket(AF_INET));
+    std::optional<net::unique_fd> holder(net::make_stream_socket(AF_INET));
     const address any = loopback();
     EXPECT_EQ(::bind(holder->get(), any.data(), any.size()), 0);
     EXPECT_EQ(::listen(holder->get(), 1), 0);

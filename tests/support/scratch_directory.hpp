@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// scratch_directory: a directory of a test's own, gone with all that is in it when the test ends.
+
+#include <cerrno>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <vector>
+
+#include <stdlib.h>
+
+namespace skerry::test_support {
+
+class scratch_directory {
+ public:
+  scratch_directory() : path_((std::filesystem::temp_directory_path() / "skerry-test-XXXXXX").string()) {
+    if (::mkdtemp(path_.data()) == nullptr) throw std::system_error(errno, std::generic_category(), path_);
+  }
+  scratch_directory(const scratch_directory&) = delete;
+  scratch_directory& operator=(const scratch_directory&) = delete;
+  ~scratch_directory() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+
+  const std::string& path() const noexcept { return path_; }
+  std::string file(std::string_view name) const { return path_ + '/' + std::string(name); }
+  /// Makes, or replaces, a file with these bytes; directories on the way are made.
+  std::string put(std::string_view name, std::string_view bytes) const {
+    const std::string made = file(name);
+    std::filesystem::create_directories(std::filesystem::path(made).parent_path());
+    std::ofstream(made, std::ios::binary) << bytes;
+    return made;
+  }
+  std::string get(std::string_view name) const {
+    std::ifstream from(file(name), std::ios::binary);
+    return {std::istreambuf_iterator<char>(from), {}};
+  }
+  std::vector<std::string> names() const {
+    std::vector<std::string> found;
+    for (const auto& each : std::filesystem::directory_iterator(path_)) found.push_back(each.path().filename());
+    return found;
+  }
+
+ private:
+  std::string path_;
+};
+
+}  // namespace skerry::test_support
