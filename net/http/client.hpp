@@ -17,7 +17,7 @@
 /// A client belongs to one shard. The host of a URL is an IP address: there is no resolver yet. `https` is refused.
 ///
 /// With `proxy` set every request goes to that HTTP proxy and names its whole URL (RFC 9112 section 3.2.2). Then the
-/// host may be a name, which the proxy looks up. A proxy that does not reach a server says so with a status, 502 or 504.
+/// host may be a name, which the proxy looks up. A proxy that does not reach a server says so by status 502 or 504.
 ///
 /// A connection carries one request at a time, and the next one after the response was read to its end. Who drops a
 /// response early, or is cancelled, closes its connection. A server may close an idle connection just when a request is
