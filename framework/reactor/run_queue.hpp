@@ -91,7 +91,13 @@ class run_queue {
 
   void charge(turn t, std::chrono::nanoseconds used) noexcept;
 
-  scheduling_group add_group(unsigned shares) noexcept;
+  /// `name` must live for ever.
+  scheduling_group add_group(const char* name, unsigned shares) noexcept;
+  /// Empty where there is no such group.
+  const char* name(scheduling_group g) const noexcept { return groups_[static_cast<unsigned>(g)].name; }
+  std::chrono::nanoseconds cpu_time(scheduling_group g) const noexcept {
+    return groups_[static_cast<unsigned>(g)].cpu_time;
+  }
   std::uint64_t tasks_started_total() const noexcept { return task_ids_; }
 
  private:
@@ -117,6 +123,8 @@ class run_queue {
     bool active = false;  // its bit of active_
     std::uint64_t virtual_runtime = 0;
     std::uint64_t weight = 0;  // virtual nanoseconds per nanosecond, scaled by 2^16
+    std::chrono::nanoseconds cpu_time{0};
+    const char* name = "";
   };
 
   void activate(group& g) noexcept;

@@ -30,7 +30,8 @@ std::string_view name_of(chain_state state) noexcept {
   switch (state) {
     case chain_state::unstarted:
     case chain_state::queued: return "ready";
-    case chain_state::running: return "running";
+    case chain_state::running:
+    case chain_state::rising: return "running";
     case chain_state::suspended: return "waiting";
     case chain_state::cancelling:
     case chain_state::destroying: return "ending";
