@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run says: one object per row, the table on the terminal, and the tables of README.md and of perf/results. All of
-them are made from the same objects, which are what is stored, so that none can say something else than another."""
+"""What a run says: one object per row, the table on the terminal, and the tables of README.md and of perf/results. All
+of them are made from the same objects, which are what is stored, so that none can say something else than another."""
 import re
 
 from rows import SKERRY
@@ -95,8 +95,8 @@ def footer(record):
 # ---- why a budget is missed: ARCHITECTURE.md says so, and nothing else repeats it ----
 
 def reasons(architecture):
-    """{row: paragraph} of the list under "Where the budget is not met, and why". An entry names its rows in backticks behind
-    its title: - **spawn and join** (`spawn_join`): the reason."""
+    """{row: paragraph} of the list under "Where the budget is not met, and why". An entry names its rows in backticks
+    behind its title: - **spawn and join** (`spawn_join`): the reason."""
     section = re.search(r"^## Where the budget is not met.*?$(.*?)(?=^## |\Z)", architecture, re.MULTILINE | re.DOTALL)
     found = {}
     for title, names, text in re.findall(r"^- \*\*([^*]+)\*\* \(((?:`\w+`(?:, )?)+)\):\s*(.*?)(?=^- |^\s*$|\Z)",
@@ -112,7 +112,8 @@ def markdown_row(row, mark):
     name, measured, limit, ratio, best, peer_ratio, spread, budget, verdict = (cell.replace("|", "\\|")
                                                                                for cell in cells(row))
     verdict = {"met": "yes", "MISSED": f"no{mark}"}.get(verdict, verdict)
-    return f"| {row['what']} | {measured} | {limit} | {ratio} | {best} | {peer_ratio} | {spread} | {budget} | {verdict} |"
+    return (f"| {row['what']} | {measured} | {limit} | {ratio} | {best} | {peer_ratio} | {spread} | {budget} "
+            f"| {verdict} |")
 
 
 def markdown(record, rows, why):
@@ -131,8 +132,8 @@ def markdown(record, rows, why):
             "| --- | ---: | ---: | ---: | --- | ---: | ---: | --- | --- |"]
     said = [f"Measured on {record['machine']['date']}: {record['machine_in_words']}. {record['rounds']} rounds"
             f"{' of short loads (`--quick`)' if record['quick'] else ''}; server and load on one CPU each. "
-            "*Limit* is the shortest raw program that does the same, *best peer* the best of the others; a ratio is Skerry's figure "
-            "as a multiple of theirs. `!` marks rounds that differ too much to be trusted."]
+            "*Limit* is the shortest raw program that does the same, *best peer* the best of the others; a ratio is "
+            "Skerry's figure as a multiple of theirs. `!` marks rounds that differ too much to be trusted."]
     said += [f"**Noisy:** {warning}." for warning in record["warnings"]]
     notes = [f"{MARKS[at] if at < len(MARKS) else f'({at + 1})'} {text}  " for at, text in enumerate(texts)]
     return "\n".join([" ".join(said), "", *head, *lines] + (["", *notes] if notes else [])) + "\n"
