@@ -184,7 +184,8 @@ class Machine:
         repetitions = 1 if one_run else self.effort.repetitions
         output = self.run([self.program(path), f"--benchmark_filter=^(BM_)?({pattern})(/|$)", "--benchmark_format=json",
                            f"--benchmark_repetitions={repetitions}", "--benchmark_min_time=0.05",
-                           f"--benchmark_report_aggregates_only={'true' if repetitions > 1 else 'false'}"])
+                           f"--benchmark_report_aggregates_only={'true' if repetitions > 1 else 'false'}"],
+                          {self.server_cpu, self.load_cpu})
         cases = [case for case in output.get("benchmarks", [])
                  if repetitions == 1 or case.get("aggregate_name") == "median"]
         if not cases:
@@ -196,8 +197,8 @@ class Machine:
 
 
 def time_ns(case):
-    """Per item where the benchmark counts items, per iteration otherwise. CPU time, which other programs on the CPU do not
-    lengthen, unless the benchmark asks for real time because several threads are at work."""
+    """Per item where the benchmark counts items, per iteration otherwise. CPU time, which other programs on the CPU do
+    not lengthen, unless the benchmark asks for real time because several threads are at work."""
     if case.get("items_per_second"):
         return 1e9 / case["items_per_second"]
     return case["real_time" if "/real_time" in case["name"] else "cpu_time"] * UNIT_NS[case["time_unit"]]

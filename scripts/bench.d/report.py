@@ -152,7 +152,8 @@ def replace_block(document, block):
 
 
 def readme_block(record, why):
-    return markdown(record, [row for row in record["rows"] if row["headline"]], why)
+    return (markdown(record, [row for row in record["rows"] if row["headline"]], why) +
+            "\n[All rows, and plots of growth](perf/results/published/README.md)\n")
 
 
 def results_page(record, why, plots):
