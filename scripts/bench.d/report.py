@@ -72,6 +72,19 @@ def noisy_names(rows):
     return [row["name"] for row in rows if row["noisy"]]
 
 
+def absent(record):
+    """Who was not there, and which points were out of reach, each with the reason and the first rows it concerns."""
+    found = {}
+    for row in record["rows"]:
+        for name, note in row["notes"].items():
+            if note.startswith(("not built", "failed")):
+                found.setdefault(f"{name} {note}", []).append(row["name"])
+    for curve in record["curves"]:
+        for name, note in curve["notes"].items():
+            found.setdefault(f"{name}: {note}" if " at " in name else f"{name} {note}", []).append(curve["name"])
+    return [f"{what} ({', '.join(names[:3])}{' …' if len(names) > 3 else ''})" for what, names in found.items()]
+
+
 def footer(record):
     """What belongs under the table on the terminal."""
     lines = [f"{record['machine_in_words']}", f"{record['rounds']} rounds{' (--quick)' if record['quick'] else ''}, "
@@ -79,12 +92,7 @@ def footer(record):
     limits = {row["limit_name"]: row["limit_is"] for row in record["rows"] if row["limit_name"]}
     if limits:
         lines.append("Limits: " + "; ".join(f"{name}: {program}" for name, program in sorted(limits.items())))
-    absent = {}
-    for row in record["rows"]:
-        for name, note in row["notes"].items():
-            if note.startswith(("not built", "failed")):
-                absent.setdefault(f"{name} {note}", []).append(row["name"])
-    lines += [f"{what} ({', '.join(names[:3])}{' …' if len(names) > 3 else ''})" for what, names in absent.items()]
+    lines += absent(record)
     lines += [f"warning: {warning}" for warning in record["warnings"]]
     wide = noisy_names(record["rows"])
     if wide:
@@ -158,9 +166,10 @@ def readme_block(record, why):
 
 def results_page(record, why, plots):
     """perf/results/published/README.md: every row, and every plot."""
+    missing = ["Not measured:", *(f"- {line}" for line in absent(record)), ""] if absent(record) else []
     pictures = [f"### {title}\n\n![{title}]({file})\n" for file, title in plots]
     return "\n".join(["# Measured", "", "Written by `scripts/bench --readme`; the rows are explained in "
-                      "[perf/README.md](../../README.md).", "", markdown(record, record["rows"], why), "## Plots", "",
-                      *pictures])
+                      "[perf/README.md](../../README.md).", "", markdown(record, record["rows"], why), *missing,
+                      "## Plots", "", *pictures])
 
 

@@ -269,6 +269,13 @@ class ReportTest(unittest.TestCase):
         self.assertIn("peer not built: perf/peer (row)", report.footer(record_of(result)))
         self.assertIn("raw: raw_program", report.footer(record_of(result)))
 
+    def test_the_page_of_results_says_what_was_not_measured_and_shows_every_plot(self):
+        record = record_of(self.met)
+        record["curves"] = [{"name": "timers", "notes": {"Go at 10": "left out: too many"}}]
+        page = report.results_page(record, {}, [("growth_timers.svg", "Timers")])
+        self.assertIn("- Go at 10: left out: too many (timers)", page)
+        self.assertIn("![Timers](growth_timers.svg)", page)
+
     def test_reasons_are_read_from_the_list_and_belong_to_rows(self):
         text = ("# A\n\n## Where the budget is not met, and why\n\nintro\n\n- **one thing** (`row`, `other`): because\n"
                 "  of this.\n- **no row**: says nothing.\n- **two** (`third`): because of that.\n\n## Next\n\n"
