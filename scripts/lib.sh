@@ -29,7 +29,8 @@ packages_of() {
     bench) echo redis-tools redis-server python3-redis nginx-light wrk ;;
     peers) echo libboost-fiber-dev libuv1-dev libevent-dev librust-tokio-dev cargo golang-go nodejs memcached ;;
     instructions) echo valgrind ;;
-    *) fail "no package group '$1'; there are: build clang check tidy bench peers instructions" ;;
+    profile) echo linux-perf valgrind ;;
+    *) fail "no package group '$1'; there are: build clang check tidy bench peers instructions profile" ;;
   esac
 }
 
