@@ -35,6 +35,10 @@ def entry(result):
         "notes": result.notes}
 
 
+def rounds(record):
+    return f"{record['rounds']} round{'' if record['rounds'] == 1 else 's'}"
+
+
 def number(value):
     if value is None:
         return "-"
@@ -87,7 +91,7 @@ def absent(record):
 
 def footer(record):
     """What belongs under the table on the terminal."""
-    lines = [f"{record['machine_in_words']}", f"{record['rounds']} rounds{' (--quick)' if record['quick'] else ''}, "
+    lines = [f"{record['machine_in_words']}", f"{rounds(record)}{' (--quick)' if record['quick'] else ''}, "
              "medians; a ratio is the median of each round's; spread: half of the rounds are within it of the median."]
     limits = {row["limit_name"]: row["limit_is"] for row in record["rows"] if row["limit_name"]}
     if limits:
@@ -138,7 +142,7 @@ def markdown(record, rows, why):
         lines.append(markdown_row(row, mark))
     head = ["| what | Skerry | limit | ratio | best peer | ratio | spread | budget | met |",
             "| --- | ---: | ---: | ---: | --- | ---: | ---: | --- | --- |"]
-    said = [f"Measured on {record['machine']['date']}: {record['machine_in_words']}. {record['rounds']} rounds"
+    said = [f"Measured on {record['machine']['date']}: {record['machine_in_words']}. {rounds(record)}"
             f"{' of short loads (`--quick`)' if record['quick'] else ''}; server and load on one CPU each. "
             "*Limit* is the shortest raw program that does the same, *best peer* the best of the others; a ratio is "
             "Skerry's figure as a multiple of theirs. `!` marks rounds that differ too much to be trusted."]
