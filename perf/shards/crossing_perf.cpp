@@ -4,9 +4,6 @@
 // between the ends says what each per cent of crossing costs, and what batching takes back when much crosses. Two
 // shards, each pinned to a CPU of its own.
 #include <skerry/framework/task/spawn.hpp>
-#include <skerry/shards/app_options.hpp>
-#include <skerry/shards/host.hpp>
-#include <skerry/shards/placement.hpp>
 #include <skerry/shards/shard.hpp>
 #include <skerry/shards/submit_to.hpp>
 
@@ -15,6 +12,7 @@
 #include <vector>
 
 #include <benchmark/benchmark.h>
+#include <shards/two_shards.hpp>
 
 namespace {
 
@@ -54,16 +52,7 @@ task<> call_in_parallel(benchmark::State& state) {
 }
 
 void calls(benchmark::State& state) {
-  app_options options;
-  options.shards = 2;
-  options.log_level = "error";  // a benchmark is one long step
-  options.idle_spin = std::chrono::seconds(1);
-  placement where;
-  where.shards = {place{{0}, {}}, place{{1}, {}}};
-  where.pinned = true;
-  where.count_reason = where.pin_reason = "benchmark";
-  host machine(options, where);
-  machine.run([&state] { return call_in_parallel(state); }, true);
+  perf::run_two_shards(std::chrono::seconds(1), [&state] { return call_in_parallel(state); });
 }
 BENCHMARK(calls)->ArgName("percent")->Arg(0)->Arg(5)->Arg(10)->Arg(25)->Arg(50)->Arg(75)->Arg(100)->UseRealTime();
 

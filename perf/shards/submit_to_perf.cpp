@@ -5,9 +5,6 @@
 #include <skerry/framework/resources.hpp>
 #include <skerry/framework/task/spawn.hpp>
 #include <skerry/framework/task/yield.hpp>
-#include <skerry/shards/app_options.hpp>
-#include <skerry/shards/host.hpp>
-#include <skerry/shards/placement.hpp>
 #include <skerry/shards/shard.hpp>
 #include <skerry/shards/submit_to.hpp>
 
@@ -17,11 +14,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
-#include <functional>
 #include <new>
 #include <vector>
 
 #include <benchmark/benchmark.h>
+#include <shards/two_shards.hpp>
 
 namespace {
 // Both shards' threads add to it.
@@ -40,19 +37,7 @@ std::atomic<std::uint64_t> allocations{0};
 namespace {
 
 using namespace skerry;
-
-void run_two_shards(std::chrono::microseconds idle_spin, const std::function<task<>()>& main) {
-  app_options options;
-  options.shards = 2;
-  options.log_level = "error";  // a benchmark is one long step
-  options.idle_spin = idle_spin;
-  placement where;
-  where.shards = {place{{0}, {}}, place{{1}, {}}};
-  where.pinned = true;
-  where.count_reason = where.pin_reason = "benchmark";
-  host machine(options, where);
-  machine.run(main, true);
-}
+using perf::run_two_shards;
 
 constexpr std::chrono::microseconds always = std::chrono::seconds(1);
 constexpr std::chrono::microseconds never{0};

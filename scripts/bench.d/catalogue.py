@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rows: what is measured against what, and what it may cost. A new row is one Row here, or one Experiment if nothing that
-runs already gives its number; perf/README.md says how. Budgets are those of the project's performance budget."""
-from contestants import ECHO, ECHO_LIMIT, ECHO_PEERS, HTTP, HTTP_LIMIT, KV, memcached, nginx, redis, skerry_http, skerry_kv
+"""The rows: what is measured against what, and what it may cost. A new row is one Row here, or one Experiment if
+nothing that runs already gives its number; perf/README.md says how. Budgets are those of the project's performance
+budget."""
+from contestants import (ECHO, ECHO_LIMIT, ECHO_PEERS, HTTP, HTTP_LIMIT, KV, counted, memcached, nginx, redis,
+                         skerry_http, skerry_kv)
 from rows import SKERRY, Experiment, Row
-from scenarios import (all_of, allocations, benchmark, benchmarks, clean_build_seconds, connection_bytes, echo_load, faster,
-                       http_load, http_wrk, idle_memory, idle_wakeups, kv_load, limit, nop_ns, peer_micro, start_ms, under)
+from scenarios import (all_of, allocations, benchmark, benchmarks, clean_build_seconds, connection_bytes, echo_load,
+                       faster, http_load, http_wrk, idle_memory, idle_wakeups, kv_load, limit, nop_ns, peer_micro,
+                       start_ms, under)
 
 # Open loop: per second and in all, what every contestant can serve, so that latencies are of servers that keep up.
 ECHO_RATE, HTTP_RATE, KV_RATE = 20_000, 10_000, 20_000
@@ -16,7 +19,8 @@ def each(contestants, scenario, *arguments, **options):
 
 
 def loaded(load, contestants, **options):
-    return {name: under(load, kind, **options) for name, kind in contestants.items()}
+    return {name: under(load, counted(kind) if name == SKERRY else kind, **options)
+            for name, kind in contestants.items()}
 
 
 def stored(**options):
@@ -38,6 +42,8 @@ def latency_rows(name, what, rate, unit="message"):
 def closed_rows(name, what, unit):
     return (Row(f"{name}_throughput", f"{what}, {unit}s per second (the load is the slower side)", "/s", "per_second",
                 higher_is_better=True, shown_first=True),
+            Row(f"{name}_kernel_entries", f"{what}, kernel entries per {unit}", "", "entries"),
+            Row(f"{name}_p50", f"{what}, as fast as answers come: half are answered within", "us", "p50_us"),
             Row(f"{name}_p99", f"{what}, as fast as answers come: 99 % are answered within", "us", "p99_us"))
 
 
@@ -76,14 +82,15 @@ MICRO = [
         SKERRY: benchmark("wheel_perf", "rearm_random/timers:10000000/huge_pages:1", "ns", one_run=True),
         "one write": benchmark("wheel_perf", "touch_random/timers:10000000/huge_pages:1", "ns", one_run=True),
     }, (Row("timer_random_10m", "re-arm a random one of 10 million timers", "ns", budget=40),),
-        limit="one write", limit_is="a write to one random line of as many (wheel_perf touch_random)", rounds_max=3),
+        limit="one write", limit_is="a write to one random line of as many (wheel_perf touch_random)", rounds_max=2),
     Experiment("micro", {
         SKERRY: benchmark("http_parser_perf", "skerry_head/browser", "ns"),
         "http-parser": benchmark("http_parser_perf", "http_parser_head/browser", "ns"),
         "Beast": benchmark("http_parser_perf", "beast_head/browser", "ns"),
     }, (Row("http_head", "parse the head of a browser's HTTP request", "ns"),)),
 ] + [
-    Experiment("micro", {program: scenario}, (Row(name, f"about the machine: {what}", unit),), limit=program, limit_is=program)
+    Experiment("micro", {program: scenario}, (Row(name, f"about the machine: {what}", unit),),
+               limit=program, limit_is=program)
     for name, what, unit, program, scenario in (
         ("futex_round_trip", "two threads that wake each other, round trip", "us", "futex_ping_pong",
          limit("futex_ping_pong", "us")),
@@ -116,22 +123,24 @@ WEB = [
                latency_rows("http", "HTTP plaintext, 64 connections", HTTP_RATE, "request"),
                limit=HTTP_LIMIT, limit_is="http_uring"),
     Experiment("http", {SKERRY: http_wrk(skerry_http), "nginx": http_wrk(nginx)}, (
-        Row("http_wrk", "HTTP plaintext, wrk -t1 -c64, time per request", "us", budget=1, against="nginx", strict=True),)),
+        Row("http_wrk", "HTTP plaintext, wrk -t1 -c64, time per request", "us", budget=1, against="nginx",
+            strict=True),)),
 ]
 
 STORE = [
     Experiment("kv", stored(op=op), (
         Row(f"kv_{op}", f"{op.upper()}, pipeline 32, server CPU per command, one shard", "us", "cpu_us", 0.5, "redis"),
-        Row(f"kv_{op}_throughput", f"{op.upper()}, pipeline 32, commands per second (the load is the slower side)", "/s",
-            "per_second", higher_is_better=True)))
+        Row(f"kv_{op}_throughput", f"{op.upper()}, pipeline 32, commands per second (the load is the slower side)",
+            "/s", "per_second", higher_is_better=True),
+        Row(f"kv_{op}_kernel_entries", f"{op.upper()}, pipeline 32, kernel entries per command", "", "entries")))
     for op in ("get", "set")
 ] + [
     Experiment("kv", stored(op="get", rate=KV_RATE, pipeline=1),
                latency_rows("kv", "GET, pipeline 1, 8 connections", KV_RATE, "command")),
     Experiment("kv", {SKERRY: under(kv_load, skerry_kv(2), prepare={"op": "fill"}, op="get"),
                       "redis": under(kv_load, redis, prepare={"op": "fill"}, op="get")}, (
-        Row("kv_get_2_shards", "GET, two shards on two CPUs, half of the keys one hop away, server CPU per command", "us",
-            "cpu_us"),)),
+        Row("kv_get_2_shards", "GET, two shards on two CPUs, half of the keys one hop away, server CPU per command",
+            "us", "cpu_us"),)),
 ]
 
 SHARDS = [
@@ -141,7 +150,8 @@ SHARDS = [
         limit="spsc", limit_is="spsc_ping_pong", beside=("cache line",)),
     Experiment("shards", {SKERRY: benchmark("submit_to_perf", "submit_to_256_in_flight", "ns"),
                           "spsc batches": limit("spsc_batches", "ns"), "one way": limit("spsc_stream", "ns")}, (
-        Row("submit_to_throughput", "submit_to, 256 in flight, per request", "ns", budget=1.25, against="spsc batches"),),
+        Row("submit_to_throughput", "submit_to, 256 in flight, per request", "ns", budget=1.25,
+            against="spsc batches"),),
         limit="spsc batches", limit_is="spsc_batches", beside=("one way",)),
     Experiment("shards", {SKERRY: benchmark("submit_to_perf", "submit_to_sleeping", "us"),
                           "raw wake": faster(limit("wake_ping_pong", "us", "eventfd"),
@@ -157,8 +167,8 @@ ECHO_AT_REST = {name: ECHO[name] for name in (SKERRY, ECHO_LIMIT, *ECHO_PEERS)}
 KV_AT_REST = {**KV, ECHO_LIMIT: ECHO[ECHO_LIMIT]}
 
 MEMORY = [
-    Experiment("memory", {SKERRY: scenario}, (Row(f"allocations_{name}", f"heap allocations per second under {what}", "/s",
-                                                  budget=0),), rounds_max=1)
+    Experiment("memory", {SKERRY: scenario}, (
+        Row(f"allocations_{name}", f"heap allocations per second under {what}", "/s", budget=0),), rounds_max=1)
     for name, what, scenario in (
         ("echo", "echo load", allocations(echo_load, ECHO[SKERRY])),
         ("http", "plaintext HTTP load", allocations(http_load, HTTP[SKERRY])),
@@ -174,7 +184,8 @@ MEMORY = [
             Row(f"idle_memory{suffix}", f"idle {app}, one shard, resident", "MB", budget=6, strict=True),),
             limit=ECHO_LIMIT, limit_is="echo_uring", rounds_max=3),
         Experiment("memory", {SKERRY: idle_wakeups(contestants[SKERRY])}, (
-            Row(f"idle_wakeups{suffix}", f"idle {app}, one shard, wake-ups per second", "/s", budget=0),), rounds_max=1),
+            Row(f"idle_wakeups{suffix}", f"idle {app}, one shard, wake-ups per second", "/s", budget=0),),
+            rounds_max=1),
         Experiment("memory", each(contestants, start_ms), (
             Row(f"start{suffix}", f"start of {app} to first accept and answer", "ms", budget=10, strict=True),),
             limit=ECHO_LIMIT, limit_is="echo_uring"),

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Servers that are compared: what to run, and on which CPUs. Each function takes the machine and returns (command, CPUs);
-{port} in a command is filled in when it starts. A program that is not there raises NotBuilt, and its column says so.
+"""Servers that are compared: what to run, and on which CPUs. Each function takes the machine and returns (command,
+CPUs); {port} in a command is filled in when it starts. A program that is not there raises NotBuilt, and its column says
+so.
 
-Peers run on the server's CPU alone, which is also how many threads their runtimes then make (Go and tokio read the affinity).
+Peers run on the server's CPU alone, which is also how many threads their runtimes then make (Go and tokio read the
+affinity).
 """
 from measure import ConfigurationFile
 
@@ -33,6 +35,15 @@ def skerry_crowded(app, shards):
     def server(machine):
         return [machine.program(f"apps/{app}"), "--shards", shards, "--overprovision", "--port", "{port}", "--cpuset",
                 machine.server_cpu], {machine.server_cpu}
+    return server
+
+
+def counted(kind):
+    """Asked over its admin endpoint how often it entered the kernel. It opens one anyway, at a port that may be
+    taken."""
+    def server(machine):
+        command, cpus = kind(machine)
+        return [*command, "--admin", "127.0.0.1:{admin}"], cpus
     return server
 
 

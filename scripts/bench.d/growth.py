@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Growth: how a cost changes as something grows. A curve is measured point by point, and at each point every contestant has
-its turn before the next round, as in rows. A point that somebody cannot reach is left out of that line and noted."""
+"""Growth: how a cost changes as something grows. A curve is measured point by point, and at each point every contestant
+has its turn before the next round, as in rows. A point that somebody cannot reach is left out of that line and
+noted."""
 import re
 from dataclasses import dataclass
 from typing import Callable
@@ -36,11 +37,13 @@ def loaded(load, kind, option, **others):
 
 
 def swept(program, pattern):
-    """A case of a Google Benchmark whose name has the point in it: {metric: number}, `ns` its time and each of its counters."""
+    """A case of a Google Benchmark whose name has the point in it: {metric: number}, `ns` its time and each of its
+    counters."""
     def at(point):
         def scenario(machine):
             case = machine.benchmark(f"perf/{program}", pattern.format(point), one_run=True)[0]
-            return {"ns": time_ns(case), **{name: value for name, value in case.items() if isinstance(value, (int, float))}}
+            return {"ns": time_ns(case),
+                    **{name: value for name, value in case.items() if isinstance(value, (int, float))}}
         return scenario
     return at
 
@@ -55,7 +58,7 @@ def enough_memory(bytes_each):
     def needs(count):
         available = int(re.search(r"MemAvailable:\s*(\d+)", host.read("/proc/meminfo")).group(1)) * 1024
         if count * bytes_each > available * 0.8:
-            raise Failure(f"{count} take about {count * bytes_each / 1e9:.0f} GB, and {available / 1e9:.0f} GB are free")
+            raise Failure(f"{count} take about {count * bytes_each / 1e9:.0f} GB; {available / 1e9:.0f} GB are free")
     return needs
 
 
@@ -90,7 +93,8 @@ CURVES = [
     Curve("pipeline", "GET by commands in flight per connection, 8 connections", "commands in flight",
           "us of CPU per command", (1, 2, 4, 8, 16, 32, 64, 128, 256),
           get_lines({SKERRY: skerry_kv(1), "redis": redis}, "pipeline"), quick_points=(1, 8, 64, 256)),
-    Curve("timers", "Re-arm a random timer, by timers", "timers", "ns", (1_000, 10_000, 100_000, 1_000_000, 10_000_000), {
+    Curve("timers", "Re-arm a random timer, by timers", "timers", "ns",
+          (1_000, 10_000, 100_000, 1_000_000, 10_000_000), {
         SKERRY: swept("wheel_perf", "rearm_random/timers:{}/huge_pages:1"),
         "one write": swept("wheel_perf", "touch_random/timers:{}/huge_pages:1")}, metric="ns",
         quick_points=(1_000, 100_000, 10_000_000), needs=enough_memory(64)),
@@ -107,7 +111,8 @@ CURVES = [
 
 
 def measure(curve, machine, rounds, long=False, quick=False, each_round=lambda: None, say=lambda text: None):
-    """The curve as it goes into the results: points, and for each contestant a median per point (None where there is none)."""
+    """The curve as it goes into the results: points, and for each contestant a median per point (None where there is
+    none)."""
     points = curve.reached(long, quick)
     series = {name: [[] for _ in points] for name in curve.contestants}
     notes = {}

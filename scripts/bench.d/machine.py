@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the machine is, which CPUs are used, and how noisy it is meanwhile.
 
-Noise is watched in three ways, all cheap: a fixed spin (the same native code over the same bytes) before the run and once per
-round, whose times should be equal; the time that the hypervisor gave to others (steal, /proc/stat); and before the run, what
-other programs use while this one sleeps.
+Noise is watched in three ways, all cheap: a fixed spin (the same native code over the same bytes) before the run and
+once per round, whose times should be equal; the time that the hypervisor gave to others (steal, /proc/stat); and before
+the run, what other programs use while this one sleeps.
 """
 import hashlib
 import os
@@ -47,7 +47,8 @@ def cpu_list(text):
 
 
 def choose_cpus(allowed, siblings):
-    """A CPU for the server and one for the load, on different cores where there are two; siblings: {cpu: {cpus of its core}}."""
+    """A CPU for the server and one for the load, on different cores where there are two; siblings: {cpu: {cpus of its
+    core}}."""
     ordered = sorted(allowed)
     if len(ordered) < 2:
         raise SystemExit("bench: this needs two CPUs, one for the server and one for the load; it may use "
@@ -166,4 +167,5 @@ def raise_descriptor_limit():
 
 
 def siblings_of(cpus):
-    return {cpu: cpu_list(read(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list", str(cpu))) for cpu in cpus}
+    return {cpu: cpu_list(read(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list", str(cpu)))
+            for cpu in cpus}

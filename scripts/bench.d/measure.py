@@ -10,6 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,14 +77,16 @@ class ConfigurationFile:
 
 
 class Server:
-    """A server process. `command` may contain {port} and one ConfigurationFile. Ends with the `with` block."""
+    """A server process. `command` may contain {port}, {admin} (the port of Skerry's admin endpoint) and one
+    ConfigurationFile. Ends with the `with` block."""
 
     def __init__(self, command, cpus, environment=None):
         self.port = free_port()
+        self.admin = free_port() if any("{admin}" in str(word) for word in command) else None
         self.log = tempfile.TemporaryFile()
         self.folder = tempfile.TemporaryDirectory(prefix="skerry-bench-")
         words = [word.write(self.folder.name, self.port) if isinstance(word, ConfigurationFile) else
-                 str(word).format(port=self.port) for word in command]
+                 str(word).format(port=self.port, admin=self.admin) for word in command]
         self.process = subprocess.Popen(words, stdout=self.log,
                                         stderr=self.log, stdin=subprocess.DEVNULL, cwd=self.folder.name,
                                         env={**os.environ, **(environment or {})},
@@ -109,6 +112,13 @@ class Server:
         self.log.close()
         self.folder.cleanup()
 
+    def kernel_entries(self):
+        """System calls of all loops so far, as Skerry counts them itself; None for servers without the endpoint."""
+        if self.admin is None:
+            return None
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/shards", timeout=START_SECONDS) as answer:
+            return sum(shard["kernel_entries"] for shard in json.load(answer))
+
     def check_alive(self):
         if self.process.poll() is not None:
             self.log.seek(0)
@@ -117,7 +127,8 @@ class Server:
 
 @dataclass(frozen=True)
 class Effort:
-    """How long each measurement takes. Short ones in many rounds tell more than a long one: what disturbs comes in bursts."""
+    """How long each measurement takes. Short ones in many rounds tell more than a long one: what disturbs comes in
+    bursts."""
     load_seconds: float
     repetitions: int        # of a Google Benchmark, of which the median counts
     idle_connections: int
@@ -167,12 +178,14 @@ class Machine:
         return self.run(command, {self.load_cpu})
 
     def benchmark(self, path, pattern, one_run=False):
-        """Cases of a Google Benchmark whose names match (`BM_` in front is optional), each the median of short repetitions,
-        so that one that was disturbed is outvoted. one_run: a single repetition, for what takes seconds to prepare."""
+        """Cases of a Google Benchmark whose names match (`BM_` in front is optional), each the median of short
+        repetitions, so that one that was disturbed is outvoted. one_run: a single repetition, for what takes seconds to
+        prepare."""
         repetitions = 1 if one_run else self.effort.repetitions
         output = self.run([self.program(path), f"--benchmark_filter=^(BM_)?({pattern})(/|$)", "--benchmark_format=json",
                            f"--benchmark_repetitions={repetitions}", "--benchmark_min_time=0.05",
-                           f"--benchmark_report_aggregates_only={'true' if repetitions > 1 else 'false'}"])
+                           f"--benchmark_report_aggregates_only={'true' if repetitions > 1 else 'false'}"],
+                          {self.server_cpu, self.load_cpu})
         cases = [case for case in output.get("benchmarks", [])
                  if repetitions == 1 or case.get("aggregate_name") == "median"]
         if not cases:
@@ -183,11 +196,12 @@ class Machine:
         return cases
 
 
-def time_ns(case, per="real_time"):
-    """Per item where the benchmark counts items, per iteration otherwise."""
-    if per == "real_time" and case.get("items_per_second"):
+def time_ns(case):
+    """Per item where the benchmark counts items, per iteration otherwise. CPU time, which other programs on the CPU do
+    not lengthen, unless the benchmark asks for real time because several threads are at work."""
+    if case.get("items_per_second"):
         return 1e9 / case["items_per_second"]
-    return case[per] * UNIT_NS[case["time_unit"]]
+    return case["real_time" if "/real_time" in case["name"] else "cpu_time"] * UNIT_NS[case["time_unit"]]
 
 
 class AllocationCount:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draws curves and bars as SVG: text in, text out. Colours change with the reader's scheme (light or dark), the background
-stays the page's. The line of Skerry is thick; each line is named at its end, in its colour, so no legend is needed."""
+"""Draws curves and bars as SVG: text in, text out. Colours change with the reader's scheme (light or dark), the
+background stays the page's. The line of Skerry is thick; each line is named at its end, in its colour, so no legend is
+needed."""
 import math
 from xml.sax.saxutils import escape
 
@@ -44,12 +45,14 @@ def one_two_five(value, up):
     """The next 1, 2 or 5 times a power of ten, not below (up) or not above the value."""
     power = 10.0 ** math.floor(math.log10(value))
     steps = [factor * power for factor in (1, 2, 5, 10)]
-    return min(step for step in steps if step >= value * 0.9999) if up else max(step for step in steps if step <= value * 1.0001)
+    if up:
+        return min(step for step in steps if step >= value * 0.9999)
+    return max(step for step in steps if step <= value * 1.0001)
 
 
 class Axis:
-    """From values to pixels. Logarithmic when the values span more than a factor of 20 and none is 0. exact: it begins and
-    ends with the values, as an axis does whose points carry the numbers."""
+    """From values to pixels. Logarithmic when the values span more than a factor of 20 and none is 0. exact: it begins
+    and ends with the values, as an axis does whose points carry the numbers."""
 
     def __init__(self, values, start, end, from_zero=False, exact=False):
         low, high = min(values), max(values)

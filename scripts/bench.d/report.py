@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run says: one object per row, the table on the terminal, and the tables of README.md and of perf/results. All of
-them are made from the same objects, which are what is stored, so that none can say something else than another."""
+"""What a run says: one object per row, the table on the terminal, and the tables of README.md and of perf/results. All
+of them are made from the same objects, which are what is stored, so that none can say something else than another."""
 import re
 
 from rows import SKERRY
@@ -33,6 +33,10 @@ def entry(result):
         "spread": rounded(result.spread()), "noisy": result.is_noisy(),
         "rounds": {name: [rounded(value) for value in values] for name, values in result.values.items()},
         "notes": result.notes}
+
+
+def rounds(record):
+    return f"{record['rounds']} round{'' if record['rounds'] == 1 else 's'}"
 
 
 def number(value):
@@ -72,19 +76,27 @@ def noisy_names(rows):
     return [row["name"] for row in rows if row["noisy"]]
 
 
+def absent(record):
+    """Who was not there, and which points were out of reach, each with the reason and the first rows it concerns."""
+    found = {}
+    for row in record["rows"]:
+        for name, note in row["notes"].items():
+            if note.startswith(("not built", "failed")):
+                found.setdefault(f"{name} {note}", []).append(row["name"])
+    for curve in record["curves"]:
+        for name, note in curve["notes"].items():
+            found.setdefault(f"{name}: {note}" if " at " in name else f"{name} {note}", []).append(curve["name"])
+    return [f"{what} ({', '.join(names[:3])}{' …' if len(names) > 3 else ''})" for what, names in found.items()]
+
+
 def footer(record):
     """What belongs under the table on the terminal."""
-    lines = [f"{record['machine_in_words']}", f"{record['rounds']} rounds{' (--quick)' if record['quick'] else ''}, "
+    lines = [f"{record['machine_in_words']}", f"{rounds(record)}{' (--quick)' if record['quick'] else ''}, "
              "medians; a ratio is the median of each round's; spread: half of the rounds are within it of the median."]
     limits = {row["limit_name"]: row["limit_is"] for row in record["rows"] if row["limit_name"]}
     if limits:
         lines.append("Limits: " + "; ".join(f"{name}: {program}" for name, program in sorted(limits.items())))
-    absent = {}
-    for row in record["rows"]:
-        for name, note in row["notes"].items():
-            if note.startswith(("not built", "failed")):
-                absent.setdefault(f"{name} {note}", []).append(row["name"])
-    lines += [f"{what} ({', '.join(names[:3])}{' …' if len(names) > 3 else ''})" for what, names in absent.items()]
+    lines += absent(record)
     lines += [f"warning: {warning}" for warning in record["warnings"]]
     wide = noisy_names(record["rows"])
     if wide:
@@ -95,8 +107,8 @@ def footer(record):
 # ---- why a budget is missed: ARCHITECTURE.md says so, and nothing else repeats it ----
 
 def reasons(architecture):
-    """{row: paragraph} of the list under "Where the budget is not met, and why". An entry names its rows in backticks behind
-    its title: - **spawn and join** (`spawn_join`): the reason."""
+    """{row: paragraph} of the list under "Where the budget is not met, and why". An entry names its rows in backticks
+    behind its title: - **spawn and join** (`spawn_join`): the reason."""
     section = re.search(r"^## Where the budget is not met.*?$(.*?)(?=^## |\Z)", architecture, re.MULTILINE | re.DOTALL)
     found = {}
     for title, names, text in re.findall(r"^- \*\*([^*]+)\*\* \(((?:`\w+`(?:, )?)+)\):\s*(.*?)(?=^- |^\s*$|\Z)",
@@ -112,7 +124,8 @@ def markdown_row(row, mark):
     name, measured, limit, ratio, best, peer_ratio, spread, budget, verdict = (cell.replace("|", "\\|")
                                                                                for cell in cells(row))
     verdict = {"met": "yes", "MISSED": f"no{mark}"}.get(verdict, verdict)
-    return f"| {row['what']} | {measured} | {limit} | {ratio} | {best} | {peer_ratio} | {spread} | {budget} | {verdict} |"
+    return (f"| {row['what']} | {measured} | {limit} | {ratio} | {best} | {peer_ratio} | {spread} | {budget} "
+            f"| {verdict} |")
 
 
 def markdown(record, rows, why):
@@ -129,10 +142,10 @@ def markdown(record, rows, why):
         lines.append(markdown_row(row, mark))
     head = ["| what | Skerry | limit | ratio | best peer | ratio | spread | budget | met |",
             "| --- | ---: | ---: | ---: | --- | ---: | ---: | --- | --- |"]
-    said = [f"Measured on {record['machine']['date']}: {record['machine_in_words']}. {record['rounds']} rounds"
+    said = [f"Measured on {record['machine']['date']}: {record['machine_in_words']}. {rounds(record)}"
             f"{' of short loads (`--quick`)' if record['quick'] else ''}; server and load on one CPU each. "
-            "*Limit* is the shortest raw program that does the same, *best peer* the best of the others; a ratio is Skerry's figure "
-            "as a multiple of theirs. `!` marks rounds that differ too much to be trusted."]
+            "*Limit* is the shortest raw program that does the same, *best peer* the best of the others; a ratio is "
+            "Skerry's figure as a multiple of theirs. `!` marks rounds that differ too much to be trusted."]
     said += [f"**Noisy:** {warning}." for warning in record["warnings"]]
     notes = [f"{MARKS[at] if at < len(MARKS) else f'({at + 1})'} {text}  " for at, text in enumerate(texts)]
     return "\n".join([" ".join(said), "", *head, *lines] + (["", *notes] if notes else [])) + "\n"
@@ -151,14 +164,16 @@ def replace_block(document, block):
 
 
 def readme_block(record, why):
-    return markdown(record, [row for row in record["rows"] if row["headline"]], why)
+    return (markdown(record, [row for row in record["rows"] if row["headline"]], why) +
+            "\n[All rows, and plots of growth](perf/results/published/README.md)\n")
 
 
 def results_page(record, why, plots):
     """perf/results/published/README.md: every row, and every plot."""
+    missing = ["Not measured:", *(f"- {line}" for line in absent(record)), ""] if absent(record) else []
     pictures = [f"### {title}\n\n![{title}]({file})\n" for file, title in plots]
     return "\n".join(["# Measured", "", "Written by `scripts/bench --readme`; the rows are explained in "
-                      "[perf/README.md](../../README.md).", "", markdown(record, record["rows"], why), "## Plots", "",
-                      *pictures])
+                      "[perf/README.md](../../README.md).", "", markdown(record, record["rows"], why), *missing,
+                      "## Plots", "", *pictures])
 
 

@@ -4,9 +4,9 @@
     experiment   contestants who do the same thing, each a scenario that gives one number or several
     row          one of these numbers, with its unit and its budget
 
-One experiment serves several rows (CPU, latencies and throughput come from the same load), and in each of its rounds every
-contestant has its turn: skerry, limit, peer, peer, skerry, limit… A contestant that is not built or fails keeps its note and
-takes no further turns; the others go on.
+One experiment serves several rows (CPU, latencies and throughput come from the same load), and in each of its rounds
+every contestant has its turn: skerry, limit, peer, peer, skerry, limit… A contestant that is not built or fails keeps
+its note and takes no further turns; the others go on.
 """
 from dataclasses import dataclass, field
 from typing import Callable, Optional
@@ -38,7 +38,7 @@ class Row:
         if self.budget is None:
             return ""
         word = "<" if self.strict else "<="
-        return f"{word} {self.budget:g} x {self.against}" if self.against else f"{word} {self.budget:g} {self.unit}".rstrip()
+        return f"{word} {self.budget:g} {f'x {self.against}' if self.against else self.unit}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -138,8 +138,8 @@ def run(experiment, machine, rounds, each_round: Callable = lambda: None, say: C
 
 
 def chosen(experiments, words):
-    """The experiments, each with the rows that a word names: a group, or part of a row's name. Without words all but those
-    on request. Raises KeyError with a word that names nothing."""
+    """The experiments, each with the rows that a word names: a group, or part of a row's name. Without words all but
+    those on request. Raises KeyError with a word that names nothing."""
     every = [row for each in experiments for row in each.rows]
     groups = {each.group for each in experiments}
     for word in words:

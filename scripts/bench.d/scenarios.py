@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is done to a program to get the numbers of a row. A scenario takes the machine and gives one number, or several by
-name ({metric: number}), per call, which is one round of one contestant. What returns one is called with its parameters first."""
+"""What is done to a program to get the numbers of a row. A scenario takes the machine and gives one number, or several
+by name ({metric: number}), per call, which is one round of one contestant. What returns one is called with its
+parameters first."""
 import os
 import re
 import shutil
@@ -11,8 +12,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from measure import (AllocationCount, Failure, NotBuilt, Server, START_SECONDS, connect, cpu_ns, free_port, memory_bytes,
-                     sleeps, time_ns)
+from measure import (AllocationCount, Failure, NotBuilt, Server, START_SECONDS, connect, cpu_ns, free_port,
+                     memory_bytes, sleeps, time_ns)
 
 WARM_SECONDS = 0.15
 STEADY_MESSAGES_MIN = 100
@@ -56,7 +57,7 @@ def settle(pid):
 
 def load_once(server, machine, load, seconds, **changes):
     server.check_alive()
-    before = cpu_ns(server.pid)
+    entries, before = server.kernel_entries(), cpu_ns(server.pid)
     done = machine.load(load.command(machine, server.port, seconds, **changes))
     settle(server.pid)
     used = cpu_ns(server.pid) - before
@@ -66,12 +67,14 @@ def load_once(server, machine, load, seconds, **changes):
     if done.get("body_bytes", len("Hello, World!")) != len("Hello, World!"):
         raise Failure(f"a body of {done['body_bytes']} bytes is not Hello, World!")
     return {"cpu_us": used / done[load.count] / 1000, "per_second": done[load.count] / done["seconds"],
+            **({} if entries is None else {"entries": (server.kernel_entries() - entries) / done[load.count]}),
             **{name: done[name] for name in LATENCIES if name in done}}
 
 
 def under(load, kind, prepare=None, **changes):
-    """Server CPU per message, messages per second, and the latencies that the load saw. prepare: options of a load that goes
-    first (filling a store). `rate` makes an open loop of it: messages are due at fixed times, and wait at the server's cost."""
+    """Server CPU per message, messages per second, and the latencies that the load saw. prepare: options of a load that
+    goes first (filling a store). `rate` makes an open loop of it: messages are due at fixed times, and wait at the
+    server's cost."""
     def scenario(machine):
         with Server(*kind(machine)) as server:
             if prepare:
@@ -82,8 +85,8 @@ def under(load, kind, prepare=None, **changes):
 
 
 def steadily_under(load, kind, prepare=None, **changes):
-    """Server CPU per message without what it takes to open and close the connections, which at 10 000 of them is most of a
-    short load: a long load minus a short one, over the messages that only the long one had."""
+    """Server CPU per message without what it takes to open and close the connections, which at 10 000 of them is most
+    of a short load: a long load minus a short one, over the messages that only the long one had."""
     def scenario(machine):
         with Server(*kind(machine)) as server:
             if prepare:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Medians, spreads and ratios of what rounds gave. Pure: no clock, no machine.
 
-One round measures every contestant once, one after the other. So a ratio is taken within a round, where both sides had the
-same neighbours, and the ratio of a row is the median of the ratios of its rounds. None stands for a round that gave nothing.
+One round measures every contestant once, one after the other. So a ratio is taken within a round, where both sides had
+the same neighbours, and the ratio of a row is the median of the ratios of its rounds. None stands for a round that gave
+nothing.
 """
 import statistics
 
@@ -26,7 +27,8 @@ def mad(values):
 
 
 def spread(values):
-    """The deviation as a part of the median: 0.02 says that half of the rounds are within 2 %. None for fewer than two."""
+    """The deviation as a part of the median: 0.02 says that half of the rounds are within 2 %. None for fewer than
+    two."""
     values = present(values)
     if len(values) < 2:
         return None

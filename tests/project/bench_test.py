@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What scripts/bench computes, draws and writes, without measuring anything: contestants here are functions that give numbers.
+"""What scripts/bench computes, draws and writes, without measuring anything: contestants here are functions that give
+numbers.
 
 Run: python3 tests/project/bench_test.py [-v]
 """
@@ -178,8 +179,8 @@ class SelectionTest(unittest.TestCase):
 
     def test_command_line_names_what_it_does_not_know(self):
         for words in (["nonsense"], ["growth_nonsense"], ["--rounds", "0"], ["--readme", "kv"]):
-            run = subprocess.run([sys.executable, "-B", ROOT / "scripts/bench", "--no-build", *words], capture_output=True,
-                                 text=True, check=False)
+            run = subprocess.run([sys.executable, "-B", ROOT / "scripts/bench", "--no-build", *words],
+                                 capture_output=True, text=True, check=False)
             self.assertNotEqual(run.returncode, 0)
             self.assertRegex(run.stderr, "nonsense|--rounds|--readme")
 
@@ -197,8 +198,8 @@ class GrowthTest(unittest.TestCase):
         self.assertEqual(got["notes"], {"skerry at 2": "left out: too many"})
 
     def test_a_peer_that_is_not_built_has_no_line(self):
-        got = growth.measure(self.curve({"skerry": lambda point: gives(point), "peer": lambda _: raises(NotBuilt("x"))}),
-                             None, 1)
+        contestants = {"skerry": lambda point: gives(point), "peer": lambda _: raises(NotBuilt("x"))}
+        got = growth.measure(self.curve(contestants), None, 1)
         self.assertEqual((list(got["series"]), got["notes"]), (["skerry"], {"peer": "not built: x"}))
 
     def test_long_adds_points_and_quick_leaves_some_out(self):
@@ -268,9 +269,17 @@ class ReportTest(unittest.TestCase):
         self.assertIn("peer not built: perf/peer (row)", report.footer(record_of(result)))
         self.assertIn("raw: raw_program", report.footer(record_of(result)))
 
+    def test_the_page_of_results_says_what_was_not_measured_and_shows_every_plot(self):
+        record = record_of(self.met)
+        record["curves"] = [{"name": "timers", "notes": {"Go at 10": "left out: too many"}}]
+        page = report.results_page(record, {}, [("growth_timers.svg", "Timers")])
+        self.assertIn("- Go at 10: left out: too many (timers)", page)
+        self.assertIn("![Timers](growth_timers.svg)", page)
+
     def test_reasons_are_read_from_the_list_and_belong_to_rows(self):
         text = ("# A\n\n## Where the budget is not met, and why\n\nintro\n\n- **one thing** (`row`, `other`): because\n"
-                "  of this.\n- **no row**: says nothing.\n- **two** (`third`): because of that.\n\n## Next\n\n- **x** (`y`): z\n")
+                "  of this.\n- **no row**: says nothing.\n- **two** (`third`): because of that.\n\n## Next\n\n"
+                "- **x** (`y`): z\n")
         self.assertEqual(report.reasons(text), {"row": "**one thing**: because of this.",
                                                 "other": "**one thing**: because of this.",
                                                 "third": "**two**: because of that."})
@@ -321,7 +330,8 @@ class PlotTest(unittest.TestCase):
 
     def test_everything_lies_within_the_picture(self):
         tree = ElementTree.fromstring(plot.curve(self.CURVE))
-        for x, y in re.findall(r"([-\d.]+),([-\d.]+)", " ".join(p.get("points") for p in tree.findall(f"{SVG}polyline"))):
+        drawn = " ".join(line.get("points") for line in tree.findall(f"{SVG}polyline"))
+        for x, y in re.findall(r"([-\d.]+),([-\d.]+)", drawn):
             self.assertTrue(0 <= float(x) <= plot.WIDTH and 0 <= float(y) <= plot.HEIGHT, (x, y))
 
     def test_colours_follow_the_readers_scheme(self):
