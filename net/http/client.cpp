@@ -146,7 +146,13 @@ task<> client_exchange::send(outgoing& request, const url& to) {
 task<> client_exchange::send_all(outgoing& request, const url& to) {
   auto* producer = std::get_if<outgoing::producer>(&request.body_);
   const auto* bytes = std::get_if<std::string>(&request.body_);
-  std::string out = fmt::format("{} {} HTTP/1.1\r\n", to_string(request.method_), to.target);
+  std::string out;
+  if (options_.proxy) {
+    out = fmt::format("{} http://{}{} HTTP/1.1\r\n", to_string(request.method_), to.authority, to.target);
+    if (!options_.proxy_authorization.empty()) append_field(out, "Proxy-Authorization", options_.proxy_authorization);
+  } else {
+    out = fmt::format("{} {} HTTP/1.1\r\n", to_string(request.method_), to.target);
+  }
   const bool has_host =
       std::ranges::any_of(request.lines_, [](const std::string& line) { return same_name(name_of(line), "host"); });
   if (!has_host) append_field(out, "Host", to.authority);
@@ -321,7 +327,7 @@ namespace {
 task<std::unique_ptr<client_exchange>> ask(connection_pool& pool, outgoing& request, const url& to, bool repeatable,
                                            clock::time_point deadline) {
   for (bool fresh = false;; fresh = true) {
-    auto exchange = std::make_unique<client_exchange>(pool, to.to, deadline);
+    auto exchange = std::make_unique<client_exchange>(pool, pool.options.proxy.value_or(to.to), deadline);
     co_await exchange->connect(fresh);
     try {
       co_await exchange->send(request, to);
@@ -386,7 +392,8 @@ task<client_response> client::send(outgoing request) {
   detail::connection_pool& pool = *pool_;
   const auto whole = pool.options.request_timeout;
   const clock::time_point deadline = whole ? timers::saturating_add(clock::now(), *whole) : clock::time_point::max();
-  detail::url to = detail::parse_url(request.url_);
+  const auto allowed = pool.options.proxy ? detail::hosts::names_too : detail::hosts::addresses;
+  detail::url to = detail::parse_url(request.url_, allowed);
   for (std::uint32_t redirects = 0;; ++redirects) {
     const bool streamed = std::holds_alternative<outgoing::producer>(request.body_);
     const bool repeatable = is_idempotent(request.method_) && !streamed;
@@ -403,8 +410,8 @@ task<client_response> client::send(outgoing request) {
     }
     co_await exchange->drop_body();
     exchange.reset();
-    detail::url next = detail::resolve(to, *location);
-    if (next.to.text() != to.to.text()) request.forget_fields(fields_of_origin);
+    detail::url next = detail::resolve(to, *location, allowed);
+    if (next.origin != to.origin) request.forget_fields(fields_of_origin);
     if (as_get) request.become_get();
     to = std::move(next);
   }

@@ -16,6 +16,10 @@
 ///
 /// A client belongs to one shard. The host of a URL is an IP address: there is no resolver yet. `https` is refused.
 ///
+/// With `proxy` set every request goes to that HTTP proxy and names its whole URL (RFC 9112 section 3.2.2). Then the
+/// host may be a name, which the proxy looks up. A proxy that does not reach a server says so with a status, 502 or
+/// 504.
+///
 /// A connection carries one request at a time, and the next one after the response was read to its end. Who drops a
 /// response early, or is cancelled, closes its connection. A server may close an idle connection just when a request is
 /// on its way: if no byte of an answer came, the method is idempotent and the body not streamed, the request goes out
@@ -31,13 +35,14 @@
 /// Errors:       std::system_error: the connection could not be had or broke; protocol_error, derived from it, for a
 ///               response that breaks the protocol; timeout_error for what took too long; too_many_symbolic_link_levels
 ///               for redirects past their limit; message_size for a body past the limit of read_all. For URLs
-///               operation_not_supported (a name), protocol_not_supported (https) or invalid_argument. A status is no
-///               error.
+///               operation_not_supported (a name, without a proxy), protocol_not_supported (https) or
+///               invalid_argument. A status is no error.
 /// Cancellation: at once, wherever the request is; its connection is closed, a place somebody waits for goes to him.
 /// Limits:       client_options; who finds no free place waits in turn, for `connect_timeout` in all.
 
 #include <skerry/framework/io/buffer_pool.hpp>
 #include <skerry/framework/task/task.hpp>
+#include <skerry/net/address.hpp>
 #include <skerry/net/http/detail/head_reader.hpp>
 #include <skerry/net/http/message.hpp>
 #include <skerry/net/http/response.hpp>
@@ -69,6 +74,8 @@ struct client_options {
   std::chrono::milliseconds head_timeout{10'000};      ///< from the first byte of a head to its last
   std::chrono::milliseconds body_timeout{30'000};      ///< silence in a body, while somebody reads it
   std::optional<std::chrono::milliseconds> request_timeout;  ///< for all, redirects and the body included
+  std::optional<address> proxy;                              ///< whom to ask for everything
+  std::string proxy_authorization;                           ///< what he wants as Proxy-Authorization; empty: nothing
 };
 
 /// A response that is no HTTP, is past the limits of `head`, or ended early.

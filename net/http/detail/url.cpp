@@ -4,6 +4,9 @@
 #include <skerry/net/http/message.hpp>
 
 #include <algorithm>
+#include <charconv>
+#include <cstdint>
+#include <optional>
 #include <system_error>
 
 #include <fmt/format.h>
@@ -41,9 +44,28 @@ std::string without_dots(std::string_view target) {
   return out.append(target.substr(path.size()));
 }
 
+/// Letters, digits, '-', '.' and '_', with a port from 1 to 65535 behind them; the origin of such an authority.
+std::optional<std::string> origin_of_name(std::string_view authority) {
+  const std::size_t colon = std::min(authority.find(':'), authority.size());
+  std::string origin(authority.substr(0, colon));
+  for (char& c : origin) {
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+    const bool known = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_';
+    if (!known) return std::nullopt;
+  }
+  std::uint16_t port = 80;
+  if (colon != authority.size()) {
+    const std::string_view digits = authority.substr(colon + 1);
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), port);
+    if (error != std::errc() || end != digits.data() + digits.size() || port == 0) return std::nullopt;
+  }
+  if (origin.empty()) return std::nullopt;
+  return origin + ':' + std::to_string(port);
+}
+
 }  // namespace
 
-url parse_url(std::string_view given) {
+url parse_url(std::string_view given, hosts allowed) {
   const std::string_view text = checked(given);
   const std::size_t scheme = text.find("://");
   if (scheme == text.npos) refuse(std::errc::invalid_argument, text, "it does not begin with http://");
@@ -60,20 +82,27 @@ url parse_url(std::string_view given) {
   if (made.authority.contains('@')) refuse(std::errc::invalid_argument, "", "it has a user name or password");
   const bool has_port = made.authority.rfind(':') + 1 > made.authority.rfind(']') + 1;  // npos + 1 is 0
   const auto to = address::parse(has_port ? made.authority : made.authority + ":80");
-  if (!to || made.authority.contains('%')) {
+  const bool is_address = to && !made.authority.contains('%');
+  if (is_address) {
+    made.to = *to;
+    made.origin = to->text();
+  } else if (allowed == hosts::names_too) {
+    const auto origin = origin_of_name(made.authority);
+    if (!origin) refuse(std::errc::invalid_argument, text, "its host is no name or IP address with a port");
+    made.origin = *origin;
+  } else {
     refuse(std::errc::operation_not_supported, text, "its host is no IP address with a port; names are not looked up");
   }
-  made.to = *to;
   if (end == text.size() || text[end] == '?') made.target = "/";
   made.target += text.substr(end);
   return made;
 }
 
-url resolve(const url& base, std::string_view given) {
+url resolve(const url& base, std::string_view given, hosts allowed) {
   const std::string_view reference = checked(given);
   const std::size_t colon = reference.find(':');
-  if (colon < reference.find_first_of("/?")) return parse_url(reference);
-  if (reference.starts_with("//")) return parse_url("http:" + std::string(reference));
+  if (colon < reference.find_first_of("/?")) return parse_url(reference, allowed);
+  if (reference.starts_with("//")) return parse_url("http:" + std::string(reference), allowed);
   url made = base;
   if (reference.empty()) return made;
   const std::string_view path = std::string_view(base.target).substr(0, base.target.find('?'));

@@ -318,6 +318,71 @@ TEST(http_client, what_http_cannot_carry_is_refused) {
   EXPECT_THROW(request.header("content-length", "1"), std::invalid_argument);
 }
 
+TEST(http_client, a_proxy_is_asked_for_whole_urls_and_keeps_its_connection_for_all_of_them) {
+  on_a_shard([](manual_clock&) -> task<> {
+    scripted_server proxy([](const std::string& request) {
+      if (request.starts_with("GET http://away.example:81/old ")) {
+        return reply("HTTP/1.1 302 Found\r\nLocation: http://other.example/new\r\nContent-Length: 0\r\n\r\n");
+      }
+      if (request.starts_with("GET http://lost.example/ "))
+        return reply("HTTP/1.1 504 Gateway Timeout\r\nContent-Length: 0\r\n\r\n");
+      return ok(request.substr(0, request.find("\r\n")));
+    });
+    client_options options;
+    options.proxy = proxy.where();
+    options.proxy_authorization = "Basic bWU6c2VjcmV0";
+    client c(options);
+    const std::string by_address = co_await answer_of(c.get("http://192.0.2.7/a?b#c"));
+    EXPECT_EQ(by_address, "200 GET http://192.0.2.7/a?b HTTP/1.1");
+    const std::string by_name = co_await answer_of(c.get("http://Some.Name:8080"));
+    EXPECT_EQ(by_name, "200 GET http://Some.Name:8080/ HTTP/1.1");
+    EXPECT_TRUE(proxy.requests.back().contains("\r\nHost: Some.Name:8080\r\n")) << proxy.requests.back();
+    outgoing moved(method::get, "http://away.example:81/old");
+    moved.header("Authorization", "Bearer x");
+    const std::string elsewhere = co_await answer_of(c.send(std::move(moved)));
+    EXPECT_EQ(elsewhere, "200 GET http://other.example/new HTTP/1.1");
+    EXPECT_FALSE(proxy.requests.back().contains("Bearer")) << "another origin, though the same proxy";
+    outgoing posted(method::post, "http://192.0.2.7:82/");
+    const std::string stored = co_await answer_of(c.send(std::move(posted).body("a/b", "body")));
+    EXPECT_EQ(stored, "200 POST http://192.0.2.7:82/ HTTP/1.1");
+    const std::string lost = co_await answer_of(c.get("http://lost.example"));
+    EXPECT_EQ(lost, "504 ");
+    for (const std::string& each : proxy.requests) {
+      EXPECT_TRUE(each.contains("\r\nProxy-Authorization: Basic bWU6c2VjcmV0\r\n")) << each;
+    }
+    EXPECT_EQ(proxy.accepted, 1);
+    const std::error_code secure = co_await failure_of(c.get("https://192.0.2.7/"));
+    EXPECT_EQ(secure, std::errc::protocol_not_supported);
+  });
+}
+
+TEST(http_client, without_a_proxy_nothing_of_it_is_sent_and_names_are_refused) {
+  on_a_shard([](manual_clock&) -> task<> {
+    scripted_server server([](const std::string& request) { return ok(request.substr(0, request.find("\r\n"))); });
+    client_options options;
+    options.proxy_authorization = "secret";
+    client c(options);
+    const std::string direct = co_await answer_of(c.get(server.url("/a")));
+    EXPECT_EQ(direct, "200 GET /a HTTP/1.1");
+    EXPECT_FALSE(server.requests.back().contains("secret"));
+    const std::error_code name = co_await failure_of(c.get("http://some.name/"));
+    EXPECT_EQ(name, std::errc::operation_not_supported);
+  });
+}
+
+TEST(http_client, names_are_read_for_a_proxy) {
+  using net::http::detail::hosts;
+  using net::http::detail::parse_url;
+  EXPECT_EQ(parse_url("http://Some.Name", hosts::names_too).origin, "some.name:80");
+  EXPECT_EQ(parse_url("http://some.name:80/", hosts::names_too).origin, "some.name:80");
+  EXPECT_EQ(parse_url("http://a_b-c:8080?q", hosts::names_too).origin, "a_b-c:8080");
+  EXPECT_EQ(parse_url("http://[::1]/", hosts::names_too).origin, "[::1]:80");
+  for (const char* none : {"http:///x", "http://:80/", "http://a:0/", "http://a:65536/", "http://a:/", "http://a:8x/",
+                           "http://a%41/", "http://a,b/", "http://[::g]/", "http://[fe80::1%25x]/"}) {
+    EXPECT_THROW(parse_url(none, hosts::names_too), std::system_error) << none;
+  }
+}
+
 TEST(http_client, urls_are_read_and_resolved) {
   using net::http::detail::parse_url;
   using net::http::detail::resolve;
