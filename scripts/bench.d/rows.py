@@ -113,6 +113,8 @@ rows = [
           on.http_cpu(on.skerry_http), 1, on.http_cpu(on.nginx), "nginx", strict=True),
     ratio("http_wrk", "HTTP plaintext, wrk -t1 -c64, time per request", "us",
           on.http_wrk(on.skerry_http), 1, on.http_wrk(on.nginx), "nginx", strict=True),
+    ratio("http_scraped", "HTTP plaintext with /metrics scraped every second, server CPU per request", "us",
+          on.scraped_http_cpu(1), 1.01, on.scraped_http_cpu(0), "the same without scraping", strict=True),
     Row("allocations_echo", "heap allocations per second under echo load", "", on.echo_allocations, 0),
     Row("allocations_http", "heap allocations per second under plaintext HTTP load", "", on.http_allocations, 0),
     Row("allocations_kv_get", "heap allocations per second under GET load", "", on.kv_allocations("get"), 0),

@@ -7,7 +7,9 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 import time
+import urllib.request
 from pathlib import Path
 
 from measure import (AllocationCount, ConfigurationFile, Failure, NotBuilt, Server, START_SECONDS, connect, cpu_ns,
@@ -15,6 +17,7 @@ from measure import (AllocationCount, ConfigurationFile, Failure, NotBuilt, Serv
 
 LOAD_SECONDS = 1.0
 WRK_SECONDS = 2  # whole seconds only
+SCRAPED_SECONDS = 3.0  # some scrapes
 IDLE_SECONDS = 3.0
 IDLE_CONNECTIONS = 10_000
 KEYS = 100_000
@@ -145,6 +148,35 @@ def http_cpu(kind):
             if warm["body_bytes"] != len("Hello, World!"):
                 raise Failure(f"a body of {warm['body_bytes']} bytes is not Hello, World!")
             return cpu_us_per(server, machine, http_command(machine, server), "requests")
+    return scenario
+
+
+def scraped_http_cpu(scrapes):
+    """As http_cpu, while somebody fetches /metrics so many times a second; both are answered by the same shard."""
+    def scenario(machine):
+        admin = free_port()
+        command, cpus = skerry_http(machine)
+        with Server([*command, "--admin", f"127.0.0.1:{admin}"], cpus) as server:
+            machine.load(http_command(machine, server, 0.2))
+            done = threading.Event()
+            sizes = []
+
+            def scrape():
+                while not done.wait(1 / scrapes):
+                    with urllib.request.urlopen(f"http://127.0.0.1:{admin}/metrics", timeout=START_SECONDS) as answer:
+                        sizes.append(len(answer.read()))
+
+            scraper = threading.Thread(target=scrape)
+            if scrapes:
+                scraper.start()
+            try:
+                return cpu_us_per(server, machine, http_command(machine, server, SCRAPED_SECONDS), "requests")
+            finally:
+                done.set()
+                if scrapes:
+                    scraper.join()
+                    if len(sizes) < scrapes * SCRAPED_SECONDS / 2 or min(sizes) < 1000:
+                        raise Failure(f"{len(sizes)} scrapes in {SCRAPED_SECONDS} s")
     return scenario
 
 
