@@ -8,7 +8,9 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 import time
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from measure import (AllocationCount, Failure, NotBuilt, Server, START_SECONDS, 
 WARM_SECONDS = 0.15
 STEADY_MESSAGES_MIN = 100
 WRK_SECONDS = 2  # whole seconds only
+SCRAPED_SECONDS = 3.0  # some scrapes
 IDLE_SECONDS = 3.0
 KEYS = 100_000
 LATENCIES = ("p50_us", "p99_us", "p999_us")
@@ -102,6 +105,34 @@ def steadily_under(load, kind, prepare=None, **changes):
             if done[2] - done[1] < STEADY_MESSAGES_MIN:
                 raise Failure(f"{done[2] - done[1]} messages in {machine.effort.load_seconds} s are too few to tell")
             return {"cpu_us": (used[2] - used[1]) / (done[2] - done[1]) / 1000}
+    return scenario
+
+
+def scraped(load, kind, scrapes):
+    """As under, while somebody fetches /metrics so many times a second; the shard under load answers both. The kind
+    names its admin port."""
+    def scenario(machine):
+        with Server(*kind(machine)) as server:
+            machine.load(load.command(machine, server.port, WARM_SECONDS))
+            done, sizes = threading.Event(), []
+
+            def scrape():
+                while not done.wait(1 / scrapes):
+                    with urllib.request.urlopen(f"http://127.0.0.1:{server.admin}/metrics",
+                                                timeout=START_SECONDS) as answer:
+                        sizes.append(len(answer.read()))
+
+            scraper = threading.Thread(target=scrape) if scrapes else None
+            if scraper:
+                scraper.start()
+            try:
+                return load_once(server, machine, load, SCRAPED_SECONDS)
+            finally:
+                done.set()
+                if scraper:
+                    scraper.join()
+                    if len(sizes) < scrapes * SCRAPED_SECONDS / 2 or min(sizes) < 1000:
+                        raise Failure(f"{len(sizes)} scrapes in {SCRAPED_SECONDS} s")
     return scenario
 
 
