@@ -45,11 +45,8 @@ void throw_cancelled() {
 
 void spawned_base::ended() noexcept {
   home_.remove(*this);
-  if (joiner_ != nullptr) {
-    std::exchange(joiner_, nullptr)->wake();
-  } else if (!handle_held_) {
-    dispose();
-  }
+  if (joiner_ != nullptr) return std::exchange(joiner_, nullptr)->wake();
+  if (!handle_held_) dispose();
 }
 
 void spawned_base::report_unseen() const noexcept {
