@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// A small HTTP service: a greeting, and items that live on their shards. Talk to it with curl localhost:8080/items.
+// A small HTTP service: a greeting, items that live on their shards, and with --static DIRECTORY its files. Talk to it
+// with curl localhost:8080/items.
 #include <skerry/framework/resources.hpp>
 #include <skerry/framework/startup_error.hpp>
 #include <skerry/net/http/json.hpp>
 #include <skerry/net/http/router.hpp>
 #include <skerry/net/http/server.hpp>
+#include <skerry/net/http/static_files.hpp>
 #include <skerry/shards/app.hpp>
+#include <skerry/shards/submit_to.hpp>
 
 #include <algorithm>
 #include <cstdint>
@@ -69,6 +72,11 @@ task<response> list(query<"from", std::optional<std::uint64_t>> from,
   co_return json_response(some);
 }
 
+/// Where the files are, as the command line says; on each shard.
+struct static_root {
+  std::string path;
+};
+
 router make_router() {
   resources().emplace<item_store>();
   router r;
@@ -77,13 +85,18 @@ router make_router() {
   r.get("/openapi.json", [] { return response::literal("application/json", openapi); });
   r.get("/items", list).post("/items", make);
   r.get("/items/{id}", show).put("/items/{id}", change).delete_("/items/{id}", remove);
+  if (const std::string& root = resource<static_root>().path; !root.empty()) {
+    r.get("/static/{path...}", static_files(root));
+  }
   return r;
 }
 
-task<> serve_all() {
+task<> serve_all(std::string files) {
   const app_options& options = app::running_options();
   std::optional<net::address> at = net::address::parse(options.bind, *options.port);
   if (!at) throw startup_error("--bind takes an IP address");
+  const auto keep = [](const std::string& path) { resources().emplace<static_root>(path); };
+  for (shard_id s = 0; s < shard_count(); ++s) co_await submit_to(s, keep, files);
   co_await serve(*at, [] { return handler(make_router()); });
 }
 
@@ -92,5 +105,7 @@ task<> serve_all() {
 
 int main(int argc, char** argv) {
   skerry::app app("http_server", "a small HTTP service whose items live on their shards", "0.1.0", 8080);
-  return app.run(argc, argv, http_server::serve_all);
+  std::string files;
+  app.options().add_option("static", files, "directory whose files are served at /static/; none unless it is given");
+  return app.run(argc, argv, [&] { return http_server::serve_all(files); });
 }

@@ -436,13 +436,19 @@ task<> file::close() {
   if (result < 0) fail(-result, "close", path);
 }
 
-task<file> open_file(std::string path, open_options options) {
-  require_no_nul("open", path);
+task<std::expected<file, std::errc>> open_if_possible(std::string path, open_options options) {
+  if (path.find('\0') != std::string::npos) co_return std::unexpected(std::errc::invalid_argument);
   file made(*new file_state(this_files(), std::move(path)));
   const std::int32_t result = co_await open_operation(made.state(), options);
-  if (result < 0) fail(-result, "open", made.path());
+  if (result < 0) co_return std::unexpected(static_cast<std::errc>(-result));
   if ((options.flags & O_NONBLOCK) != 0) ::fcntl(made.fd(), F_SETFL, options.flags & ~O_NONBLOCK);
   co_return made;
+}
+
+task<file> open_file(std::string path, open_options options) {
+  std::expected<file, std::errc> made = co_await open_if_possible(path, options);
+  if (!made) fail(static_cast<int>(made.error()), "open", path);
+  co_return std::move(*made);
 }
 
 task<> rename_file(std::string from, std::string to) {

@@ -41,9 +41,11 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <expected>
 #include <span>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include <fcntl.h>
@@ -107,7 +109,7 @@ class file {
   const std::string& path() const noexcept;
 
  private:
-  friend task<file> open_file(std::string path, open_options options);
+  friend task<std::expected<file, std::errc>> open_if_possible(std::string path, open_options options);
   explicit file(file_state& made) noexcept : state_(&made) {}
   file_state& state() const noexcept;
   task<> sync(bool data_only);
@@ -117,6 +119,9 @@ class file {
 
 /// Opens `path`. Throws std::system_error; EINVAL for a path with a NUL in it, which the kernel would cut off there.
 task<file> open_file(std::string path, open_options options = open_options());
+
+/// The same for those who expect that it may not be there: a refusal of the kernel is a value.
+task<std::expected<file, std::errc>> open_if_possible(std::string path, open_options options = open_options());
 
 /// Gives a file another name, atomically; what had that name is gone. Both in one file system.
 task<> rename_file(std::string from, std::string to);

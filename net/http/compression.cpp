@@ -239,6 +239,8 @@ encoders& this_encoders() {
   return found != nullptr ? *found : resources().emplace<encoders>();
 }
 
+}  // namespace
+
 // ---- the middleware ----
 
 bool shrinks(std::string_view type) noexcept {
@@ -253,6 +255,8 @@ bool shrinks(std::string_view type) noexcept {
   return same_name(type.substr(0, slash), "application") &&
          std::ranges::any_of(others, [of](std::string_view each) { return same_name(each, of); });
 }
+
+namespace {
 
 /// Whether the handler has left its body to others.
 bool is_free(const response& made) noexcept {

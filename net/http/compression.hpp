@@ -69,6 +69,9 @@ class accepted_codings {
 
 inline constexpr std::array all_codings{content_coding::zstd, content_coding::br, content_coding::gzip};
 
+/// Whether bodies of this media type get smaller: text, and what is made of it.
+bool shrinks(std::string_view type) noexcept;
+
 struct compression_options {
   std::vector<content_coding> codings{all_codings.begin(), all_codings.end()};
   std::size_t bytes_min = 1024;        ///< shorter bodies fit into a packet or two anyway

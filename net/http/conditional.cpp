@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <skerry/framework/clock.hpp>
 #include <skerry/framework/resources.hpp>
 #include <skerry/net/http/conditional.hpp>
+#include <skerry/net/http/date.hpp>
 #include <skerry/net/http/detail/scan.hpp>
 
 #include <algorithm>
@@ -113,6 +115,10 @@ list_verdict compare(const request& r, std::string_view name, std::string_view c
   return seen;
 }
 
+std::optional<std::chrono::sys_seconds> date_of(std::string_view text) noexcept {
+  return parse_date(text, std::chrono::sys_seconds(std::chrono::floor<std::chrono::seconds>(clock::wall())));
+}
+
 bool is_read(const request& r) noexcept { return r.method() == method::get || r.method() == method::head; }
 
 }  // namespace
@@ -129,6 +135,21 @@ std::optional<unsigned> failed_precondition(const request& r, std::string_view t
   if (must == list_verdict::no_match || must == list_verdict::malformed) return 412;
   if (compare(r, "If-None-Match", tag, same_weak) != list_verdict::match) return std::nullopt;
   return is_read(r) ? 304 : 412;
+}
+
+std::optional<unsigned> failed_precondition(const request& r, std::string_view tag,
+                                            std::chrono::sys_seconds modified) noexcept {
+  if (!r.header("If-Match")) {
+    const auto unmodified_since = r.header("If-Unmodified-Since");
+    const auto when = unmodified_since ? date_of(*unmodified_since) : std::nullopt;
+    if (when && modified > *when) return 412;
+  }
+  const std::optional<unsigned> failed = failed_precondition(r, tag);
+  if (failed || r.header("If-None-Match") || !is_read(r)) return failed;
+  const auto modified_since = r.header("If-Modified-Since");
+  const auto when = modified_since ? date_of(*modified_since) : std::nullopt;
+  if (when && modified <= *when) return 304;
+  return std::nullopt;
 }
 
 middleware etag() {
@@ -149,11 +170,6 @@ middleware etag() {
 // ---- ranges ----
 
 namespace {
-
-struct byte_range {
-  std::uint64_t first = 0;
-  std::uint64_t last = 0;  // included
-};
 
 /// A number off the front of `text`; too large ones become the largest.
 std::optional<std::uint64_t> take_number(std::string_view& text) noexcept {
@@ -188,30 +204,39 @@ std::optional<byte_range> parse_range(std::string_view text, std::uint64_t size)
 }
 
 /// Whether the client's part belongs to what there is now.
-bool continues(const request& r, const response& made) noexcept {
+bool continues(const request& r, std::string_view ours, std::optional<std::chrono::sys_seconds> modified) noexcept {
   const auto sent = r.header("If-Range");
   if (!sent) return true;
-  std::string_view theirs = *sent, ours = made.header("ETag").value_or("");
+  std::string_view theirs = *sent;
   const auto tag = take_tag(theirs), now = take_tag(ours);
-  return tag && now && theirs.empty() && same_strong(*tag, *now);
+  if (!now) return false;
+  if (tag) return theirs.empty() && same_strong(*tag, *now);
+  return modified && !now->weak && date_of(theirs) == modified;
 }
 
 response part_of(const request& r, response&& made) {
   const std::string_view whole = made.bytes();
-  const auto asked = r.header("Range");
-  if (r.method() != method::get || !asked || whole.empty() || !continues(r, made)) return std::move(made);
-  const std::optional<byte_range> range = parse_range(*asked, whole.size());
+  const std::optional<byte_range> range = asked_range(r, whole.size(), made.header("ETag").value_or(""));
   if (!range) return std::move(made);
   if (range->first >= whole.size()) {
     return problem(416, "there are fewer bytes").header("Content-Range", fmt::format("bytes */{}", whole.size()));
   }
-  const std::uint64_t last = std::min<std::uint64_t>(range->last, whole.size() - 1);
+  const std::uint64_t last = range->last;
   made.header("Content-Range", fmt::format("bytes {}-{}/{}", range->first, last, whole.size()));
   made.status(206).body(made.type(), std::string(whole.substr(range->first, last - range->first + 1)));
   return std::move(made);
 }
 
 }  // namespace
+
+std::optional<byte_range> asked_range(const request& r, std::uint64_t size, std::string_view tag,
+                                      std::optional<std::chrono::sys_seconds> modified) noexcept {
+  const auto asked = r.header("Range");
+  if (r.method() != method::get || !asked || size == 0 || !continues(r, tag, modified)) return std::nullopt;
+  std::optional<byte_range> range = parse_range(*asked, size);
+  if (range) range->last = std::min(range->last, size - 1);
+  return range;
+}
 
 middleware byte_ranges() {
   return [](request& r, next go_on) -> task<response> {

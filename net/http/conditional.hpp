@@ -28,14 +28,16 @@
 ///           request for which the handler has not given one, and is worked out without a pause: give large bodies that
 ///           do not change an ETag of their own. Several ranges are answered with the whole, so no request makes more
 ///           bytes than the resource has.
-/// Errors:   a malformed If-Match fails, any other malformed field counts as not sent. Dates (If-Modified-Since,
-///           If-Unmodified-Since, a date in If-Range) are not compared: what has a tag needs none, and they see no
-///           change within a second. With a date If-Range gets the whole.
+/// Errors:   a malformed If-Match fails, any other malformed field counts as not sent. The middleware compares no dates
+///           (If-Modified-Since, If-Unmodified-Since, a date in If-Range): what has a tag needs none, and they see no
+///           change within a second. With a date If-Range gets the whole. static_files() has dates, and compares them.
 /// Source:   RFC 9110 sections 13 and 14.
 
 #include <skerry/net/http/request.hpp>
 #include <skerry/net/http/router.hpp>
 
+#include <chrono>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -50,6 +52,23 @@ std::string entity_tag(std::string_view bytes);
 /// What If-Match and If-None-Match make of a request for what has this tag now; empty when there is nothing yet. 412,
 /// 304 (GET and HEAD only), or nothing: go on. Handlers that change something ask before they do.
 std::optional<unsigned> failed_precondition(const request& r, std::string_view tag) noexcept;
+
+/// The same for what also has a time of its last change. If-Unmodified-Since and If-Modified-Since count where the
+/// field for tags that goes before them was not sent.
+std::optional<unsigned> failed_precondition(const request& r, std::string_view tag,
+                                            std::chrono::sys_seconds modified) noexcept;
+
+struct byte_range {
+  std::uint64_t first = 0;
+  std::uint64_t last = 0;  ///< included
+};
+
+/// The part that a GET asks for of what has `size` bytes, this tag (or none) and this time: `last` lies in it, `first`
+/// only when the part is there, else the answer is 416. Nothing where the whole is the answer: no Range, a malformed
+/// one, several ranges, or an If-Range that names something else. A date in If-Range has to be exactly `modified`, and
+/// counts only beside a strong tag, whose maker has seen to it that the second is over.
+std::optional<byte_range> asked_range(const request& r, std::uint64_t size, std::string_view tag,
+                                      std::optional<std::chrono::sys_seconds> modified = std::nullopt) noexcept;
 
 /// Tags responses to GET and HEAD that have status 200 and no ETag yet, and answers If-Match and If-None-Match. An
 /// empty answer to HEAD gets none, as its handler may just have spared itself the body.

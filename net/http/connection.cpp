@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <skerry/framework/observe/log.hpp>
 #include <skerry/net/http/connection.hpp>
+#include <skerry/net/http/date.hpp>
 
 #include <algorithm>
 #include <chrono>
-#include <ctime>
 #include <iterator>
+#include <stdexcept>
 #include <system_error>
 
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 namespace skerry::net::http::detail {
@@ -62,9 +62,8 @@ std::string_view exchange_stock::date_line() {
     const auto wall = clock::wall();
     const auto second = std::chrono::floor<std::chrono::seconds>(wall);
     date_until_ = clock::now() + (second + std::chrono::seconds(1) - wall);
-    const auto end = fmt::format_to_n(date_.data(), date_.size(), "Date: {:%a, %d %b %Y %H:%M:%S} GMT\r\n",
-                                      fmt::gmtime(static_cast<std::time_t>(second.count())));
-    date_size_ = end.size;
+    const date_text text = to_date(std::chrono::sys_seconds(second));
+    date_size_ = fmt::format_to_n(date_.data(), date_.size(), "Date: {}\r\n", std::string_view(text)).size;
   }
   return {date_.data(), date_size_};
 }
@@ -98,6 +97,7 @@ namespace {
 constexpr std::size_t copied_body_max = 16 * 1024;
 // The write limit is for so many bytes.
 constexpr std::size_t write_slice = 64 * 1024;
+constexpr std::uint64_t unknown_size = UINT64_MAX;
 
 /// The trace id in a `traceparent`, "00-" 32 hexadecimal digits "-" and more; empty if it is none.
 std::string_view trace_id_of(std::string_view traceparent) noexcept {
@@ -361,11 +361,14 @@ task<> connection<Stream>::answer(response& made) {
   const bool bare = is_bodiless(made.status());
   const bool no_body = bare || (!refused && head.method == method::head);
   response::producer* producer = made.streamed();
-  chunked_out_ = producer != nullptr && (refused || head.minor_version != 0);
-  if (producer != nullptr && !chunked_out_) closing_ = true;
+  const std::optional<std::uint64_t> size = made.streamed_size();
+  promised_ = size.value_or(unknown_size);
+  chunked_out_ = producer != nullptr && !size && (refused || head.minor_version != 0);
+  if (producer != nullptr && !size && !chunked_out_) closing_ = true;
 
   fmt::memory_buffer framing;
   if (producer != nullptr) {
+    if (size && !bare) fmt::format_to(std::back_inserter(framing), "Content-Length: {}\r\n", *size);
     if (chunked_out_ && !bare) framing.append(std::string_view("Transfer-Encoding: chunked\r\n"));
   } else if (!bare) {
     fmt::format_to(std::back_inserter(framing), "Content-Length: {}\r\n", made.bytes().size());
@@ -395,6 +398,10 @@ task<> connection<Stream>::stream_body(response::producer& write_body) {
   try {
     co_await write_body(*this);
     if (chunked_out_) co_await send("0\r\n\r\n");
+    if (promised_ != 0 && promised_ != unknown_size) {
+      closing_ = true;  // nothing stands in for what is missing
+      log::error("a response ended {} bytes before its end", promised_);
+    }
   } catch (const std::system_error& broken) {
     // Too late for a status: without its last chunk the peer sees that the body is not whole.
     closing_ = true;
@@ -409,6 +416,8 @@ task<> connection<Stream>::stream_body(response::producer& write_body) {
 template <byte_stream Stream>
 task<> connection<Stream>::write(std::span<const std::byte> bytes) {
   if (bytes.empty()) co_return;  // an empty chunk would be the last
+  if (bytes.size() > promised_) throw std::length_error("the body of a response is longer than its handler said");
+  if (promised_ != unknown_size) promised_ -= bytes.size();
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   std::array<char, 20> size;
   if (chunked_out_) {

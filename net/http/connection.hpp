@@ -160,6 +160,7 @@ class connection final : body_source, body_writer {
   clock::time_point body_began_{};
   std::uint64_t body_bytes_ = 0;
   std::uint64_t body_bytes_max_ = 0;
+  std::uint64_t promised_ = 0;  // bytes of a streamed body that are still to come; the most there is where none are
   std::uint32_t requests_ = 0;
   stage stage_ = stage::idle;
   body_state body_ = body_state::done;

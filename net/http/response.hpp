@@ -30,6 +30,7 @@
 #include <skerry/net/http/message.hpp>
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <span>
@@ -80,7 +81,23 @@ class response {
     return made;
   }
 
+  /// A body of `size` bytes, which the producer writes: with Content-Length, and the connection goes on after it. Fewer
+  /// end the connection, so that the peer sees that it is not whole; more are not sent, the write throws
+  /// std::length_error.
+  static response stream(std::string_view type, std::uint64_t size, producer write_body) {
+    response made;
+    made.stream_body(type, size, std::move(write_body));
+    return made;
+  }
+  response& stream_body(std::string_view type, std::uint64_t size, producer write_body) & {
+    type_ = type;
+    body_ = std::move(write_body);
+    streamed_size_ = size;
+    return *this;
+  }
+
   response& body(std::string_view type, std::string bytes) & {
+    streamed_size_.reset();
     type_ = type;
     body_ = std::move(bytes);
     return *this;
@@ -116,6 +133,8 @@ class response {
     return {};
   }
   producer* streamed() noexcept { return std::get_if<producer>(&body_); }
+  /// Of a streamed body whose size is known.
+  std::optional<std::uint64_t> streamed_size() const noexcept { return streamed_size_; }
   bool by_value() const noexcept { return !std::holds_alternative<producer>(body_); }
 
  private:
@@ -124,6 +143,7 @@ class response {
   std::string_view type_;
   std::string fields_;
   std::variant<std::string_view, std::string, producer> body_;
+  std::optional<std::uint64_t> streamed_size_;
 };
 
 /// What answers requests. It lives as long as its server or router, and so do its captures.

@@ -10,7 +10,9 @@
 #include <vector>
 
 #include <gtest/gtest.h>
+#include <support/scratch_directory.hpp>
 #include <support/server_process.hpp>
+#include <unistd.h>
 
 namespace {
 
@@ -69,6 +71,23 @@ TEST(word_count, counts_each_word_once_on_whatever_number_of_shards) {
     EXPECT_NE(run.output.find("3 times \"the\"\n"), std::string::npos) << run.output;
     EXPECT_EQ(std::to_string(std::count(run.output.begin(), run.output.end(), '\n')), shards) << run.output;
   }
+}
+
+TEST(static_files, are_those_of_the_directory_it_is_started_in) {
+  const skerry::test_support::scratch_directory here;
+  here.put("a.txt", "text of the file");
+  skerry::test::launch how;
+  how.before_exec = [&here] {
+    if (::chdir(here.path().c_str()) != 0) ::_exit(1);
+  };
+  server_process server(path_of("14_static_files"), three_shards, how);
+  blocking_client client(server.port());
+  client.send("GET /files/a.txt HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+  const std::string answer = client.receive_exactly(1 << 20);
+  EXPECT_EQ(answer.substr(0, 15), "HTTP/1.1 200 OK");
+  EXPECT_TRUE(answer.ends_with("\r\n\r\ntext of the file")) << answer;
+  server.signal(SIGTERM);
+  EXPECT_EQ(server.wait(), 0);
 }
 
 TEST(line_server, answers_the_client_example_and_ends_on_sigterm) {
@@ -130,7 +149,7 @@ TEST(examples, fit_on_a_page_and_open_with_what_to_type) {
   EXPECT_EQ(names, (std::vector<std::string>{"01_hello_shards", "02_tasks", "03_time", "04_counters", "05_word_count",
                                              "06_what_crosses", "07_line_server", "08_client", "09_select",
                                              "10_nursery", "11_http_echo",  // http_server_test has this one
-                                             "15_retry"}));
+                                             "14_static_files", "15_retry"}));
 }
 
 }  // namespace

@@ -10,12 +10,14 @@
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
+#include <support/scratch_directory.hpp>
 #include <support/server_process.hpp>
 
 namespace {
 
 using nlohmann::json;
 using skerry::test::blocking_client;
+using skerry::test::run_program;
 using skerry::test::server_process;
 
 const std::vector<std::string> four_shards{"--shards", "4", "--overprovision", "--log-level", "info"};
@@ -46,6 +48,25 @@ TEST(http_server, greets) {
   EXPECT_EQ(greeting.body, "Hello, World!");
   EXPECT_NE(greeting.head.find("Content-Type: text/plain"), std::string::npos);
   EXPECT_EQ(json::parse(ask(server.port(), "GET", "/json").body)["message"], "Hello, World!");
+}
+
+TEST(http_server, serves_the_files_of_a_directory_when_it_is_given_one) {
+  const skerry::test_support::scratch_directory here;
+  here.put("index.html", "<p>top");
+  here.put("a.txt", "text");
+  std::vector<std::string> with_files = four_shards;
+  with_files.insert(with_files.end(), {"--static", here.path()});
+  server_process server(HTTP_SERVER, with_files);
+  EXPECT_EQ(ask(server.port(), "GET", "/static/").body, "<p>top");
+  EXPECT_EQ(ask(server.port(), "GET", "/static/a.txt").body, "text");
+  EXPECT_EQ(ask(server.port(), "GET", "/static/../etc/passwd").status, 404u);
+  EXPECT_EQ(ask(server.port(), "GET", "/").body, "Hello, World!");
+  server.signal(SIGTERM);
+  EXPECT_EQ(server.wait(), 0);
+  EXPECT_EQ(ask(server_process(HTTP_SERVER, four_shards).port(), "GET", "/static/a.txt").status, 404u);
+  const auto refused = run_program(HTTP_SERVER, {"--static", here.file("none")});
+  EXPECT_EQ(refused.status, 1);
+  EXPECT_NE(refused.output.find("cannot serve the files of " + here.file("none")), std::string::npos) << refused.output;
 }
 
 TEST(http_server, keeps_items_on_their_shards_whichever_is_asked) {

@@ -9,6 +9,7 @@
 #include <skerry/net/http/events.hpp>
 #include <skerry/net/http/json.hpp>
 #include <skerry/net/http/middleware.hpp>
+#include <skerry/net/http/static_files.hpp>
 #include <skerry/net/resp/writer.hpp>
 #include <skerry/shards/host.hpp>
 #include <skerry/skerry.hpp>

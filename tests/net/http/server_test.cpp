@@ -111,6 +111,33 @@ TEST(http_server, streams_in_chunks_or_to_the_end) {
   });
 }
 
+TEST(http_server, a_stream_of_known_size_has_a_length_and_keeps_the_connection) {
+  with_server([](const address& at) -> task<> {
+    const std::string answer = co_await whole_answer(
+        at, "GET /sized HTTP/1.1\r\nHost: a\r\n\r\nHEAD /sized HTTP/1.1\r\nHost: a\r\n\r\n" + std::string(last_hello));
+    EXPECT_EQ(count(answer, "Content-Length: 7\r\n"), 2u);
+    EXPECT_EQ(count(answer, "Transfer-Encoding"), 0u);
+    EXPECT_TRUE(body_of(answer).starts_with("one twoHTTP/1.1 200 OK")) << answer;
+    EXPECT_EQ(count(answer, "Hello, World!"), 1u);
+    const std::string old =
+        co_await whole_answer(at, "GET /sized HTTP/1.0\r\nConnection: keep-alive\r\n\r\n" + std::string(last_hello));
+    EXPECT_EQ(count(old, "Hello, World!"), 1u);
+  });
+}
+
+TEST(http_server, a_stream_that_does_not_keep_to_its_size_ends_the_connection) {
+  with_server([](const address& at) -> task<> {
+    const std::string few =
+        co_await whole_answer(at, "GET /sized-short HTTP/1.1\r\nHost: a\r\n\r\n" + std::string(hello));
+    EXPECT_EQ(count(few, "Content-Length: 8\r\n"), 1u);
+    EXPECT_EQ(body_of(few), "one two");
+    const std::string many =
+        co_await whole_answer(at, "GET /sized-long HTTP/1.1\r\nHost: a\r\n\r\n" + std::string(hello));
+    EXPECT_EQ(count(many, "Content-Length: 6\r\n"), 1u);
+    EXPECT_EQ(body_of(many), "one ");
+  });
+}
+
 TEST(http_server, a_stream_that_fails_has_no_last_chunk) {
   with_server([](const address& at) -> task<> {
     const std::string answer = co_await whole_answer(at, "GET /broken-stream HTTP/1.1\r\nHost: a\r\n\r\n");

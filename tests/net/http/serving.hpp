@@ -92,6 +92,13 @@ inline task<response> by_path(request& r) {
       co_await out.write("two");
     });
   }
+  if (path == "/sized" || path == "/sized-short" || path == "/sized-long") {
+    const std::uint64_t size = path == "/sized" ? 7 : path == "/sized-short" ? 8 : 6;
+    co_return response::stream("text/plain", size, [](net::http::body_writer& out) -> task<> {
+      co_await out.write("one ");
+      co_await out.write("two");
+    });
+  }
   if (path == "/broken-stream") {
     co_return response::stream("text/plain", [](net::http::body_writer& out) -> task<> {
       co_await out.write("one ");
