@@ -141,7 +141,8 @@ class stream {
 
 static_assert(byte_stream<stream>);
 
-/// Connects to `to`; connect.hpp chooses among several. Throws std::system_error. A cancelled connect closes its socket once the kernel has let go.
+/// Connects to `to`; connect.hpp chooses among several. Throws std::system_error. A cancelled connect closes its socket
+/// once the kernel has let go.
 task<stream> connect(address to);
 
 }  // namespace skerry::net
