@@ -10,6 +10,7 @@ listener::listener(const address& at)
 
 listener::listener(unique_fd listening) : acceptor_(nullptr) {
   require_listening(listening.get());
+  set_no_delay(listening.get());  // accepted sockets inherit it
   acceptor_ = new acceptor(this_endpoints(), listening_socket(std::move(listening)));
 }
 
