@@ -23,6 +23,7 @@
 #include <skerry/framework/task/task.hpp>
 #include <skerry/framework/task/yield.hpp>
 #include <skerry/framework/this_shard.hpp>
+#include <skerry/net/activation.hpp>
 #include <skerry/net/address.hpp>
 #include <skerry/net/connect.hpp>
 #include <skerry/net/file/file.hpp>

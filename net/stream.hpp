@@ -20,6 +20,7 @@
 #include <skerry/framework/task/task.hpp>
 #include <skerry/net/address.hpp>
 #include <skerry/net/endpoint.hpp>
+#include <skerry/net/socket_options.hpp>
 
 #include <algorithm>
 #include <coroutine>
@@ -121,6 +122,12 @@ class stream {
 
   /// No more bytes from us, after what was written; reading goes on.
   void shutdown_output() noexcept { open().shut_down_output(); }
+
+  /// Throws std::system_error if the kernel refuses.
+  template <socket_option Option>
+  void set(const Option& option) {
+    option.apply(open().fd());
+  }
 
   /// Bytes that were written and have not reached the kernel.
   bool output_empty() const noexcept { return endpoint_->output_empty(); }

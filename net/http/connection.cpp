@@ -68,17 +68,6 @@ std::string_view exchange_stock::date_line() {
   return {date_.data(), date_size_};
 }
 
-void watchdog::rearm() noexcept {
-  timers::timer_service& timers = timers::this_timers();
-  timers.cancel(*this);
-  timers.arm(*this, armed_for_ = deadline_);
-}
-
-void watchdog::expired() noexcept {
-  if (clock::now() < deadline_) return rearm();
-  ended_.cancel();
-}
-
 void write_head(std::string& out, const response& answer, std::string_view date_line, std::string_view framing,
                 std::string_view connection) {
   if (answer.status() == 200) {

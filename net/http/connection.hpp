@@ -20,11 +20,10 @@
 #include <skerry/framework/observe/histogram.hpp>
 #include <skerry/framework/observe/metrics.hpp>
 #include <skerry/framework/resources.hpp>
-#include <skerry/framework/task/cancel.hpp>
 #include <skerry/net/http/chunked_decoder.hpp>
 #include <skerry/net/http/detail/request_examples.hpp>
 #include <skerry/net/http/server.hpp>
-#include <skerry/timers/timer.hpp>
+#include <skerry/net/watchdog.hpp>
 
 #include <array>
 #include <cstdint>
@@ -92,26 +91,6 @@ class exchange_stock {
   std::array<char, 40> date_{};
   std::size_t date_size_ = 0;
   clock::time_point date_until_{};
-};
-
-/// Ends the exchange when what a connection waits for takes too long. Putting the deadline off is one store.
-class watchdog final : timers::timer {
- public:
-  ~watchdog() { timers::this_timers().cancel(*this); }
-  void give(std::chrono::nanoseconds time) noexcept {
-    deadline_ = clock::now() + time;
-    if (!armed() || deadline_ < armed_for_) rearm();
-  }
-  bool fired() const noexcept { return ended_.cancelled(); }
-  cancel_token token() noexcept { return ended_.token(); }
-
- private:
-  void rearm() noexcept;
-  void expired() noexcept override;
-
-  cancel_source ended_;
-  clock::time_point deadline_{};
-  clock::time_point armed_for_{};
 };
 
 /// Appends the head of a response, and its body if it is given.

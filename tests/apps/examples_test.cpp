@@ -132,6 +132,72 @@ TEST(line_server, drops_a_client_whose_line_never_ends_and_serves_the_others) {
   EXPECT_EQ(good.receive_exactly(11), "STILL HERE\n");
 }
 
+TEST(tcp_proxy, passes_everything_both_ways_and_the_end_behind_it_to_the_first_server_that_answers) {
+  server_process server(path_of("07_line_server"), three_shards);
+  // Nobody listens on port 1.
+  std::vector<std::string> arguments = three_shards;
+  arguments.insert(arguments.end(), {"--to", "127.0.0.1:1,127.0.0.1:" + std::to_string(server.port())});
+  server_process proxy(path_of("12_tcp_proxy"), arguments);
+  blocking_client client(proxy.port());
+  std::string lines;
+  std::string expected;
+  for (int n = 0; n < 100'000; ++n) {
+    lines += "line " + std::to_string(n) + '\n';
+    expected += "LINE " + std::to_string(n) + '\n';
+  }
+  std::thread sender([&] {
+    client.send(lines);
+    client.shutdown_output();
+  });
+  EXPECT_TRUE(client.receive_exactly(expected.size()) == expected);
+  EXPECT_EQ(client.receive(), "");
+  sender.join();
+  proxy.signal(SIGTERM);
+  EXPECT_EQ(proxy.wait(), 0);
+}
+
+TEST(tcp_proxy, closes_a_client_whose_server_is_not_there_and_refuses_what_is_no_address) {
+  server_process proxy(path_of("12_tcp_proxy"), {"--to", "127.0.0.1:1"});
+  blocking_client client(proxy.port());
+  EXPECT_EQ(client.receive(), "");
+  finished_program refused = run_program(path_of("12_tcp_proxy"), {"--port", "0", "--to", "127.0.0.1:1,nowhere"});
+  EXPECT_EQ(refused.status, 1);
+  EXPECT_NE(refused.output.find("this is none: nowhere"), std::string::npos) << refused.output;
+}
+
+TEST(chat, tells_everybody_on_every_shard_what_somebody_says_and_takes_its_socket_away) {
+  const std::string path = testing::TempDir() + "chat." + std::to_string(::getpid());
+  skerry::test::launch without_port;
+  without_port.any_port = false;
+  std::vector<std::string> arguments = three_shards;
+  arguments.insert(arguments.end(), {"--at", "unix:" + path});
+  server_process server(path_of("13_chat"), arguments, without_port);
+  const std::string said = "user " + std::to_string(::getuid()) + ": ";
+  {
+    blocking_client anna(path);
+    anna.send("alone\n");
+    EXPECT_EQ(anna.receive_exactly(said.size() + 6), said + "alone\n");
+    blocking_client ben(path);
+    ben.send("together, ");  // in two pieces
+    ben.send("then\n");
+    EXPECT_EQ(ben.receive_exactly(said.size() + 15), said + "together, then\n");
+    EXPECT_EQ(anna.receive_exactly(said.size() + 15), said + "together, then\n");
+  }
+  server.signal(SIGTERM);
+  EXPECT_EQ(server.wait(), 0);
+  EXPECT_FALSE(std::filesystem::exists(path));
+}
+
+TEST(chat, shows_a_client_that_says_too_much_the_door) {
+  const std::string path = testing::TempDir() + "chat." + std::to_string(::getpid());
+  skerry::test::launch without_port;
+  without_port.any_port = false;
+  server_process server(path_of("13_chat"), {"--at", "unix:" + path}, without_port);
+  blocking_client endless(path);
+  endless.send(std::string(1001, 'x'));
+  EXPECT_EQ(endless.receive(), "");
+}
+
 TEST(examples, fit_on_a_page_and_open_with_what_to_type) {
   std::vector<std::string> names;
   for (const auto& file : std::filesystem::directory_iterator(EXAMPLES_SOURCE)) {
@@ -149,7 +215,7 @@ TEST(examples, fit_on_a_page_and_open_with_what_to_type) {
   EXPECT_EQ(names, (std::vector<std::string>{"01_hello_shards", "02_tasks", "03_time", "04_counters", "05_word_count",
                                              "06_what_crosses", "07_line_server", "08_client", "09_select",
                                              "10_nursery", "11_http_echo",  // http_server_test has this one
-                                             "14_static_files", "15_retry"}));
+                                             "12_tcp_proxy", "13_chat", "14_static_files", "15_retry"}));
 }
 
 }  // namespace

@@ -14,6 +14,7 @@
 #include <support/server_process.hpp>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -160,6 +161,13 @@ blocking_client::blocking_client(std::uint16_t port) : fd_(::socket(AF_INET, SOC
   // A request sent in pieces would wait for acknowledgements, which the kernel delays by 40 ms.
   int on = 1;
   ::setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
+blocking_client::blocking_client(const std::string& path) : fd_(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+  sockaddr_un to{};
+  to.sun_family = AF_UNIX;
+  path.copy(to.sun_path, sizeof to.sun_path - 1);
+  if (::connect(fd_, reinterpret_cast<const sockaddr*>(&to), sizeof to) != 0) throw std::runtime_error("connect");
 }
 
 blocking_client::~blocking_client() {

@@ -66,10 +66,11 @@ struct finished_program {
 };
 finished_program run_program(const std::string& program, std::vector<std::string> arguments, const launch& how = {});
 
-/// A blocking connection to 127.0.0.1.
+/// A blocking connection to 127.0.0.1, or to a Unix socket.
 class blocking_client {
  public:
   explicit blocking_client(std::uint16_t port);
+  explicit blocking_client(const std::string& path);
   ~blocking_client();
   blocking_client(const blocking_client&) = delete;
   blocking_client& operator=(const blocking_client&) = delete;
