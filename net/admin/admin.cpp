@@ -47,9 +47,9 @@ constexpr std::size_t events_at_once = 256;
 
 /// On shard 0 once the program wanted to listen.
 struct endpoint_state {
-  int opening = 0;                // listeners that do not listen yet
-  bool listens = false;           // one does
-  std::optional<address> untold;  // where the endpoint is, until the log has it
+  int opening = 0;       // listeners that do not listen yet
+  bool listens = false;  // one does
+  std::string untold;    // what became of the endpoint, until the log has it
 };
 
 /// What `of_shard()` returns on each shard, in order.
@@ -256,6 +256,17 @@ http::router make_router() {
 
 }  // namespace
 
+namespace {
+
+/// Keeps a line for the log until the program's own line is there: people look for that first, and a program that
+/// cannot start says nothing but why.
+task<> tell_later(std::string line) {
+  auto keep = [](std::string kept) { resource<endpoint_state>().untold = std::move(kept); };
+  co_await submit_to(0, keep, std::move(line));
+}
+
+}  // namespace
+
 task<> begin_listening() {
   const std::string& wanted = app::running_options().admin;
   if (wanted == "off") co_return;
@@ -271,8 +282,8 @@ task<> begin_listening() {
   const bool by_default = wanted == "auto";
   const std::optional<address> at = address::parse(by_default ? default_place : wanted);
   if (by_default && port_in_use(*at)) {
-    log::info("{} is taken, so this program has no admin endpoint; --admin ADDR:PORT gives it one", default_place);
-    co_return;
+    co_return co_await tell_later(fmt::format(
+        "{} is taken, so this program has no admin endpoint; --admin ADDR:PORT gives it one", default_place));
   }
   if (!at) throw startup_error("--admin takes ADDR:PORT, such as 127.0.0.1:9180 or [::1]:9180, or off");
   http::server_options options;
@@ -282,14 +293,16 @@ task<> begin_listening() {
   auto make = [] { return http::handler(make_router()); };
   co_await http::detail::prepare_sites<decltype(make)>(options);
   for (shard_id s = 0; s < shard_count(); ++s) co_await submit_to(s, [] { resources().emplace<loop_meter>(); });
+  std::string result;
   try {
     const address real =
         co_await net::detail::open_on_all_shards<http::detail::serve_with<decltype(make)>>(*at, in_drain::goes_on);
-    co_await submit_to(0, [](address where) { resource<endpoint_state>().untold = where; }, real);
+    result = "listening on " + real.text();
   } catch (const startup_error& taken) {
     if (!by_default) throw;
-    log::info("no admin endpoint: {}", taken.what());  // somebody was faster
+    result = std::string("no admin endpoint: ") + taken.what();  // somebody was faster
   }
+  co_await tell_later(std::move(result));
 }
 
 task<> end_listening() {
@@ -298,11 +311,10 @@ task<> end_listening() {
     auto& here = resource<endpoint_state>();
     --here.opening;
     here.listens = true;
-    return std::exchange(here.untold, std::nullopt);
+    return std::exchange(here.untold, std::string());
   };
-  // Behind the program's own line, which is what people look for.
-  const std::optional<address> untold = co_await submit_to(0, count);
-  if (untold) log::info("listening on {}", untold->text());
+  const std::string untold = co_await submit_to(0, count);
+  if (!untold.empty()) log::info("{}", untold);
 }
 
 }  // namespace skerry::net::admin
