@@ -18,7 +18,7 @@ from measure import (AllocationCount, Failure, NotBuilt, Server, START_SECONDS, 
                      memory_bytes, sleeps, time_ns)
 
 WARM_SECONDS = 0.15
-STEADY_MESSAGES_MIN = 100
+STEADY_MESSAGES_MIN = 200
 WRK_SECONDS = 2  # whole seconds only
 SCRAPED_SECONDS = 3.0  # some scrapes
 IDLE_SECONDS = 3.0
@@ -95,15 +95,16 @@ def steadily_under(load, kind, prepare=None, **changes):
             if prepare:
                 machine.load(load.command(machine, server.port, 1, **prepare))
             used, done = [], []
-            for seconds in (WARM_SECONDS, WARM_SECONDS, WARM_SECONDS + machine.effort.load_seconds):
+            more = 2 * machine.effort.load_seconds
+            for seconds in (WARM_SECONDS, WARM_SECONDS, WARM_SECONDS + more):
                 server.check_alive()
                 before = cpu_ns(server.pid)
                 done.append(machine.load(load.command(machine, server.port, seconds, **changes))[load.count])
                 settle(server.pid)
                 used.append(cpu_ns(server.pid) - before)
             server.check_alive()
-            if done[2] - done[1] < STEADY_MESSAGES_MIN:
-                raise Failure(f"{done[2] - done[1]} messages in {machine.effort.load_seconds} s are too few to tell")
+            if done[2] - done[1] < max(STEADY_MESSAGES_MIN, changes.get("connections", 0)) or used[2] <= used[1]:
+                raise Failure(f"{done[2] - done[1]} messages more in {more} s more tell too little; a busy machine?")
             return {"cpu_us": (used[2] - used[1]) / (done[2] - done[1]) / 1000}
     return scenario
 
