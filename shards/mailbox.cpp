@@ -219,7 +219,7 @@ void mailboxes::wake_targets() noexcept {
 
 void mailboxes::poll() noexcept {
   auto each_inbox = [shards = static_cast<shard_id>(peers_.size())](std::uint64_t bits, auto&& visit) {
-    for (bits &= ~doorbell::outside; bits != 0; bits &= bits - 1) {
+    for (bits >>= doorbell::first_inbox; bits != 0; bits &= bits - 1) {
       for (auto from = static_cast<shard_id>(std::countr_zero(bits)); from < shards; from += doorbell::inbox_bits) {
         visit(from);
       }

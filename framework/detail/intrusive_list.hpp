@@ -29,14 +29,13 @@ class list_hook {
     SKERRY_ASSERT(linked(), "only an element of a list can leave it");
     previous_->next_ = next_;
     next_->previous_ = previous_;
-    previous_ = nullptr;
     next_ = nullptr;
   }
 
  private:
   template <class T, class ListTag>
   friend class intrusive_list;
-  list_hook* previous_ = nullptr;
+  list_hook* previous_;  // meaningful while linked
   list_hook* next_ = nullptr;
 };
 

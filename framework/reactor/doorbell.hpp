@@ -3,9 +3,9 @@
 
 /// doorbell: one word per shard that tells who has left something for it, and whether it sleeps.
 ///
-///     bit 0..61   the inbox of shard (bit mod 62) may hold messages; beyond 62 shards a bit stands for several
-///     bit 62      something outside of the shards wants a poll (a signal, a stop)
-///     bit 63      the shard is asleep, or about to be
+///     bit 0       the shard is asleep, or about to be
+///     bit 1       something outside of the shards wants a poll (a signal, a stop)
+///     bit 2..63   the inbox of shard (bit - 2) may hold messages; beyond 62 shards a bit stands for several
 ///
 ///     sender                             sleeper
 ///     push into the queue                announce_sleep(): fetch_or(asleep)   - fails when a bit is set
@@ -30,12 +30,12 @@ namespace skerry {
 
 class alignas(64) doorbell {
  public:
-  static constexpr std::uint64_t asleep = std::uint64_t{1} << 63;
-  static constexpr std::uint64_t outside = std::uint64_t{1} << 62;
-  static constexpr unsigned inbox_bits = 62;
+  static constexpr std::uint64_t asleep = 1;
+  static constexpr std::uint64_t outside = 2;
+  static constexpr unsigned first_inbox = 2, inbox_bits = 62;
 
   static constexpr std::uint64_t inbox_bit(std::uint32_t sender) noexcept {
-    return std::uint64_t{1} << (sender % inbox_bits);
+    return std::uint64_t{1} << (first_inbox + sender % inbox_bits);
   }
 
   /// True when the caller is the first to ring a sleeping shard and must wake it.

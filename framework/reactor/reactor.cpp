@@ -82,27 +82,25 @@ void reactor::run_ready() noexcept {
   if (ready_.empty()) return;
   clock::time_point end = core_.now + options_.task_budget;
   do {
-    run_slice(ready_.next_turn());
+    core_.trace != nullptr ? run_slice<true>(ready_.next_turn()) : run_slice<false>(ready_.next_turn());
   } while (!ready_.empty() && !bell_.rung() && !phase_over_ && core_.now < end);
 }
 
+template <bool Traced>
 void reactor::run_slice(run_queue::turn t) noexcept {
-  slice_end_ = core_.now + slice;
+  shard_core& core = core_;
+  slice_end_ = core.now + slice;
   while (run_queue::hook* next = ready_.pop(t)) {
     auto& task = *static_cast<detail::chain*>(next);
-    if (core_.trace != nullptr) [[unlikely]] {
-      std::uint64_t id = task.id();  // the step may be its last
-      observe::trace(observe::trace_kind::task_begin, id);
-      task.step(core_);
-      observe::trace(observe::trace_kind::task_end, id);
-    } else {
-      task.step(core_);
-    }
+    const std::uint64_t id = task.id();  // the step may be its last
+    if constexpr (Traced) observe::trace(observe::trace_kind::task_begin, id);
+    task.step(core);
+    if constexpr (Traced) observe::trace(observe::trace_kind::task_end, id);
     if (--steps_until_clock_ == 0) {
       tick(t);
       if (phase_over_ || core_.now >= slice_end_) break;
     }
-    if (bell_.rung() || t.express || ready_.express_waiting()) break;
+    if (bell_.rung() || ready_.interrupted()) break;
   }
   core_.current = nullptr;
   ready_.end_turn(t);

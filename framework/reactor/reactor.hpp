@@ -107,6 +107,7 @@ class reactor {
 
  private:
   void run_ready() noexcept;
+  template <bool Traced>
   void run_slice(run_queue::turn t) noexcept;
   void tick(run_queue::turn t) noexcept;
   void read_clock() noexcept;

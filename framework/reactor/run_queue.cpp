@@ -5,23 +5,22 @@
 
 namespace skerry {
 
-run_queue::run_queue() noexcept { add_group("main", 1000); }
+run_queue::run_queue() noexcept { add_group(1000); }
 
 run_queue::~run_queue() { SKERRY_ASSERT(empty(), "a shard ends after its last task"); }
 
-scheduling_group run_queue::add_group(const char* name, unsigned shares) noexcept {
+scheduling_group run_queue::add_group(unsigned shares) noexcept {
   SKERRY_ASSERT(group_count_ < groups_max, "there are at most 16 scheduling groups");
   SKERRY_ASSERT(shares > 0, "a scheduling group needs at least one share");
   unsigned index = group_count_++;
-  groups_[index].name = name;
   groups_[index].weight = (std::uint64_t{1000} << 16) / shares;
   return static_cast<scheduling_group>(index);
 }
 
-void run_queue::activate(unsigned index) noexcept {
-  group& g = groups_[index];
+void run_queue::activate(group& g) noexcept {
   if (active_ != 0) g.virtual_runtime = std::max(g.virtual_runtime, groups_[least_used()].virtual_runtime);
-  active_ |= 1u << index;
+  active_ |= 1u << (&g - groups_.data());
+  g.active = true;
 }
 
 /// Of those that have tasks.
@@ -36,7 +35,8 @@ unsigned run_queue::least_used() const noexcept {
 
 run_queue::turn run_queue::next_turn() noexcept {
   SKERRY_ASSERT(!empty(), "somebody must be ready");
-  if (express_.head != nullptr && (active_ == 0 || express_run_ < express_run_max)) {
+  interrupted_ = express_.head != nullptr;
+  if (interrupted_ && (active_ == 0 || express_run_ < express_run_max)) {
     ++express_run_;
     return {0, true};
   }
@@ -46,7 +46,6 @@ run_queue::turn run_queue::next_turn() noexcept {
 
 void run_queue::charge(turn t, std::chrono::nanoseconds used) noexcept {
   group& g = groups_[t.group];
-  g.cpu_time += used;
   g.virtual_runtime += (static_cast<std::uint64_t>(std::max<std::int64_t>(used.count(), 0)) * g.weight) >> 16;
 }
 

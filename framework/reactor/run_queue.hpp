@@ -12,13 +12,13 @@
 ///
 /// Affinity:   home shard.
 /// Ownership:  none: a task links itself in through its hook and is owned elsewhere.
-/// Invariants: (1) a task is in at most one lane, once; (2) between turns bit g of the mask is set exactly when group g
-///             has tasks; during a turn the bit of the group whose turn it is stays set, so that a task that goes back
-///             to the queue costs no scheduling decision.
+/// Invariants: (1) a task is in at most one lane, once; (2) between turns a group is active exactly when it has tasks;
+///             during its turn it stays so, and a task that goes back to the queue costs no scheduling decision.
 /// Limits:     16 groups, made at start-up, the same on every shard; whoever makes tasks bounds their number.
 /// Source:     virtual runtime as in stride scheduling (Waldspurger and Weihl, 1995).
 
 #include <skerry/framework/assert.hpp>
+#include <skerry/framework/this_shard.hpp>
 
 #include <array>
 #include <bit>
@@ -31,19 +31,16 @@ namespace skerry {
 enum class scheduling_group : std::uint8_t { main = 0 };
 
 class run_queue {
+  struct group;
+
  public:
   static constexpr unsigned groups_max = 16;
   static constexpr unsigned express_run_max = 64;
 
   class hook {
-   public:
-    explicit hook(scheduling_group group) noexcept : group_(group) {}
-    scheduling_group group() const noexcept { return group_; }
-
-   private:
     friend class run_queue;
-    hook* next_;  // meaningful while in a lane
-    const scheduling_group group_;
+    hook* next_;    // meaningful while in a lane
+    group* group_;  // of its shard's queue, since `admit`: a push that looked for it would take a dozen instructions
   };
 
   run_queue() noexcept;
@@ -53,12 +50,21 @@ class run_queue {
 
   bool empty() const noexcept { return active_ == 0 && express_.head == nullptr; }
 
-  void push(hook& task) noexcept {
-    auto index = static_cast<unsigned>(task.group());
-    groups_[index].tasks.push(task);
-    if ((active_ & (1u << index)) == 0) activate(index);
+  /// Before a task's first push, once: says to which group it is charged. Gives its number.
+  std::uint64_t admit(hook& task, scheduling_group g) noexcept {
+    task.group_ = &groups_[static_cast<unsigned>(g)];
+    return ++task_ids_;
   }
-  void push_express(hook& task) noexcept { express_.push(task); }
+  static void push(hook& task) noexcept {
+    group& g = *task.group_;
+    g.tasks.push(task);
+    if (!g.active) [[unlikely]]
+      detail::current_shard->ready->activate(g);
+  }
+  void push_express(hook& task) noexcept {
+    express_.push(task);
+    interrupted_ = true;
+  }
 
   /// One lane's turn, from next_turn to end_turn.
   struct turn {
@@ -70,25 +76,23 @@ class run_queue {
   /// Null when the lane is empty.
   hook* pop(turn t) noexcept { return (t.express ? express_ : groups_[t.group].tasks).pop(); }
   void end_turn(turn t) noexcept {
-    if (!t.express && groups_[t.group].tasks.head == nullptr) active_ &= ~(1u << t.group);
+    group& g = groups_[t.group];
+    if (t.express || g.tasks.head != nullptr) return;
+    g.active = false;
+    active_ &= ~(1u << t.group);
   }
 
-  bool express_waiting() const noexcept { return express_.head != nullptr; }
+  /// Whether the turn ends after this step: it is one of the express lane, somebody waits there, or was told to.
+  bool interrupted() const noexcept { return interrupted_; }
+  void interrupt() noexcept { interrupted_ = true; }
   /// Whether other lanes than that of `t` have tasks.
   bool contended(turn t) const noexcept {
-    return t.express ? active_ != 0 : express_waiting() || (active_ & ~(1u << t.group)) != 0;
+    return t.express ? active_ != 0 : express_.head != nullptr || (active_ & ~(1u << t.group)) != 0;
   }
 
   void charge(turn t, std::chrono::nanoseconds used) noexcept;
 
-  /// `name` must live for ever.
-  scheduling_group add_group(const char* name, unsigned shares) noexcept;
-  std::chrono::nanoseconds cpu_time(scheduling_group g) const noexcept {
-    return groups_[static_cast<unsigned>(g)].cpu_time;
-  }
-  const char* name(scheduling_group g) const noexcept { return groups_[static_cast<unsigned>(g)].name; }
-
-  std::uint64_t next_task_id() noexcept { return ++task_ids_; }
+  scheduling_group add_group(unsigned shares) noexcept;
   std::uint64_t tasks_started_total() const noexcept { return task_ids_; }
 
  private:
@@ -111,16 +115,16 @@ class run_queue {
   };
   struct group {
     lane tasks;
+    bool active = false;  // its bit of active_
     std::uint64_t virtual_runtime = 0;
     std::uint64_t weight = 0;  // virtual nanoseconds per nanosecond, scaled by 2^16
-    std::chrono::nanoseconds cpu_time{0};
-    const char* name = "";
   };
 
-  void activate(unsigned index) noexcept;
+  void activate(group& g) noexcept;
   unsigned least_used() const noexcept;
 
   std::uint32_t active_ = 0;
+  bool interrupted_ = false;
   unsigned express_run_ = 0;
   lane express_;
   std::array<group, groups_max> groups_;

@@ -12,7 +12,7 @@ void chain::destroy_and_end() noexcept {
   SKERRY_ASSERT(state_ == chain_state::destroying, "the run queue holds ready tasks");
   if (!may_be_destroyed()) return;
   was_cancelled_ = true;
-  std::exchange(root_, nullptr).destroy();
+  root_.destroy();
   state_ = chain_state::done;
   // Still current: whatever ends with the task (a log line about it) is charged to it.
   ended();
@@ -45,11 +45,8 @@ void throw_cancelled() {
 
 void spawned_base::ended() noexcept {
   home_.remove(*this);
-  if (joiner_ != nullptr) {
-    std::exchange(joiner_, nullptr)->wake();
-  } else if (!handle_held_) {
-    dispose();
-  }
+  if (joiner_ != nullptr) return std::exchange(joiner_, nullptr)->wake();
+  if (!handle_held_) dispose();
 }
 
 void spawned_base::report_unseen() const noexcept {

@@ -77,8 +77,9 @@ class leaf {
   chain* chain_ = nullptr;
 };
 
-/// The first two are those of a task that the run queue will resume.
-enum class chain_state : std::uint8_t { unstarted, queued, running, suspended, cancelling, destroying, done };
+/// The first two are those of a task that the run queue will resume. `rising` is a part of running: a frame has ended,
+/// its parent is to go on.
+enum class chain_state : std::uint8_t { unstarted, queued, running, rising, suspended, cancelling, destroying, done };
 
 class chain : public list_hook<scope_tag>, public run_queue::hook {
  public:
@@ -86,9 +87,9 @@ class chain : public list_hook<scope_tag>, public run_queue::hook {
   chain& operator=(const chain&) = delete;
 
   /// Queues the first step. `root` is the outermost frame, suspended at its start.
-  void start(std::coroutine_handle<> root) noexcept { prepare(root).push(*this); }
+  void start(std::coroutine_handle<> root) noexcept { run_queue::push(prepare(root)); }
   /// Queues it before everything that is queued already (a message handler's first step).
-  void start_express(std::coroutine_handle<> root) noexcept { prepare(root).push_express(*this); }
+  void start_express(std::coroutine_handle<> root) noexcept { current_shard->ready->push_express(prepare(root)); }
   /// Asks it to end. Idempotent; never allocates, destroys or resumes.
   void cancel() noexcept;
   /// Like cancel, but one whose wait is over does not go on either: what it waited for is given back.
@@ -98,16 +99,13 @@ class chain : public list_hook<scope_tag>, public run_queue::hook {
   /// A frame ends that had waited or is the outermost: `parent` goes on if there is one.
   void frame_ended(std::coroutine_handle<> parent) noexcept {
     SKERRY_ASSERT(state_ == chain_state::running, "only the running task can finish");
-    if (parent == end_of_chain()) {
-      state_ = chain_state::done;
-      root_ = nullptr;
-    } else {
-      resume_point_ = parent;
-    }
+    state_ = parent == end_of_chain() ? chain_state::done : chain_state::rising;
+    resume_point_ = parent;
   }
   /// Goes to the back of the run queue; called by `yield` from await_suspend.
   void requeue(std::coroutine_handle<> resume_point) noexcept;
 
+  scheduling_group group() const noexcept { return group_; }
   chain_state state() const noexcept { return state_; }
   bool cancel_requested() const noexcept { return cancel_requested_; }
   /// Whether its frames were destroyed instead of running to their end.
@@ -120,8 +118,9 @@ class chain : public list_hook<scope_tag>, public run_queue::hook {
   std::uint64_t id() const noexcept { return id_; }
 
  protected:
-  chain(const char* name, scheduling_group group, chain* parent) noexcept : hook(group), parent_(parent), name_(name) {}
-  ~chain() { SKERRY_ASSERT(root_ == nullptr, "a task that has not ended must not go away"); }
+  chain(const char* name, scheduling_group group, chain* parent) noexcept
+      : parent_(parent), name_(name), group_(group) {}
+  ~chain() { SKERRY_ASSERT(state_ == chain_state::done || root_ == nullptr, "a task goes away when it has ended"); }
 
   /// The last call on it: it may free itself.
   virtual void ended() noexcept = 0;
@@ -130,25 +129,26 @@ class chain : public list_hook<scope_tag>, public run_queue::hook {
   virtual bool may_be_destroyed() noexcept { return true; }
   void destroy_now() noexcept {
     SKERRY_ASSERT(state_ == chain_state::destroying, "only what was to be destroyed can be destroyed later");
-    current_shard->ready->push(*this);
+    run_queue::push(*this);
   }
 
  private:
   friend class leaf;
-  run_queue& prepare(std::coroutine_handle<> root) noexcept;
+  chain& prepare(std::coroutine_handle<> root) noexcept;
   void begin_cancel() noexcept;
   void destroy_and_end() noexcept;
   void wake() noexcept;
 
   leaf* leaf_ = nullptr;
-  std::coroutine_handle<> resume_point_;
-  std::coroutine_handle<> root_;  // the outermost frame while it exists
+  std::coroutine_handle<> resume_point_;  // set by whoever sets the state to unstarted, queued or rising
+  std::coroutine_handle<> root_;          // the outermost frame, until done
   chain* parent_;
   const char* name_;
-  std::uint64_t id_ = 0;
+  std::uint64_t id_;  // since the start
   chain_state state_ = chain_state::unstarted;
   bool cancel_requested_ = false;
   bool was_cancelled_ = false;
+  const scheduling_group group_;
 };
 
 /// What `co_await` of something says that somebody else cancelled: std::system_error(operation_canceled).
@@ -172,46 +172,46 @@ inline void leaf::come_too_late() noexcept {
   chain_->state_ = chain_state::suspended;
 }
 
-inline run_queue& chain::prepare(std::coroutine_handle<> root) noexcept {
+inline chain& chain::prepare(std::coroutine_handle<> root) noexcept {
   SKERRY_ASSERT(state_ == chain_state::unstarted, "a task starts once");
   SKERRY_ASSERT(root_ == nullptr, "a task starts once");
   root_ = resume_point_ = root;
-  run_queue& ready = *current_shard->ready;
-  id_ = ready.next_task_id();
-  return ready;
+  id_ = current_shard->ready->admit(*this, group_);
+  return *this;
 }
 
 inline void chain::wake() noexcept {
   SKERRY_ASSERT(leaf_ != nullptr, "a task is woken once per wait");
   leaf_ = nullptr;
-  // Running: the wait ended before the step that began it.
-  SKERRY_ASSERT(state_ >= chain_state::running && state_ <= chain_state::cancelling, "only a waiting task is woken");
+  if (state_ != chain_state::suspended) [[unlikely]]  // running: the wait ended before the step that began it
+    SKERRY_ASSERT(state_ == chain_state::cancelling || state_ == chain_state::running, "only a waiting task is woken");
   state_ = state_ == chain_state::cancelling ? chain_state::destroying : chain_state::queued;
-  current_shard->ready->push(*this);
+  run_queue::push(*this);
 }
 
 inline void chain::requeue(std::coroutine_handle<> resume_point) noexcept {
   SKERRY_ASSERT(state_ == chain_state::running, "only the running task can yield");
   state_ = chain_state::queued;
   resume_point_ = resume_point;
-  current_shard->ready->push(*this);
+  run_queue::push(*this);
 }
 
 inline void chain::step(shard_core& shard) noexcept {
   shard.current = this;
   if (state_ > chain_state::queued) [[unlikely]]
     return destroy_and_end();
-  state_ = chain_state::running;
   do {
-    SKERRY_ASSERT(resume_point_ != nullptr,
-                  "a task may await only what Skerry provides: its awaiter published nothing to wait for");
-    std::exchange(resume_point_, nullptr).resume();
-  } while (state_ == chain_state::running && leaf_ == nullptr);  // a frame has ended, its parent goes on
-  if (state_ == chain_state::done) return ended();
+    state_ = chain_state::running;
+    resume_point_.resume();
+  } while (state_ == chain_state::rising);
   if (state_ == chain_state::running) {
+    SKERRY_ASSERT(leaf_ != nullptr,
+                  "a task may await only what Skerry provides: its awaiter published nothing to wait for");
     state_ = chain_state::suspended;
     if (cancel_requested_) [[unlikely]]
       begin_cancel();
+  } else if (state_ == chain_state::done) {
+    ended();
   } else if (cancel_requested_) [[unlikely]] {
     // It suspended after the request and is in the run queue already: destroyed there instead of resumed.
     state_ = chain_state::destroying;

@@ -76,7 +76,6 @@ class spawned_base : public chain, public pooled {
 class join_leaf : public leaf {
  public:
   explicit join_leaf(spawned_base* node) noexcept : node_(node) {}
-  ~join_leaf() = default;
   bool await_ready() const noexcept { return node_->has_ended(); }
   void await_suspend(std::coroutine_handle<> resume_point) noexcept {
     node_->set_joiner(this);
@@ -188,8 +187,9 @@ join_handle<T> spawn_in(scope& home, task<T>&& body, const char* name, schedulin
 /// Throws std::bad_alloc when the frame pool is at its limit. While the shard ends, the task is cancelled before it
 /// runs; after that, this asserts.
 template <class T>
-join_handle<T> spawn(task<T>&& body, const char* name = "task", scheduling_group group = current_scheduling_group()) {
-  return detail::spawn_in(*this_shard().root, std::move(body), name, group);
+[[gnu::always_inline]] inline join_handle<T> spawn(task<T>&& body, const char* name = "task",
+                                                   scheduling_group group = current_scheduling_group()) {
+  return (new detail::spawned<T>(*this_shard().root, name, group))->begin(std::move(body));
 }
 
 /// Calls `fn()` and starts the task it returns; keeps `fn` and its captures until that task has ended.
