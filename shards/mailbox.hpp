@@ -84,10 +84,10 @@ class message {
   clock::time_point sent_at_;
   std::uint16_t sender_ = 0;
   std::uint16_t target_;
-  std::uint16_t number_ = 0;         // for the trace: of all the sender's messages, modulo 2^16
-  std::uint8_t returns_due_ : 2 {};  // sender's: replies and acknowledgements to come
-  bool handed_over_ : 1 {};          // sender's: pushed into the queue
-  bool cancel_sent_ : 1 {};          // sender's
+  std::uint16_t number_ = 0;      // for the trace: of all the sender's messages, modulo 2^16
+  std::uint8_t returns_due_ = 0;  // sender's: replies and acknowledgements to come
+  bool handed_over_ = false;      // sender's: pushed into the queue
+  bool cancel_sent_ = false;      // sender's
 };
 
 /// The queues of all ordered pairs of shards of one host. Each slot is written once, by the pair's sender.
@@ -102,8 +102,7 @@ class mailboxes final : public poller {
 
   /// Sends `m` to its target, or runs it at once when that is this shard.
   void send(message& m) noexcept {
-    SKERRY_ASSERT(m.target_ < outboxes_.size(),
-                  "there is no such shard; shard numbers run from 0 to shard_count() - 1");
+    SKERRY_ASSERT(m.target_ < core_.count, "there is no such shard; shard numbers run from 0 to shard_count() - 1");
     SKERRY_ASSERT(m.returns_due_ == 0, "a message is sent once at a time");
     m.sender_ = static_cast<std::uint16_t>(core_.id);
     m.returns_due_ = 1;
