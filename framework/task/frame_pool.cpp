@@ -25,7 +25,8 @@ void* frame_pool::take_memory(frame_pool* owner, std::size_t bytes) {
 
 void* frame_pool::allocate_alone(frame_pool* owner, std::size_t bytes) {
   const std::size_t total = (bytes + sizeof(slab) + slab_bytes - 1) / slab_bytes * slab_bytes;
-  return ::new (take_memory(owner, total)) slab{owner, total, nullptr} + 1;
+  void* memory = take_memory(owner, total);
+  return ::new (memory) slab{owner, owner != nullptr ? detail::current_shard : memory, total, nullptr} + 1;
 }
 
 void* frame_pool::allocate_slowly(std::size_t bytes) {
@@ -48,9 +49,9 @@ void frame_pool::next_slab() {
   if (chunk_next_ == chunk_end_) {
     chunk_next_ = static_cast<std::byte*>(take_memory(this, chunk_bytes));
     chunk_end_ = chunk_next_ + chunk_bytes;
-    chunks_ = ::new (chunk_next_) slab{this, 0, chunks_};
+    chunks_ = ::new (chunk_next_) slab{this, detail::current_shard, 0, chunks_};
   } else {
-    ::new (chunk_next_) slab{this, 0, nullptr};
+    ::new (chunk_next_) slab{this, detail::current_shard, 0, nullptr};
   }
   bump_ = chunk_next_ + sizeof(slab);
   bump_end_ = chunk_next_ += slab_bytes;

@@ -79,11 +79,10 @@ class frame_pool {
 
   /// Asserts that this is the home shard.
   static void release_frame(void* memory, std::size_t bytes) noexcept {
-    frame_pool* owner = slab_of(memory).owner;
-    const shard_core* shard = detail::current_shard;
-    if (shard == nullptr || shard->frames != owner) [[unlikely]]
+    const slab& from = slab_of(memory);
+    if (from.home != detail::current_shard) [[unlikely]]
       return release_elsewhere(memory);
-    owner->release(memory, bytes);
+    from.owner->release(memory, bytes);
   }
 
  private:
@@ -91,7 +90,8 @@ class frame_pool {
     free_frame* next;
   };
   struct alignas(class_bytes) slab {
-    frame_pool* owner;
+    frame_pool* owner;        // null for a slab without one
+    const void* home;         // the owner's shard; the slab itself if it has no owner, which is no shard
     std::size_t large_bytes;  // size of a slab that holds one large frame, else 0
     slab* next_chunk;         // of the first slab of a chunk
   };
