@@ -56,9 +56,9 @@ class intrusive_list {
   void push_back(T& element) noexcept {
     list_hook<Tag>& hook = element;
     SKERRY_ASSERT(!hook.linked(), "an element is in one list at a time");
-    hook.previous_ = head_.previous_;
     hook.next_ = &head_;
-    head_.previous_->next_ = &hook;
+    head_.previous_->next_ = &hook;  // between those to the hook, which g++ would merge by way of vector registers
+    hook.previous_ = head_.previous_;
     head_.previous_ = &hook;
   }
 

@@ -140,8 +140,8 @@ class chain : public list_hook<scope_tag>, public run_queue::hook {
   void wake() noexcept;
 
   leaf* leaf_ = nullptr;
-  std::coroutine_handle<> resume_point_;  // set by whoever sets the state to unstarted, queued or rising
   std::coroutine_handle<> root_;          // the outermost frame, until done
+  std::coroutine_handle<> resume_point_;  // set by whoever sets the state to unstarted, queued or rising
   chain* parent_;
   const char* name_;
   std::uint64_t id_;  // since the start

@@ -31,14 +31,15 @@ class scope {
 
   /// What comes while the scope is ending its maker cancels before it runs; after the end nothing may come (asserted).
   void add(detail::chain& task) noexcept {
-    SKERRY_ASSERT(!closing_ || size_ > 0, "nothing starts in a scope that has ended");
+    SKERRY_ASSERT(!closing_ || !empty(), "nothing starts in a scope that has ended");
     tasks_.push_back(task);
-    ++size_;
     ++added_total_;
   }
   void remove(detail::chain& task) noexcept {
     task.unlink();
-    if (--size_ == 0 && waiter_ != nullptr) std::exchange(waiter_, nullptr)->wake();
+    ++removed_total_;
+    if (waiter_ != nullptr && empty()) [[unlikely]]
+      std::exchange(waiter_, nullptr)->wake();
   }
   /// Asks every task to end, and refuses new ones. Idempotent.
   void cancel() noexcept {
@@ -47,8 +48,8 @@ class scope {
   }
 
   bool closing() const noexcept { return closing_; }
-  bool empty() const noexcept { return size_ == 0; }
-  std::size_t size() const noexcept { return size_; }
+  bool empty() const noexcept { return tasks_.empty(); }
+  std::size_t size() const noexcept { return added_total_ - removed_total_; }
   std::uint64_t added_total() const noexcept { return added_total_; }
 
   /// `co_await until_empty()`: one task outside the scope waits until no task is in it.
@@ -81,8 +82,8 @@ class scope {
 
  private:
   detail::intrusive_list<detail::chain, detail::scope_tag> tasks_;
-  std::size_t size_ = 0;
   std::uint64_t added_total_ = 0;
+  std::uint64_t removed_total_ = 0;
   empty_awaiter* waiter_ = nullptr;
   bool closing_ = false;
 };
