@@ -103,6 +103,7 @@ shard_stats shard::stats() const {
 
 observe::trace_buffer& shard::start_trace(std::size_t events) {
   trace_ = std::make_unique<observe::trace_buffer>(events);
+  core_.ready->interrupt();  // what runs in a traced turn is another loop
   return *(core_.trace = trace_.get());
 }
 

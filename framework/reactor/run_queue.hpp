@@ -82,8 +82,9 @@ class run_queue {
     active_ &= ~(1u << t.group);
   }
 
-  /// Whether the turn ends after this step: it is one of the express lane, or somebody waits there.
+  /// Whether the turn ends after this step: it is one of the express lane, somebody waits there, or was told to.
   bool interrupted() const noexcept { return interrupted_; }
+  void interrupt() noexcept { interrupted_ = true; }
   /// Whether other lanes than that of `t` have tasks.
   bool contended(turn t) const noexcept {
     return t.express ? active_ != 0 : express_.head != nullptr || (active_ & ~(1u << t.group)) != 0;
