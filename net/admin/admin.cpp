@@ -119,7 +119,7 @@ class pulse {
   }
 
   std::vector<std::uint64_t> asked_, answers_;  // times; one question at most is out
-  event answered_{"answers of shards"};
+  event answered_;
 };
 
 task<response> health() {

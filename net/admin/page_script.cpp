@@ -421,7 +421,13 @@ drawing.addEventListener("keydown", event => {
 
 // ---- explanations, for pointer and keyboard ----
 const tip = $("tip");
+const pointer = { x: -1, y: -1 };
 function show_tip(event) {
+  if (event.type === "pointerover") {
+    // What moves beneath a pointer that rests (a refresh, a scroll) must not take the place of what has the focus.
+    if (event.clientX === pointer.x && event.clientY === pointer.y) return;
+    [pointer.x, pointer.y] = [event.clientX, event.clientY];
+  }
   const about = event.target.closest?.("[data-tip]");
   tip.hidden = about === null || about === undefined;
   if (tip.hidden) return;

@@ -238,7 +238,8 @@ std::set<std::string> waits_in_the_sources() {
         const auto has = [&line](const char* word) { return line.find(word) != line.npos; };
         const bool names_a_wait = has("describe() const noexcept") || has("wait_list") || has(" event ") ||
                                   has(" event(") || has("waiting_") || has(".emplace(\"");
-        if (!names_a_wait || has("///") || has("SKERRY_ASSERT") || has("#include")) continue;
+        const bool other_event = has("=>");  // of a page's script
+        if (!names_a_wait || other_event || has("///") || has("SKERRY_ASSERT") || has("#include")) continue;
         for (std::size_t open = line.find('"'); open != line.npos;) {
           const std::size_t close = line.find('"', open + 1);
           const std::string text = line.substr(open + 1, close - open - 1);
