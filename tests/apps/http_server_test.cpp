@@ -130,6 +130,7 @@ TEST(http_server, two_on_a_machine_do_not_quarrel_over_the_admin_port) {
   int holders = 0;
   for (server_process* each : {&first, &second}) {
     EXPECT_EQ(ask(each->port(), "GET", "/").status, 200u);
+    EXPECT_TRUE(each->wait_for_log("127.0.0.1:9180")) << each->log();  // it speaks of it after its own port
     each->signal(SIGTERM);
   }
   for (server_process* each : {&first, &second}) {
