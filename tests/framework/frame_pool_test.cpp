@@ -7,9 +7,7 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
-#include <iostream>
 #include <new>
 #include <random>
 #include <string>
@@ -17,6 +15,7 @@
 #include <vector>
 
 #include <gtest/gtest.h>
+#include <support/test_seed.hpp>
 
 namespace skerry {
 namespace {
@@ -94,11 +93,6 @@ TEST(frame_pool_death, a_frame_freed_on_another_shard_is_refused) {
   detail::current_shard = nullptr;
 }
 
-std::uint64_t seed_of_this_run() {
-  if (const char* text = std::getenv("SKERRY_TEST_SEED")) return std::strtoull(text, nullptr, 0);
-  return std::random_device{}();
-}
-
 struct held {
   unsigned char* memory;
   std::size_t bytes;
@@ -110,9 +104,7 @@ bool still_filled(const held& frame) {
 }
 
 TEST(frame_pool, frames_never_overlap_over_random_use) {
-  const std::uint64_t seed = seed_of_this_run();
-  std::cout << "replay with SKERRY_TEST_SEED=" << seed << "\n";
-  std::mt19937_64 random(seed);
+  std::mt19937_64 random(skerry::test_support::test_seed());
   frame_pool pool;
   std::vector<held> frames;
   for (int i = 0; i < 100'000; ++i) {

@@ -13,9 +13,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
-#include <cstdlib>
 #include <deque>
-#include <iostream>
 #include <list>
 #include <optional>
 #include <vector>
@@ -23,6 +21,7 @@
 #include <gtest/gtest.h>
 #include <support/long_test.hpp>
 #include <support/task_steps.hpp>
+#include <support/test_seed.hpp>
 
 namespace skerry {
 namespace {
@@ -298,9 +297,7 @@ class world {
 };
 
 TEST(sync_model, random_use_with_random_cancels_loses_nothing_and_starves_nobody) {
-  const char* given = std::getenv("SKERRY_TEST_SEED");
-  const std::uint64_t seed = given != nullptr ? std::stoull(given) : entropy_seed();
-  std::cout << "SKERRY_TEST_SEED=" << seed << '\n';
+  const std::uint64_t seed = test_support::test_seed();
   block_on([seed]() -> task<> {
     const std::size_t before = this_shard().loop->frames().in_use();
     {

@@ -8,8 +8,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
-#include <iostream>
 #include <random>
 #include <span>
 #include <string>
@@ -17,6 +15,7 @@
 #include <utility>
 
 #include <gtest/gtest.h>
+#include <support/test_seed.hpp>
 
 namespace skerry::net {
 namespace {
@@ -79,15 +78,8 @@ TEST(byte_queue, swap_exchanges_contents) {
   two.clear(pool);
 }
 
-std::uint64_t seed_of_this_run() {
-  if (const char* text = std::getenv("SKERRY_TEST_SEED")) return std::strtoull(text, nullptr, 0);
-  return std::random_device{}();
-}
-
 TEST(byte_queue, behaves_like_a_string_over_random_operations) {
-  const std::uint64_t seed = seed_of_this_run();
-  std::cout << "replay with SKERRY_TEST_SEED=" << seed << "\n";
-  std::mt19937_64 random(seed);
+  std::mt19937_64 random(skerry::test_support::test_seed());
   byte_pool pool(64 * 1024);
   byte_queue queue, other;
   std::string model, other_model;

@@ -7,7 +7,6 @@
 #include <skerry/net/http/router.hpp>
 
 #include <algorithm>
-#include <cstdlib>
 #include <iostream>
 #include <iterator>
 #include <optional>
@@ -21,6 +20,7 @@
 #include <gtest/gtest.h>
 #include <net/http/ask.hpp>
 #include <support/heap_count.hpp>
+#include <support/test_seed.hpp>
 
 namespace skerry {
 namespace {
@@ -30,13 +30,7 @@ using test_support::answer;
 using test_support::ask;
 using test_support::ask_on_shard;
 using test_support::question;
-
-std::uint64_t test_seed() {
-  const char* given = std::getenv("SKERRY_TEST_SEED");
-  const std::uint64_t seed = given != nullptr ? std::strtoull(given, nullptr, 10) : entropy_seed();
-  std::cout << "seed: SKERRY_TEST_SEED=" << seed << '\n';
-  return seed;
-}
+using test_support::test_seed;
 
 /// Answers with what the router found: "<name> a=1 b=2".
 auto tell(std::string name) {
