@@ -14,7 +14,7 @@
 
 namespace perf {
 
-inline skerry::placement first_two_cpus() {
+inline skerry::placement look_for_two_cpus() {
   cpu_set_t allowed;
   CPU_ZERO(&allowed);
   sched_getaffinity(0, sizeof allowed, &allowed);
@@ -26,6 +26,12 @@ inline skerry::placement first_two_cpus() {
   where.pinned = true;
   where.count_reason = where.pin_reason = "benchmark";
   return where;
+}
+
+/// Looked for once: the first run pins this thread, and from then on it may use one CPU only.
+inline const skerry::placement& first_two_cpus() {
+  static const skerry::placement found = look_for_two_cpus();
+  return found;
 }
 
 /// Runs `main` on the first of two shards that look for work for `idle_spin` before they sleep.
