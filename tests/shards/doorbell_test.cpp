@@ -52,7 +52,7 @@ TEST(doorbell, nobody_falls_asleep_after_a_ring) {
   EXPECT_EQ(bell.take(), doorbell::inbox_bit(0));
 }
 
-TEST(doorbell, inbox_bits_never_touch_the_two_bits_above) {
+TEST(doorbell, inbox_bits_never_touch_the_two_bits_below) {
   for (std::uint32_t sender = 0; sender < 1024; ++sender) {
     EXPECT_EQ(doorbell::inbox_bit(sender) & (doorbell::asleep | doorbell::outside), 0u);
   }
