@@ -9,7 +9,9 @@
 #include <skerry/timers/sleep.hpp>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstddef>
+#include <utility>
 
 namespace skerry::net {
 
@@ -18,14 +20,16 @@ namespace {
 /// Owns the socket until the connection stands, so that a cancelled connect closes it after the kernel's answer.
 class connect_operation final : public skerry::detail::single_operation {
  public:
-  explicit connect_operation(const address& to, const std::optional<address>& from = std::nullopt)
+  connect_operation(const address& to, const std::optional<address>& from)
       : to_(to), fd_(make_stream_socket(to.family())) {
     if (from) bind_to(fd_.get(), *from);
   }
   void await_suspend(std::coroutine_handle<> resume_point) noexcept {
     prepare::connect(begin(resume_point), fd_.get(), to_.data(), to_.size());
   }
+  /// The connected socket; -1 if a signal broke off.
   int await_resume() {
+    if (result_ == -EINTR) return -1;
     if (result_ < 0) throw std::system_error(-result_, std::generic_category(), "connect to " + to_.text());
     set_no_delay(fd_.get());
     return fd_.release();
@@ -45,9 +49,13 @@ struct race {
   cancel_source over;
 };
 
-task<stream> attempt(address to, const std::optional<address>& from) {
-  const int fd = co_await connect_operation(to, from);
-  co_return stream::adopt(fd, false);
+/// On a new socket where a signal broke off: the old one goes on connecting, and asking again would say so.
+task<stream> attempt(address to, std::optional<address> from) {
+  while (true) {
+    connect_operation connecting(to, from);
+    const int fd = co_await connecting;
+    if (fd >= 0) co_return stream::adopt(fd, false);
+  }
 }
 
 task<> run(race& all, address to, const std::optional<address>& from) {
@@ -91,10 +99,7 @@ std::vector<address> detail::in_turns(std::vector<address> addresses) {
   return addresses;
 }
 
-task<stream> connect(address to) {
-  const int fd = co_await connect_operation(to);
-  co_return stream::adopt(fd, false);
-}
+task<stream> connect(address to) { return attempt(std::move(to), std::nullopt); }
 
 task<stream> connect(std::vector<address> to, connect_options options) {
   to = detail::in_turns(std::move(to));

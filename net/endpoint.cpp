@@ -12,6 +12,11 @@
 
 namespace skerry::net {
 
+namespace {
+/// The kernel broke off, nothing happened: once more.
+bool is_interruption(std::int32_t result) noexcept { return result == -EINTR || result == -EAGAIN; }
+}  // namespace
+
 static_assert(sizeof(endpoint) <= 224, "an idle connection is an endpoint, a task's node and its frame: 512 bytes");
 
 void in_operation::complete(std::int32_t result, std::uint32_t flags) noexcept {
@@ -80,7 +85,7 @@ void endpoint::in_done(std::int32_t result, std::uint32_t flags) noexcept {
     // The kernel tells a reset once; if a send heard it, this is the place where the rest of the input is missing.
     if (output_error_ == ECONNRESET && !input_ended_) input_error_ = ECONNRESET;
     input_ended_ = input_error_ == 0;
-  } else if (result != -ECANCELED && result != -ENOBUFS) {
+  } else if (result != -ECANCELED && result != -ENOBUFS && !is_interruption(result)) {
     peer_ended_ = true;
     if (!input_ended_) input_error_ = static_cast<std::int16_t>(-result);
     break_output(-result);
@@ -158,15 +163,28 @@ void endpoint::send_pending() noexcept {
 
 void endpoint::sent(std::int32_t result) noexcept {
   if (result > 0) sending_.consume(pool_.bytes_, static_cast<std::size_t>(result));
-  if (result <= 0) break_output(result == 0 ? EPIPE : -result);
+  if (result <= 0 && !is_interruption(result)) {
+    break_output(result == 0 ? EPIPE : -result);
+    // No write will hear of it any more, and what a reader waits for may be the answer to what was lost.
+    if (shutdown_wanted_ && !input_ended_ && input_error_ == 0) {
+      input_error_ = output_error_;
+      wake_reader();
+    }
+  }
   if (output_error_ != 0) sending_.clear(pool_.bytes_);
   send_pending();
   if (output_empty()) wake_writer();
-  if (output_empty() && shutdown_wanted_) net::shut_down_output(fd_);
+  if (shutdown_wanted_) end_output();
 }
 
-/// What is in sending_ stays until the kernel has let go of it.
+/// The end of our side, if everything went before it.
+void endpoint::end_output() noexcept {
+  if (output_empty() && output_error_ == 0) net::shut_down_output(fd_);
+}
+
+/// What is in sending_ stays until the kernel has let go of it. What is lost must not look whole to the peer.
 void endpoint::break_output(int error) noexcept {
+  if (!output_empty()) net::reset_at_close(fd_);
   if (output_error_ == 0) output_error_ = static_cast<std::int16_t>(error);
   pending_.clear(pool_.bytes_);
   if (!out().in_flight()) sending_.clear(pool_.bytes_);
@@ -176,7 +194,7 @@ void endpoint::break_output(int error) noexcept {
 void endpoint::shut_down_output() noexcept {
   if (shutdown_wanted_) return;
   shutdown_wanted_ = true;
-  if (output_empty()) net::shut_down_output(fd_);
+  end_output();
 }
 
 void endpoint::out_done(std::int32_t result) noexcept {

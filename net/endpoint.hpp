@@ -23,6 +23,9 @@
 /// Bytes written in one turn leave in one send: the first write puts the endpoint on the pool's list, and the pool
 /// sends in the flush phase.
 ///
+/// What cannot be sent (the kernel refuses, or the peer does not take it in `send_rest_max`) ends in a reset: an end of
+/// stream in its place would tell the peer that it has everything.
+///
 /// A reset breaks both directions at once, whichever operation hears of it: the reader gets what had arrived and then
 /// the error, never an end of stream, and a writer does not wait for a send to find out.
 ///
@@ -144,6 +147,7 @@ class endpoint final : public skerry::detail::pooled,
   void resume_recv() noexcept;
   void store(buffer bytes) noexcept;
   void drop_received() noexcept;
+  void end_output() noexcept;
   void break_output(int error) noexcept;
   void wake_reader() noexcept;
   void wake_writer() noexcept;

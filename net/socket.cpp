@@ -148,6 +148,11 @@ credentials peer_credentials(int fd) {
   return {known.pid, known.uid, known.gid};
 }
 
+void reset_at_close(int fd) noexcept {
+  const linger at_once{1, 0};
+  ::setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+}
+
 void shut_down_output(int fd) noexcept { ::shutdown(fd, SHUT_WR); }
 
 int unacknowledged_bytes(int fd) noexcept {

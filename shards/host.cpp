@@ -95,16 +95,18 @@ task<> until_quiet() {
 
 }  // namespace
 
-host::host(const app_options& options, placement where, clock_source& time)
+host::host(const app_options& options, placement where, clock_source& time,
+           std::vector<std::unique_ptr<backend>> backends)
     : options_(options),
       where_(std::move(where)),
       log_({.level = parse_log_level(options.log_level).value_or(log_level::info),
             .format = parse_log_format(options.log_format).value_or(log_format::text)},
-           static_cast<shard_id>(where_.shards.size())) {
+           static_cast<shard_id>(where_.shards.size())),
+      backends_(std::move(backends)) {
   auto count = static_cast<shard_id>(where_.shards.size());
   SKERRY_ASSERT(count > 0, "a host has at least one shard");
   require_descriptors(count, options_.port ? 4 : 2);
-  backends_ = make_io_uring_backends(count, options_.ring_entries);
+  if (backends_.empty()) backends_ = make_io_uring_backends(count, options_.ring_entries);
   queues_ = detail::make_queue_matrix(count, options_.mailbox_capacity);
   reactor_options loop{.task_budget = options_.task_budget, .idle_spin = options_.idle_spin, .park = options_.park};
   std::uint64_t seed = options_.seed ? *options_.seed : entropy_seed();

@@ -41,8 +41,9 @@ class shard;
 
 class host {
  public:
-  /// Makes backends, queues and shards; nothing runs yet.
-  host(const app_options& options, placement where, clock_source& time = kernel_clock());
+  /// Makes backends, queues and shards; nothing runs yet. Or takes `backends`, one per shard: a test puts faults between.
+  host(const app_options& options, placement where, clock_source& time = kernel_clock(),
+       std::vector<std::unique_ptr<backend>> backends = {});
   ~host();
   host(const host&) = delete;
   host& operator=(const host&) = delete;

@@ -83,7 +83,7 @@ class backend {
   virtual backend_capabilities capabilities() const noexcept = 0;
 
   /// The receive buffers that are lent to the kernel; empty until a pool fills it.
-  buffer_ring& receive_buffers() noexcept { return receive_buffers_; }
+  virtual buffer_ring& receive_buffers() noexcept { return receive_buffers_; }
   /// Whether something waits to be submitted.
   bool has_submissions() const noexcept { return tail_ != submitted_ || !cancels_.empty(); }
   /// Whether the kernel wants to be entered: completions wait to be run.

@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <coroutine>
+#include <optional>
 #include <system_error>
 #include <vector>
 
@@ -96,6 +97,8 @@ class file_state final : public operation, public skerry::detail::pooled {
   const std::string& path() const noexcept { return path_; }
   int fd() const noexcept { return fd_; }
   void opened(int fd) noexcept { fd_ = fd; }
+  /// Whether its end is where a read gives nothing, and not where one gives less; known once somebody had to ask.
+  std::optional<bool> regular;
   int sync_error() const noexcept { return sync_error_; }
   void sync_failed(int error) noexcept { sync_error_ = error; }
 
@@ -108,6 +111,7 @@ class file_state final : public operation, public skerry::detail::pooled {
   void tell_when_closed(close_leaf* who) noexcept { closer_ = who; }
 
   void complete(std::int32_t result, std::uint32_t) noexcept override {
+    if (result == -EINTR) result = 0;  // Linux has closed it all the same
     if (result < 0) ++pool_.close_errors;
     if (closer_ != nullptr) {
       closer_->closed(result);
@@ -362,6 +366,19 @@ file_state& file::state() const noexcept {
 int file::fd() const noexcept { return state().fd(); }
 const std::string& file::path() const noexcept { return state().path(); }
 
+namespace {
+
+task<bool> is_regular(file_state& of) {
+  if (!of.regular) {
+    status_operation asking(of);
+    const std::int32_t result = co_await asking;
+    of.regular = result == 0 && S_ISREG(asking.found().stx_mode);
+  }
+  co_return *of.regular;
+}
+
+}  // namespace
+
 task<std::size_t> file::read(std::span<std::byte> into, std::uint64_t offset) {
   const state_user user(state());
   file_state& from = user.of;
@@ -370,9 +387,14 @@ task<std::size_t> file::read(std::span<std::byte> into, std::uint64_t offset) {
     const auto piece = into.subspan(got, std::min(into.size() - got, bytes_per_operation_max));
     const std::int32_t result = co_await read_operation(from, piece, offset + got);
     if (result < 0) fail(-result, "read", from.path());
+    if (result == 0) break;
     got += static_cast<std::size_t>(result);
-    // Of a regular file the kernel reads on until the end by itself; of others this is what there is.
-    if (static_cast<std::size_t>(result) < piece.size()) break;
+    // Of a pipe this is what there is. A regular file gives less where its end is near, but also where its device fails
+    // a little further on, and only the next try says so.
+    if (static_cast<std::size_t>(result) < piece.size()) {
+      const bool goes_on = co_await is_regular(from);
+      if (!goes_on) break;
+    }
   }
   co_return got;
 }

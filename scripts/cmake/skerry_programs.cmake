@@ -18,11 +18,23 @@ function(skerry_add_test file)
   add_executable(${name} ${file} ${arg_SOURCES})
   target_include_directories(${name} PRIVATE "${PROJECT_SOURCE_DIR}/tests")
   target_link_libraries(${name} PRIVATE skerry_options ${arg_USES} GTest::gtest_main)
+  if(arg_USES MATCHES "skerry::(shards|net|skerry)")
+    target_link_libraries(${name} PRIVATE test_faults)
+  endif()
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 600)  # for what hangs; under a sanitizer on a busy machine a minute is soon gone
   endif()
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES LABELS "${layer};${arg_LABELS}" TIMEOUT ${arg_TIMEOUT})
+endfunction()
+
+# The same programs once more behind a kernel that answers late, in part and in another order (tests/support/faulty_backend.hpp).
+function(skerry_disturb_tests)
+  foreach(name IN LISTS ARGN)
+    get_test_property(${name} LABELS labels)
+    add_test(NAME ${name}@faults COMMAND ${name})
+    set_tests_properties(${name}@faults PROPERTIES LABELS "${labels};faults" TIMEOUT 600 ENVIRONMENT SKERRY_TEST_FAULTS=1)
+  endforeach()
 endfunction()
 
 # What a source that links the given targets is compiled with, in a response file: for tests that call the compiler.

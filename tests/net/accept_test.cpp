@@ -57,13 +57,13 @@ TEST(listener, serves_both_families) {
       net::listener listening(loopback(0, ip));
       auto server = spawn([&]() -> task<> {
         std::optional<net::stream> client = co_await listening.accept();
-        buffer bytes = co_await client->read();
-        co_await client->write(bytes);
+        const std::string all = co_await test_support::read_all(*client);
+        co_await client->write(all);
       });
       net::stream ours = co_await net::connect(listening.where());
       co_await ours.write("over " + std::string(ip));
-      buffer back = co_await ours.read();
-      EXPECT_EQ(text_of(back), "over " + std::string(ip));
+      ours.shutdown_output();
+      EXPECT_EQ(co_await test_support::read_all(ours), "over " + std::string(ip));
       co_await server;
     }
   });

@@ -6,6 +6,7 @@
 #include <skerry/framework/task/spawn.hpp>
 #include <skerry/net/listener.hpp>
 #include <skerry/shards/app.hpp>
+#include <skerry/shards/block_on.hpp>
 #include <skerry/shards/host.hpp>
 
 #include <chrono>

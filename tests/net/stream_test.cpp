@@ -132,9 +132,11 @@ TEST(stream, reset_by_the_peer_ends_a_write_that_waits_for_room) {
     auto writer = spawn(error_of(write_until_refused(pair.ours)), "writer");
     while (waits_for("writer") != "write") co_await yield();
     pair.theirs.reset();
-    EXPECT_EQ(co_await writer, ECONNRESET);
+    const int told = co_await writer;
+    // The kernel tells the reset once, to whichever operation comes first.
+    EXPECT_TRUE(told == ECONNRESET || (told == EPIPE && test_support::disturbed())) << told;
     EXPECT_TRUE(pair.ours.output_empty()) << "what cannot be sent is not kept";
-    EXPECT_EQ(co_await error_of(pair.ours.write("x")), ECONNRESET);
+    EXPECT_EQ(co_await error_of(pair.ours.write("x")), told);
   });
 }
 

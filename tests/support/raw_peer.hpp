@@ -9,7 +9,6 @@
 #include <skerry/net/listener.hpp>
 #include <skerry/net/socket.hpp>
 #include <skerry/net/stream.hpp>
-#include <skerry/shards/block_on.hpp>
 #include <skerry/timers/sleep.hpp>
 
 #include <cerrno>
@@ -27,6 +26,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <linux/sockios.h>
+#include <support/run_shards.hpp>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -136,7 +136,7 @@ inline std::ptrdiff_t open_descriptors() {
 /// back; here the descriptors are counted.
 inline void run_and_count(const std::function<task<>()>& body) {
   const std::ptrdiff_t before = open_descriptors();
-  block_on(body);
+  run_alone(body, backends_for_test(1));
   EXPECT_EQ(open_descriptors(), before);
 }
 

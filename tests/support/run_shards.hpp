@@ -2,7 +2,7 @@
 #pragma once
 
 /// run_shards: a host of some unpinned shards for one test; ends when main and everything it spawned have ended, or in
-/// a drain when a stop was requested.
+/// a drain when a stop was requested. On disturbed backends where SKERRY_TEST_FAULTS is set.
 
 #include <skerry/framework/clock.hpp>
 #include <skerry/framework/task/task.hpp>
@@ -12,6 +12,11 @@
 
 #include <chrono>
 #include <functional>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include <support/faulty_backend.hpp>
 
 namespace skerry::test_support {
 
@@ -40,13 +45,27 @@ class manual_clock final : public clock_source {
   std::chrono::nanoseconds passed_ = std::chrono::hours(1);
 };
 
+/// As block_on does, on `backends`, or on one that the host makes.
+inline void run_alone(const std::function<task<>()>& main, std::vector<std::unique_ptr<backend>> backends) {
+  placement where;
+  where.shards.resize(1);
+  where.count_reason = "test";
+  host machine(quiet_options(1), where, kernel_clock(), std::move(backends));
+  auto main_alone = [&]() -> task<> {
+    co_await main();
+    this_shard().root->cancel();  // what main left behind is not waited for
+    machine.request_stop();
+  };
+  machine.run(main_alone, false);
+}
+
 /// Runs `main` on shard 0 of `options.shards` shards. Rethrows what main throws.
 inline void run_shards(const app_options& options, const std::function<task<>()>& main,
                        clock_source& time = kernel_clock()) {
   placement where;
   where.shards.resize(*options.shards);
   where.count_reason = "test";
-  host machine(options, where, time);
+  host machine(options, where, time, backends_for_test(*options.shards));
   machine.run(main, true);
 }
 

@@ -2,6 +2,7 @@
 /// What clients accept, what becomes of bodies for them, and that it can be read with the libraries they have.
 
 #include <skerry/net/http/compression.hpp>
+#include <skerry/shards/block_on.hpp>
 
 #include <algorithm>
 #include <array>

@@ -3,6 +3,7 @@
 
 #include <skerry/net/http/compression.hpp>
 #include <skerry/net/http/conditional.hpp>
+#include <skerry/shards/block_on.hpp>
 
 #include <initializer_list>
 #include <string>

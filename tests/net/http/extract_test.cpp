@@ -4,6 +4,7 @@
 #include <skerry/framework/resources.hpp>
 #include <skerry/net/http/json.hpp>
 #include <skerry/net/http/router.hpp>
+#include <skerry/shards/block_on.hpp>
 #include <skerry/timers/sleep.hpp>
 
 #include <cstdint>

@@ -4,6 +4,7 @@
 #include <skerry/framework/clock.hpp>
 #include <skerry/framework/task/cancel.hpp>
 #include <skerry/net/http/middleware.hpp>
+#include <skerry/shards/block_on.hpp>
 #include <skerry/timers/sleep.hpp>
 
 #include <chrono>

@@ -5,6 +5,7 @@
 
 #include <skerry/framework/random.hpp>
 #include <skerry/net/http/router.hpp>
+#include <skerry/shards/block_on.hpp>
 
 #include <algorithm>
 #include <iostream>
