@@ -94,7 +94,6 @@ class call final : public message {
  public:
   using returned = std::invoke_result_t<Fn&, Args...>;
   using value = call_value_t<Fn, Args...>;
-  using stored = std::conditional_t<std::is_void_v<value>, std::monostate, value>;
   static constexpr bool is_task = any_task<returned>;
 
   template <class... Given>
@@ -104,16 +103,21 @@ class call final : public message {
         fn_(std::move(fn)),
         arguments_(std::forward<Given>(given)...),
         waiter_(waiter) {}
-  ~call() {
-    if (outcome_ == outcome::value) std::destroy_at(&result_.value);
-    if (outcome_ == outcome::error) std::destroy_at(&result_.error);
-  }
 
   void run_here() noexcept override {
     if constexpr (is_task) {
       runner_.begin();
     } else {
-      set_from([this]() -> value { return apply(); });
+      try {
+        if constexpr (std::is_void_v<value>) {
+          apply();
+          result_.set_value();
+        } else {
+          result_.set_value(apply());
+        }
+      } catch (...) {
+        result_.set_error(std::current_exception());
+      }
       this_mailboxes().reply(*this);
     }
   }
@@ -122,13 +126,7 @@ class call final : public message {
   }
   void come_home() noexcept override { waiter_.one_home(); }
 
-  value take() {
-    if (outcome_ != outcome::value) [[unlikely]] {
-      SKERRY_ASSERT(outcome_ == outcome::error, "a message comes home with a result or an error");
-      std::rethrow_exception(result_.error);
-    }
-    if constexpr (!std::is_void_v<value>) return std::move(result_.value);
-  }
+  value take() { return result_.take(); }
 
  private:
   /// The task on the target: lives in the message, so nothing is allocated but its frames.
@@ -141,64 +139,32 @@ class call final : public message {
         if (home.closing()) std::rethrow_exception(target_stopping());
         returned body = owner_.apply();
         home.add(*this);
-        start_express(std::move(body).release(result_));
+        start_express(std::move(body).release(owner_.result_));
       } catch (...) {
-        owner_.set_error(std::current_exception());
+        owner_.result_.set_error(std::current_exception());
         this_mailboxes().reply(owner_);
       }
     }
     void ended() noexcept override {
-      if (was_cancelled()) {
-        owner_.set_error(target_stopping());
-      } else {
-        owner_.set_from([this]() -> value { return result_.take(); });
-      }
+      if (was_cancelled()) owner_.result_.set_error(target_stopping());
       scope_for_handlers(owner_.which_).remove(*this);
       this_mailboxes().reply(owner_);
     }
 
    private:
     call& owner_;
-    result_slot<value> result_;
   };
   struct no_runner {
     explicit no_runner(call&) noexcept {}
   };
 
   returned apply() { return std::apply(fn_, std::move(arguments_)); }
-  template <class Produce>
-  void set_from(Produce&& produce) noexcept {
-    try {
-      if constexpr (std::is_void_v<value>) {
-        produce();
-      } else {
-        ::new (static_cast<void*>(&result_.value)) value(produce());
-      }
-      outcome_ = outcome::value;
-    } catch (...) {
-      set_error(std::current_exception());
-    }
-  }
-  void set_error(std::exception_ptr error) noexcept {
-    ::new (static_cast<void*>(&result_.error)) std::exception_ptr(std::move(error));
-    outcome_ = outcome::error;
-  }
 
-  /// `outcome_` tells which of the two it is.
-  union room {
-    room() noexcept {}
-    ~room() {}
-    stored value;
-    std::exception_ptr error;
-  };
-
-  // The small ones fill the message's padding.
-  handler_scope which_;
-  outcome outcome_ = outcome::none;
+  handler_scope which_;  // fills the message's padding
   [[no_unique_address]] Fn fn_;
   std::tuple<Args...> arguments_;
   message_waiter& waiter_;
-  room result_;
+  result_slot<value> result_;
   [[no_unique_address]] std::conditional_t<is_task, runner, no_runner> runner_{*this};
 };
 
