@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <skerry/framework/assert.hpp>
-#include <skerry/framework/startup_error.hpp>
 #include <skerry/shards/command_line.hpp>
 #include <skerry/shards/placement.hpp>
 
@@ -8,20 +7,18 @@
 #include <bit>
 #include <cctype>
 #include <charconv>
-#include <cmath>
 #include <concepts>
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
-#include <map>
 #include <ranges>
 #include <span>
 #include <sstream>
-#include <string_view>
 #include <type_traits>
 
 #include <CLI/CLI.hpp>
 #include <arpa/inet.h>
+#include <boost/algorithm/string/case_conv.hpp>
 #include <fmt/core.h>
 
 namespace skerry {
@@ -38,11 +35,7 @@ using namespace std::chrono_literals;
 // What people type, strictly: the whole text or nothing, and nothing is skipped, cut or rounded to fit. What `show`
 // gives, `read` takes.
 
-std::string lower(view from) {
-  std::string out(from);
-  for (char& c : out) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return out;
-}
+std::string lower(view from) { return boost::algorithm::to_lower_copy(std::string(from)); }
 
 template <class Number, class... Base>
 bool read_number(view from, Number& into, Base... base) {
@@ -69,14 +62,11 @@ template <class Count>
 bool read_with_unit(view from, Count& into, std::span<const unit> units) {
   view digits = from.substr(0, from.find_first_not_of("0123456789."));
   auto found = std::ranges::find(units, lower(from.substr(digits.size())), &unit::name);
-  if (found == units.end()) return false;
-  // Plain integers take the exact way: a double holds only 53 bits.
-  if (found->size == 1) return read_number(digits, into);
-  double value = 0;
-  if (!read_number(digits, value)) return false;
-  value *= static_cast<double>(found->size);
-  into = value <= 9.2e18 ? static_cast<Count>(value) : 0;
-  return static_cast<double>(into) == value;
+  long double value = 0;  // holds all 64 bits
+  if (found == units.end() || !read_number(digits, value)) return false;
+  value *= static_cast<long double>(found->size);
+  into = value <= static_cast<long double>(std::numeric_limits<Count>::max()) ? static_cast<Count>(value) : 0;
+  return static_cast<long double>(into) == value;
 }
 
 /// In the largest whole unit: `64mb`, `1500ms`.
@@ -105,9 +95,12 @@ bool read(view from, bool& into) {
   return into || word == "false" || word == "off" || word == "no" || word == "0";
 }
 
+constexpr view pin_modes[] = {"auto", "on", "off"};  // in the order of the values
+
 bool read(view from, pin_mode& into) {
-  into = from == "on" ? pin_mode::on : from == "off" ? pin_mode::off : pin_mode::automatic;
-  return into != pin_mode::automatic || from == "auto";
+  auto found = std::ranges::find(pin_modes, from) - std::begin(pin_modes);
+  into = static_cast<pin_mode>(found);
+  return found < std::ssize(pin_modes);
 }
 
 bool read(view from, microseconds& into) {
@@ -141,7 +134,7 @@ std::string show(bool value) { return value ? "on" : "off"; }
 
 std::string show(pin_mode value) {
   SKERRY_ASSERT(value <= pin_mode::off, "a pin_mode is one of its three values");
-  return value == pin_mode::on ? "on" : value == pin_mode::off ? "off" : "auto";
+  return std::string(pin_modes[static_cast<std::size_t>(value)]);
 }
 
 std::string show(microseconds value) { return std::to_string(value.count()); }
@@ -198,11 +191,6 @@ bool is_shard_count(std::optional<unsigned> count) {
   return !count || *count <= shard_count_max;
 }
 
-/// Of an option in one of the places.
-struct mention {
-  std::string text, as_written;
-};
-
 }  // namespace
 
 std::vector<option> detail::standard_options(app_options& o) {
@@ -243,10 +231,15 @@ std::vector<option> detail::standard_options(app_options& o) {
   };
 }
 
-/// The error of a text that is refused begins with how the user wrote it.
-void option::read(view from, view as_written) const {
+void option::mention(view text, const std::string& before) {
+  if (!as_written.empty()) return;
+  mentioned = text;
+  as_written = before + printable(text);
+}
+
+void option::read_mentioned() const {
   try {
-    read_into(from);
+    if (!as_written.empty()) read_into(mentioned);
   } catch (const startup_error& why) {
     throw startup_error(fmt::format("{}: {}", as_written, why.what()));
   }
@@ -254,13 +247,11 @@ void option::read(view from, view as_written) const {
 
 void validate(const app_options& options) {
   app_options copy = options;
-  for (const option& each : detail::standard_options(copy)) {
-    each.read(each.show(), each.name + " = " + printable(each.show()));
+  for (option& each : detail::standard_options(copy)) {
+    each.mention(each.show(), each.name + " = ");
+    each.read_mentioned();
   }
 }
-
-/// By name. The first mention stays, so places are read from the strongest to the weakest.
-struct command_line::mentions : std::map<std::string, mention> {};
 
 command_line::command_line(std::string program, std::string description, std::string version,
                            std::optional<std::uint16_t> default_port)
@@ -268,19 +259,22 @@ command_line::command_line(std::string program, std::string description, std::st
   options_.port = default_port;
   all_ = detail::standard_options(options_);
   if (!default_port) std::erase_if(all_, [](const auto& each) { return each.name == "port" || each.name == "bind"; });
-  add(checked("config", "FILE", "read options from this file, one name = value per line", config_, "", any));
-  standard_ = all_.size();
+  add(checked("config", "FILE", "read options from this file, one name = value per line", config_, "must name a file",
+              [](view path) { return !path.empty(); }));
 }
 
 void command_line::add(option option) {
   SKERRY_ASSERT(option.name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") == option.name.npos,
                 "an option's name is lower case words joined by dashes");
-  SKERRY_ASSERT(!has(option.name), "two options cannot share a name");
+  SKERRY_ASSERT(find(option.name) == nullptr, "two options cannot share a name");
   SKERRY_ASSERT(option.name != "help" && option.name != "version", "this name has a fixed meaning");
   all_.push_back(std::move(option));
 }
 
-bool command_line::has(view name) const { return std::ranges::find(all_, name, &option::name) != all_.end(); }
+option* command_line::find(view name) {
+  auto found = std::ranges::find(all_, name, &option::name);
+  return found == all_.end() ? nullptr : &*found;
+}
 
 command_line::outcome command_line::parse(int argc, const char* const* argv, app_options defaults) {
   SKERRY_ASSERT(!parsed_, "a command line is parsed once");
@@ -290,15 +284,11 @@ command_line::outcome command_line::parse(int argc, const char* const* argv, app
   options_ = std::move(defaults);
   try {
     validate(options_);
-    mentions given;
-    if (auto text = read_arguments(argc, argv, given)) return exit_request{0, std::move(*text)};
-    read_environment(given);
-    if (auto config = given.find("config"); config != given.end()) read_config(config->second.text, given);
-    for (const option& each : all_) {
-      if (auto found = given.find(each.name); found != given.end()) {
-        each.read(found->second.text, found->second.as_written);
-      }
-    }
+    if (auto text = read_arguments(argc, argv)) return exit_request{0, std::move(*text)};
+    read_environment();
+    find("config")->read_mentioned();
+    if (!config_.empty()) read_config(config_);
+    for (const option& each : all_) each.read_mentioned();
     return options_;
   } catch (const startup_error& why) {
     std::string text = fmt::format("{}: {}\n", program_, why.what());
@@ -310,7 +300,7 @@ command_line::outcome command_line::parse(int argc, const char* const* argv, app
 }
 
 /// Lets CLI11 split the arguments. Returns the text to print if that is all there is to do.
-std::optional<std::string> command_line::read_arguments(int argc, const char* const* argv, mentions& given) const {
+std::optional<std::string> command_line::read_arguments(int argc, const char* const* argv) {
   CLI::App app(description_, program_);
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.allow_extras();  // refused below, in our own words
@@ -320,61 +310,58 @@ std::optional<std::string> command_line::read_arguments(int argc, const char* co
       "Each option can also come from the environment (--idle-spin-us as SKERRY_IDLE_SPIN_US) or the file.\n"
       "The command line beats the environment, the environment beats the file.");
   for (const option& each : all_) {
-    if (&each == all_.data() + standard_) app.option_defaults()->group("Options of " + program_);
     bool flag = each.value_name.empty();
     CLI::Option* option = flag ? app.add_flag("--" + each.name) : app.add_option("--" + each.name);
     option->description(each.help);
     if (!flag) option->type_name(each.value_name)->default_str(each.show());
+    if (each.name == "config") app.option_defaults()->group("Options of " + program_);  // all that follow
   }
   try {
     app.parse(argc, argv);
-  } catch (const CLI::CallForHelp&) {
-    return app.help();
-  } catch (const CLI::CallForVersion& version) {
-    return std::string(version.what()) + '\n';
+  } catch (const CLI::Success& asked) {  // for help or the version
+    std::ostringstream text;
+    app.exit(asked, text);
+    return std::move(text).str();
   } catch (const CLI::ArgumentMismatch& error) {
-    std::string_view text = error.what();
+    view text = error.what();
     throw startup_error(fmt::format("{} needs a value", printable(text.substr(0, text.find(':')))));
   } catch (const CLI::ParseError& error) {
     throw startup_error(printable(error.what()));
   }
-  for (const CLI::Option* option : app.get_options([](const CLI::Option* each) { return each->count() > 0; })) {
-    const std::string& value = option->results().back();
+  for (const CLI::Option* given : app.get_options([](const CLI::Option* each) { return each->count() > 0; })) {
+    const std::string& value = given->results().back();
     // In `--shards --port 1` the parser takes `--port` for the number of shards.
-    if (value.starts_with("--") && has(value.substr(2, value.find('=') - 2))) {
-      throw startup_error(fmt::format("{} needs a value before {}", option->get_name(), printable(value)));
+    if (value.starts_with("--") && find(view(value).substr(2, value.find('=') - 2)) != nullptr) {
+      throw startup_error(fmt::format("{} needs a value before {}", given->get_name(), printable(value)));
     }
-    given[option->get_single_name()] = {value, fmt::format("{} {}", option->get_name(), printable(value))};
+    find(given->get_single_name())->mention(value, given->get_name() + ' ');
   }
   for (const std::string& extra : app.remaining()) {
-    auto name = extra.find_first_not_of('-');
-    if (name == 0 || name == extra.npos) {
-      throw startup_error(fmt::format("\"{}\" is no option; options start with --", printable(extra)));
-    }
-    throw unknown(std::string_view(extra).substr(name, extra.find('=') - name), printable(extra));
+    if (extra.starts_with('-')) throw unknown(printable(extra));
+    throw startup_error(fmt::format("\"{}\" is no option; options start with --", printable(extra)));
   }
   return std::nullopt;
 }
 
-void command_line::read_environment(mentions& given) const {
-  for (const option& each : all_) {
+void command_line::read_environment() {
+  for (option& each : all_) {
     std::string name = "SKERRY_";
     for (char c : each.name) name += c == '-' ? '_' : static_cast<char>(std::toupper(c));
     const char* value = std::getenv(name.c_str());
-    if (value != nullptr && *value != '\0') given.try_emplace(each.name, value, name + '=' + printable(value));
+    if (value != nullptr && *value != '\0') each.mention(value, name + '=');
   }
 }
 
-void command_line::read_config(const std::string& path, mentions& given) const {
-  constexpr std::streamsize size_max = 1 << 20;
+void command_line::read_config(const std::string& path) {
+  constexpr std::size_t size_max = 1 << 20;
   std::ifstream file(path, std::ios::binary);
-  std::string text(static_cast<std::size_t>(size_max) + 1, '\0');
+  std::string text(size_max + 1, '\0');
   // A directory opens and fails at the first read.
-  if (!file.read(text.data(), size_max + 1) && !file.eof()) {
+  if (!file.read(text.data(), std::ssize(text)) && !file.eof()) {
     throw startup_error(fmt::format("cannot read the configuration file {}; use --config FILE", printable(path)));
   }
-  if (file.gcount() > size_max) throw startup_error(fmt::format("{} is larger than 1 MiB", printable(path)));
   text.resize(static_cast<std::size_t>(file.gcount()));
+  if (text.size() > size_max) throw startup_error(fmt::format("{} is larger than 1 MiB", printable(path)));
 
   // The reader would split values at commas, which `cpuset = 0-3,8` must survive; no line contains a line feed.
   CLI::ConfigBase reader;
@@ -387,27 +374,28 @@ void command_line::read_config(const std::string& path, mentions& given) const {
           fmt::format("{}: sections such as [{}] have no meaning here; write each option as name = value",
                       printable(path), printable(item.parents.front())));
     }
-    if (!has(item.name) || item.name == "config") {
-      throw unknown(item.name, printable(item.name) + " in " + printable(path));
-    }
-    std::string value = item.inputs.empty() ? "" : item.inputs.back();  // `name = []` has none
-    given.try_emplace(item.name, value, fmt::format("{}: {} = {}", printable(path), item.name, printable(value)));
+    option* named = find(item.name);
+    if (named == nullptr || item.name == "config") throw unknown(printable(item.name) + " in " + printable(path));
+    view value = item.inputs.empty() ? view() : item.inputs.back();  // `name = []` has none
+    named->mention(value, fmt::format("{}: {} = ", printable(path), item.name));
   }
 }
 
 /// Names the options there are, and the one that has nearly the same letters.
-startup_error command_line::unknown(std::string_view name, std::string_view as_written) const {
-  auto sorted = [](std::string_view word) {
-    std::string letters(word.substr(0, 64));
+startup_error command_line::unknown(const std::string& as_written) const {
+  auto letters_of = [](view word) {
+    std::string letters(word);
     std::ranges::sort(letters);
     return letters;
   };
+  view name = view(as_written).substr(std::min(as_written.find_first_not_of('-'), as_written.size()));
+  name = name.substr(0, name.find_first_of("= "));
   std::string names, nearest;
   std::size_t best = 3;  // further away than this is another word
   for (const option& each : all_) {
     names += each.name + ' ';
     std::string odd;
-    std::ranges::set_symmetric_difference(sorted(name), sorted(each.name), std::back_inserter(odd));
+    std::ranges::set_symmetric_difference(letters_of(name), letters_of(each.name), std::back_inserter(odd));
     if (odd.size() >= best) continue;
     best = odd.size();
     nearest = fmt::format("; did you mean {}?", each.name);

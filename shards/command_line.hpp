@@ -55,8 +55,12 @@ struct option {
   std::string help;
   std::function<void(std::string_view)> read_into;  ///< throws startup_error that says what would do
   std::function<std::string()> show;
+  std::string mentioned{}, as_written{};  ///< the strongest mention; places are read from the strongest to the weakest
 
-  void read(std::string_view text, std::string_view as_written) const;
+  /// Keeps the text unless there is one; `before` it stands where it was written: "--port ".
+  void mention(std::string_view text, const std::string& before);
+  /// Sets the variable if it was mentioned. An error begins with how the user wrote it.
+  void read_mentioned() const;
 };
 
 /// What every program has, one row each.
@@ -96,20 +100,17 @@ class command_line {
   [[nodiscard]] outcome parse(int argc, const char* const* argv, app_options defaults = app_options());
 
  private:
-  struct mentions;
-
   void add(detail::option option);
-  bool has(std::string_view name) const;
-  std::optional<std::string> read_arguments(int argc, const char* const* argv, mentions& given) const;
-  void read_environment(mentions& given) const;
-  void read_config(const std::string& path, mentions& given) const;
-  startup_error unknown(std::string_view name, std::string_view as_written) const;
+  detail::option* find(std::string_view name);
+  std::optional<std::string> read_arguments(int argc, const char* const* argv);
+  void read_environment();
+  void read_config(const std::string& path);
+  startup_error unknown(const std::string& as_written) const;
 
   const std::string program_, description_, version_;
   app_options options_;              // what the standard options set
   std::string config_;               // and --config
   std::vector<detail::option> all_;  // the standard ones, then the program's own
-  std::size_t standard_ = 0;         // how many are standard
   bool parsed_ = false;
 };
 

@@ -326,6 +326,7 @@ TEST(options, a_missing_value_is_refused) {
   EXPECT_TRUE(contains(refused(parse({"--shards", "--port=1"})), "--shards needs a value before --port=1"));
   EXPECT_TRUE(contains(refused(parse({"--shards="})), "--shards"));
   EXPECT_TRUE(contains(refused(parse({"--config="})), "--config"));
+  EXPECT_TRUE(contains(refused(parse({"--config", ""})), "must name a file"));
 }
 
 TEST(options, a_file_that_cannot_be_read_is_named) {
