@@ -21,6 +21,7 @@
 #include <coroutine>
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -34,17 +35,16 @@ class call_batch final : private detail::message_waiter {
   using value = typename call_type::value;
 
   explicit call_batch(std::size_t capacity, detail::handler_scope which = detail::handler_scope::root)
-      : slots_(std::make_unique<slot[]>(capacity)), capacity_(capacity), which_(which) {
+      : slots_(std::make_unique<std::optional<call_type>[]>(capacity)), capacity_(capacity), which_(which) {
     detail::require_call_crosses<Fn, Args...>();
   }
-  ~call_batch() { clear(); }
 
   /// Prepares one call; nothing is sent before `all()`.
   template <class... Given>
   void add(shard_id target, Fn fn, Given&&... args) {
     SKERRY_ASSERT(size_ < capacity_, "a call_batch holds as many calls as it was made for");
-    std::construct_at(&at(size_), target, static_cast<message_waiter&>(*this), which_, std::move(fn),
-                      std::forward<Given>(args)...);
+    message_waiter& waiter = *this;
+    slots_[size_].emplace(target, waiter, which_, std::move(fn), std::forward<Given>(args)...);
     ++size_;
   }
 
@@ -54,7 +54,7 @@ class call_batch final : private detail::message_waiter {
       call_batch& batch;
       bool await_ready() const noexcept { return batch.size_ == 0; }
       bool await_suspend(std::coroutine_handle<> resume_point) const noexcept {
-        for (std::size_t i = 0; i < batch.size_; ++i) batch.send(batch.at(i));
+        for (std::size_t i = 0; i < batch.size_; ++i) batch.send(*batch.slots_[i]);
         return batch.publish(resume_point);
       }
       void await_resume() const noexcept {}
@@ -66,28 +66,21 @@ class call_batch final : private detail::message_waiter {
   /// The result of call `i`, in the order of add; rethrows its error.
   value take(std::size_t i) {
     SKERRY_ASSERT(i < size_, "there is no such call");
-    return at(i).take();
+    return slots_[i]->take();
   }
   /// Makes room for the next round.
   void clear() noexcept {
-    while (size_ > 0) std::destroy_at(&at(--size_));
+    while (size_ > 0) slots_[--size_].reset();
   }
 
  private:
-  union slot {
-    slot() noexcept {}
-    ~slot() {}
-    call_type call;
-  };
-
-  call_type& at(std::size_t i) noexcept { return slots_[i].call; }
   void let_go() noexcept override {
     // A cancelled call may come home at once, and the last one ends the wait; none goes before the task runs again.
-    for (std::size_t i = 0; i < size_; ++i) detail::this_mailboxes().cancel(at(i));
+    for (std::size_t i = 0; i < size_; ++i) detail::this_mailboxes().cancel(*slots_[i]);
   }
   const char* describe() const noexcept override { return "call_batch"; }
 
-  std::unique_ptr<slot[]> slots_;
+  std::unique_ptr<std::optional<call_type>[]> slots_;
   std::size_t capacity_;
   std::size_t size_ = 0;
   detail::handler_scope which_;

@@ -35,7 +35,6 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <utility>
 #include <vector>
 
 namespace skerry {
@@ -66,8 +65,6 @@ class message {
 
   message(const message&) = delete;
   message& operator=(const message&) = delete;
-  shard_id sender() const noexcept { return sender_; }
-  shard_id target() const noexcept { return target_; }
 
  protected:
   explicit message(shard_id target) noexcept : target_(static_cast<std::uint16_t>(target)) {

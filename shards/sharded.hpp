@@ -19,7 +19,6 @@
 #include <skerry/shards/call_batch.hpp>
 #include <skerry/shards/shard.hpp>
 
-#include <functional>
 #include <memory>
 #include <utility>
 #include <vector>

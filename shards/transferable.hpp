@@ -23,7 +23,6 @@
 #include <exception>
 #include <memory>
 #include <optional>
-#include <string>
 #include <system_error>
 #include <tuple>
 #include <type_traits>
