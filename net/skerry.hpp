@@ -26,6 +26,7 @@
 #include <skerry/net/activation.hpp>
 #include <skerry/net/address.hpp>
 #include <skerry/net/connect.hpp>
+#include <skerry/net/datagram.hpp>
 #include <skerry/net/file/file.hpp>
 #include <skerry/net/file/whole_file.hpp>
 #include <skerry/net/io/buffered_reader.hpp>

@@ -97,7 +97,7 @@ void explain_refusal(const address& at, const std::system_error& error) {
       text += "\nits directory must exist and be writable for this user: make it, or choose another path";
     }
   } else if (code == EADDRINUSE) {
-    text += "\nanother process has this port: stop it (ss -ltnp shows which), or choose another with --port";
+    text += "\nanother process has this port: stop it (ss -tulnp shows which), or choose another with --port";
   } else if (code == EACCES) {
     text +=
         "\nports below 1024 need a privilege: choose another with --port, or allow it with setcap "

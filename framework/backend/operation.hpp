@@ -12,7 +12,10 @@
 ///     poll                 one, or one per event (multishot)            ready events
 ///     accept               one per connection, until one without more   descriptor
 ///     recv                 one per arrival, until one without more      bytes; the buffer's number in flags
-///     send                 one                                          bytes, perhaps fewer than asked for
+///     send, sendmsg        one                                          bytes, perhaps fewer than asked for
+///     recvmsg              one; the rest as recvmsg(2) writes it        bytes, those of a whole datagram if so asked
+///     recvmsg_multishot    as recv                                      io_uring_recvmsg_out and the two lengths of
+///                                                                       `layout`, whose areas follow it, and bytes
 ///     openat2              one                                          descriptor
 ///     read, write          one                                          bytes, perhaps fewer than asked for
 ///     read_lent            one                                          bytes; the buffer's number in flags, if there
@@ -116,6 +119,25 @@ struct prepare {
   static void send(submission& s, int fd, const void* data, std::uint32_t bytes) noexcept {
     set(s, IORING_OP_SEND, fd, data, bytes, 0);
     s.msg_flags = MSG_NOSIGNAL | MSG_WAITALL;
+  }
+
+  /// `message` and all it points to live until the completion.
+  static void sendmsg(submission& s, int fd, const msghdr* message) noexcept {
+    set(s, IORING_OP_SENDMSG, fd, message, 1, 0);
+    s.msg_flags = MSG_NOSIGNAL;
+  }
+
+  /// As recvmsg(2) once there is something; descriptors close on exec. `flags` is 0 or MSG_TRUNC.
+  static void recvmsg(submission& s, int fd, msghdr* message, std::uint32_t flags) noexcept {
+    set(s, IORING_OP_RECVMSG, fd, message, 1, 0);
+    s.msg_flags = MSG_CMSG_CLOEXEC | flags;
+  }
+
+  /// Each datagram in a buffer of ring `group`, its `payloadlen` before it was cut. Ends as recv, and on empty ones.
+  static void recvmsg_multishot(submission& s, int fd, const msghdr* layout, std::uint16_t group) noexcept {
+    recv_multishot(s, fd, group);
+    set(s, IORING_OP_RECVMSG, fd, layout, 1, 0);
+    s.msg_flags = MSG_CMSG_CLOEXEC | MSG_TRUNC;
   }
 
   static void connect(submission& s, int fd, const sockaddr* address, socklen_t bytes) noexcept {

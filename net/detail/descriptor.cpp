@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <skerry/framework/reactor/reactor.hpp>
+#include <skerry/net/detail/descriptor.hpp>
+
+namespace skerry::net::detail {
+
+descriptor_pool::descriptor_pool(shard& home)
+    : kernel(home.loop().kernel()), buffers(resource<buffer_pool>()), bytes(this_bytes()), home_(home) {
+  home_.add_drainable(*this);
+  observe::registry& metrics = *this_shard().metrics;
+  published_.push_back(metrics.add_gauge(
+      [this] { return static_cast<std::int64_t>(descriptors_); },
+      {"skerry_net_descriptors", "Open datagram sockets, message sockets and pipes, closing ones included."}));
+  published_.push_back(metrics.add_counter(
+      [this] { return datagrams_dropped; },
+      {"skerry_net_datagrams_dropped_total", "Datagrams dropped because too many were unread, without the kernel's."}));
+}
+
+descriptor_pool::~descriptor_pool() {
+  SKERRY_ASSERT(descriptors_ == 0, "a shard ends after its last descriptor");
+  home_.remove_drainable(*this);
+}
+
+void descriptor_pool::begin_drain() noexcept {
+  all_.for_each([](pooled_descriptor& each) {
+    if (each.serves_) each.end_input();
+  });
+}
+
+descriptor_pool& this_descriptors() {
+  descriptor_pool* found = resources().find<descriptor_pool>();
+  return found != nullptr ? *found : resources().emplace<descriptor_pool>(this_assembled_shard());
+}
+
+pooled_descriptor::pooled_descriptor(unique_fd fd, bool serves)
+    : pool_(this_descriptors()), fd_(fd.release()), serves_(serves) {
+  pool_.all_.push_back(*this);
+  ++pool_.descriptors_;
+  pool_.serving_ += serves_ ? 1 : 0;
+}
+
+pooled_descriptor::~pooled_descriptor() {
+  const unique_fd never_released(uses_ != 0 ? fd_ : -1);  // a constructor threw
+  unlink();
+  --pool_.descriptors_;
+  pool_.serving_ -= serves_ ? 1 : 0;
+  pool_.home_.drain_progressed();
+}
+
+bool pooled_descriptor::draining() const noexcept { return pool_.home_.draining(); }
+
+void pooled_descriptor::leave() noexcept {
+  SKERRY_ASSERT(uses_ > 0, "a descriptor is left as often as it is used");
+  if (--uses_ == 0) prepare::close(kernel().submit(closing_), fd_);
+}
+
+}  // namespace skerry::net::detail

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// pooled_descriptor: what a handle stands for that has a descriptor and operations of its own: a datagram socket, a
+/// message socket, a pipe's end.
+///
+/// The rule it enforces: the descriptor is closed, in the kernel and by an operation, after the last completion of
+/// everything that was armed on it; a handle may be dropped at any time and waits for nothing.
+///
+///     open --release(): let_go()--> operations end --nobody uses it--> closing --> freed
+///
+/// Affinity:   home shard.
+/// Ownership:  itself, in the frame pool; its shard's `descriptor_pool` knows it, and keeps the shard's loop turning.
+/// Invariants: (1) the handle, each operation in flight and each awaiter that refers to it are one use each; (2) the
+///             close begins when no use is left.
+/// Limits:     the process's descriptors (RLIMIT_NOFILE).
+
+#include <skerry/framework/backend/operation.hpp>
+#include <skerry/framework/detail/intrusive_list.hpp>
+#include <skerry/framework/io/buffer_pool.hpp>
+#include <skerry/framework/observe/metrics.hpp>
+#include <skerry/framework/resources.hpp>
+#include <skerry/framework/task/frame_pool.hpp>
+#include <skerry/net/byte_pool.hpp>
+#include <skerry/net/socket.hpp>
+#include <skerry/shards/shard.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace skerry::net::detail {
+
+class pooled_descriptor;
+
+/// All of one shard.
+class descriptor_pool final : public drainable {
+ public:
+  explicit descriptor_pool(shard& home);
+  ~descriptor_pool();
+
+  void begin_drain() noexcept override;
+  bool drained() const noexcept override { return serving_ == 0; }
+  bool empty() const noexcept override { return descriptors_ == 0; }
+  /// Open ones, closing ones included.
+  std::size_t size() const noexcept { return descriptors_; }
+
+  backend& kernel;
+  buffer_pool& buffers;
+  byte_pool& bytes;
+  std::uint64_t datagrams_dropped = 0;
+
+ private:
+  friend class pooled_descriptor;
+  shard& home_;
+  skerry::detail::intrusive_list<pooled_descriptor, descriptor_pool> all_;
+  std::size_t descriptors_ = 0;
+  std::size_t serving_ = 0;
+  std::vector<observe::registration> published_;
+};
+
+/// This shard's pool; made on first use.
+descriptor_pool& this_descriptors();
+
+class pooled_descriptor : public skerry::detail::pooled, public skerry::detail::list_hook<descriptor_pool> {
+ public:
+  /// The handle is gone.
+  void release() noexcept {
+    let_go();
+    leave();
+  }
+  void use() noexcept { ++uses_; }
+  void leave() noexcept;
+  int fd() const noexcept { return fd_; }
+  descriptor_pool& pool() const noexcept { return pool_; }
+  backend& kernel() const noexcept { return pool_.kernel; }
+
+ protected:
+  /// A drain ends the input of one that `serves`, and waits for it.
+  pooled_descriptor(unique_fd fd, bool serves);
+  virtual ~pooled_descriptor();
+  /// Cancels what is armed and drops what nobody will ask for.
+  virtual void let_go() noexcept = 0;
+  /// Only those that serve.
+  virtual void end_input() noexcept {}
+  bool draining() const noexcept;
+
+ private:
+  friend class descriptor_pool;
+  struct closing final : operation {
+    explicit closing(pooled_descriptor& of) noexcept : owner(of) {}
+    void complete(std::int32_t, std::uint32_t) noexcept override { delete &owner; }
+    pooled_descriptor& owner;
+  };
+
+  descriptor_pool& pool_;
+  closing closing_{*this};
+  int fd_;
+  std::uint32_t uses_ = 1;
+  bool serves_;
+};
+
+}  // namespace skerry::net::detail
