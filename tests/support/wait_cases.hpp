@@ -471,6 +471,23 @@ struct write_of_a_file : with_fifo {
   }
 };
 
+struct receive_of_a_datagram : usual {
+  net::datagram_socket socket{loopback()};
+  auto wait() { return socket.receive(); }
+  void serve() {
+    const net::unique_fd peer(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    const net::address at = socket.where();
+    EXPECT_EQ(::sendto(peer.get(), "x", 1, 0, at.data(), at.size()), 1);
+  }
+};
+
+struct send_of_a_datagram : usual {
+  static constexpr bool by_itself = true;
+  net::datagram_socket socket{loopback()};
+  auto wait() { return socket.send(socket.where(), "x"); }
+  void serve() {}
+};
+
 /// An event on shard 1.
 struct remote : usual {
   static constexpr unsigned shards = 2;
