@@ -5,6 +5,7 @@
 #include <skerry/framework/task/combine.hpp>
 #include <skerry/framework/task/group.hpp>
 #include <skerry/net/connect.hpp>
+#include <skerry/net/dns/resolver.hpp>
 #include <skerry/net/socket.hpp>
 #include <skerry/timers/sleep.hpp>
 
@@ -118,6 +119,11 @@ task<stream> connect(std::vector<address> to, connect_options options) {
   co_await with_group(start_all);
   if (!all.winner) throw connect_error(std::move(all.failures));
   co_return std::move(*all.winner);
+}
+
+task<stream> connect(std::string host, std::uint16_t port, connect_options options) {
+  std::vector<address> to = co_await resolve(std::move(host), port);
+  co_return co_await connect(std::move(to), std::move(options));
 }
 
 }  // namespace skerry::net

@@ -25,6 +25,7 @@
 #include <skerry/net/stream.hpp>
 
 #include <chrono>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <system_error>
@@ -58,6 +59,8 @@ class connect_error : public std::system_error {
 
 /// Connects to the first of `to` that answers: its order is that of preference, but the families take turns.
 task<stream> connect(std::vector<address> to, connect_options options = connect_options());
+/// The same for the addresses of a host name, by this shard's resolver (net/dns/resolver.hpp), whose errors it throws.
+task<stream> connect(std::string host, std::uint16_t port, connect_options options = connect_options());
 
 namespace detail {
 /// The order of attempts: that of the list within a family; the family of the first one begins, and they take turns.

@@ -22,7 +22,7 @@ packages_of() {
   case $1 in
     build) echo g++ cmake ninja-build pkg-config git python3 liburing-dev libboost-dev libhwloc-dev libcli11-dev \
       libfmt-dev nlohmann-json3-dev zlib1g-dev libbrotli-dev libzstd-dev libgtest-dev libgmock-dev libbenchmark-dev \
-      libhttp-parser-dev libssl-dev ;;
+      libhttp-parser-dev libssl-dev libc-ares-dev ;;
     clang) echo clang-19 libclang-rt-19-dev ;;
     check) echo clang-format-19 ;;
     tidy) echo clang-tidy-19 ;;
@@ -31,7 +31,7 @@ packages_of() {
     instructions) echo valgrind ;;
     profile) echo linux-perf valgrind ;;
     models) echo spin ;;
-    clients) echo curl wrk nghttp2-client apache2-utils nodejs prometheus python3-prometheus-client ;;
+    clients) echo curl wrk nghttp2-client apache2-utils nodejs prometheus python3-prometheus-client unbound ;;
     browser) echo chromium ;;
     *) fail "no package group '$1'; there are: build clang check tidy bench peers instructions profile models clients browser" ;;
   esac
@@ -55,7 +55,7 @@ install_packages() {
     case $package in
       redis-server | memcached) services+=("$package") ;;
       nginx*) services+=(nginx) ;;
-      prometheus) services+=(prometheus) ;;
+      prometheus | unbound) services+=("$package") ;;
     esac
   done
   command -v apt-get >/dev/null || fail "this installs Debian 12 packages; without apt-get, install by hand: $*"

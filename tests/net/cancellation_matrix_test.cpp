@@ -89,7 +89,7 @@ const std::vector<kind>& all_kinds() {
                with_cleanup, done_once, at_a_barrier, of_condition, of_mutex, of_shared_mutex_writer,
                of_shared_mutex_reader, of_semaphore, of_event, of_auto_reset_event, of_latch, of_gate, sleeping,
                timeout_of_another, timeout_fires, attempt, back_off, readable_pipe, writable_pipe, events_of_a_pipe,
-               read, read_readiness, read_line, flush, write, accept, accept_by_name, connect, connect_to_any,
+               read, read_readiness, read_line, flush, write, accept, accept_by_name, connect, connect_to_any, resolved,
                open_of_a_file, status_of_a_file, sync_of_a_file, close_of_a_file, rename_of_a_file, remove_of_a_file,
                read_of_a_file, read_into_a_buffer, write_of_a_file, receive_of_a_datagram, send_of_a_datagram,
                submitted_task, submitted_function, submitted_batch, message_home, called_on_all, mapped_and_reduced>();

@@ -3,6 +3,7 @@
 
 /// wait_cases: something to wait for of every kind there is, for the matrix that cancels it.
 
+#include <skerry/net/dns/resolver.hpp>
 #include <skerry/net/file/file.hpp>
 #include <skerry/skerry.hpp>
 
@@ -381,6 +382,46 @@ struct with_files : usual {
   static constexpr bool by_itself = true;
   scratch_directory here;
   void serve() {}
+};
+
+/// A name whose server answers when it is told to: the question itself, marked as an answer, and one address.
+struct resolved : usual {
+  resolved() : fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) {
+    const net::address any = loopback();
+    EXPECT_EQ(::bind(fd.get(), any.data(), any.size()), 0);
+    net::dns::resolver_options options;
+    options.servers = {net::local_address(fd.get()).text()};
+    options.hosts_file = options.services_file = "";
+    options.resolv_conf = "/dev/null";
+    names.emplace(options);
+  }
+  task<> wait() {
+    (void)co_await names->resolve("a.example", 80, net::dns::family::v4);
+    passed.set();
+  }
+  void answer() {
+    char bytes[600];
+    sockaddr_storage from{};
+    socklen_t size = sizeof from;
+    const ssize_t got = ::recvfrom(fd.get(), bytes, 512, 0, reinterpret_cast<sockaddr*>(&from), &size);
+    if (got < 12) return;
+    std::string text(bytes, static_cast<std::size_t>(got));
+    text[2] = static_cast<char>(text[2] | 0x80);
+    text[7] = 1;
+    text += std::string("\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4\x7f\0\0\1", 16);
+    ::sendto(fd.get(), text.data(), text.size(), 0, reinterpret_cast<sockaddr*>(&from), size);
+  }
+  task<> answer_all() {
+    while (!passed.is_set()) {
+      answer();
+      co_await select(on(readable(fd.get()), [](std::uint32_t) {}), on(passed.wait(), [] {}));
+    }
+  }
+  void serve() { spawn(answer_all(), "answers"); }
+
+  net::unique_fd fd;
+  skerry::event passed;
+  std::optional<net::dns::resolver> names;
 };
 
 struct open_of_a_file : with_files {
