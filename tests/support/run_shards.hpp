@@ -5,6 +5,7 @@
 /// a drain when a stop was requested. On disturbed backends where SKERRY_TEST_FAULTS is set.
 
 #include <skerry/framework/clock.hpp>
+#include <skerry/framework/task/scope.hpp>
 #include <skerry/framework/task/task.hpp>
 #include <skerry/shards/app_options.hpp>
 #include <skerry/shards/host.hpp>
