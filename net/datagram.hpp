@@ -27,8 +27,9 @@
 ///               latter case that datagram was not sent. Lost datagrams are no error; truncated ones say so.
 /// Cancellation: receive lets go at once, and what has come is there for the next. A send ends when the kernel has
 ///               answered, and may have been done.
-/// Limits:       `unread_max` unread, or `blocks_unread_max` blocks; beyond it they are dropped and counted, most of them
-///               by the kernel. One task receives at a time, any number sends. A receiver that waits through a drain gets an end, unless the socket goes on in it.
+/// Limits:       `unread_max` unread, or `blocks_unread_max` blocks; beyond it they are dropped and counted, most of
+///               them by the kernel. One task receives at a time, any number sends. A receiver that waits through a
+///               drain gets an end, unless the socket goes on in it.
 /// Source:       udp(7), ip(7) of the Linux manual.
 
 #include <skerry/framework/backend/operation.hpp>

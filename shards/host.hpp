@@ -41,7 +41,7 @@ class shard;
 
 class host {
  public:
-  /// Makes backends, queues and shards; nothing runs yet. Or takes `backends`, one per shard: a test puts faults between.
+  /// Makes queues and shards, and backends where none are given (tests put faults between); nothing runs yet.
   host(const app_options& options, placement where, clock_source& time = kernel_clock(),
        std::vector<std::unique_ptr<backend>> backends = {});
   ~host();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// What a conversation and a file come to when the kernel refuses, breaks off, answers late and in part: every kind of
-/// operation fails at every place with every errno that is plausible there. Whatever happens, it ends, what arrives is a
-/// beginning of what was sent, an error says what the kernel said, and nothing is left behind: the shard's end asserts
-/// that buffers, blocks, frames and endpoints are back, run_with counts descriptors.
+/// operation fails at every place with every errno that is plausible there. Whatever happens, it ends, what arrives is
+/// a beginning of what was sent, an error says what the kernel said, and nothing is left behind: the shard's end
+/// asserts that buffers, blocks, frames and endpoints are back, and run_with counts descriptors.
 
 #include <skerry/framework/random.hpp>
 #include <skerry/framework/reactor/reactor.hpp>
