@@ -84,7 +84,7 @@ namespace detail {
 /// A request and its response: bytes, deadlines, and the connection until the response has been read.
 class client_exchange final : body_writer {
  public:
-  client_exchange(connection_pool& pool, const address& to, clock::time_point deadline)
+  client_exchange(connection_pool& pool, const url& to, clock::time_point deadline)
       : options_(pool.options), lease_(pool, to), parser_(options_.head), deadline_(deadline) {}
 
   task<> connect(bool fresh) { co_await with_deadline(within(options_.connect_timeout), lease_.connect(fresh)); }
@@ -327,7 +327,7 @@ namespace {
 task<std::unique_ptr<client_exchange>> ask(connection_pool& pool, outgoing& request, const url& to, bool repeatable,
                                            clock::time_point deadline) {
   for (bool fresh = false;; fresh = true) {
-    auto exchange = std::make_unique<client_exchange>(pool, pool.options.proxy.value_or(to.to), deadline);
+    auto exchange = std::make_unique<client_exchange>(pool, to, deadline);
     co_await exchange->connect(fresh);
     try {
       co_await exchange->send(request, to);
@@ -392,8 +392,7 @@ task<client_response> client::send(outgoing request) {
   detail::connection_pool& pool = *pool_;
   const auto whole = pool.options.request_timeout;
   const clock::time_point deadline = whole ? timers::saturating_add(clock::now(), *whole) : clock::time_point::max();
-  const auto allowed = pool.options.proxy ? detail::hosts::names_too : detail::hosts::addresses;
-  detail::url to = detail::parse_url(request.url_, allowed);
+  detail::url to = detail::parse_url(request.url_);
   for (std::uint32_t redirects = 0;; ++redirects) {
     const bool streamed = std::holds_alternative<outgoing::producer>(request.body_);
     const bool repeatable = is_idempotent(request.method_) && !streamed;
@@ -410,7 +409,7 @@ task<client_response> client::send(outgoing request) {
     }
     co_await exchange->drop_body();
     exchange.reset();
-    detail::url next = detail::resolve(to, *location, allowed);
+    detail::url next = detail::resolve(to, *location);
     if (next.origin != to.origin) request.forget_fields(fields_of_origin);
     if (as_get) request.become_get();
     to = std::move(next);

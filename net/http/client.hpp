@@ -14,10 +14,11 @@
 ///       co_return answer.status();
 ///     }
 ///
-/// A client belongs to one shard. The host of a URL is an IP address: there is no resolver yet. `https` is refused.
+/// A client belongs to one shard. The host of a URL is an IP address or a name, which the shard's resolver looks up
+/// (net/dns/resolver.hpp). `https` is refused.
 ///
-/// With `proxy` set every request goes to that HTTP proxy and names its whole URL (RFC 9112 section 3.2.2). Then the
-/// host may be a name, which the proxy looks up. A proxy that does not reach a server says so by status 502 or 504.
+/// With `proxy` set every request goes to that HTTP proxy and names its whole URL (RFC 9112 section 3.2.2); it looks
+/// names up. A proxy that does not reach a server says so by status 502 or 504.
 ///
 /// A connection carries one request at a time, and the next one after the response was read to its end. Who drops a
 /// response early, or is cancelled, closes its connection. A server may close an idle connection just when a request is
@@ -33,9 +34,8 @@
 ///               main or part of a sharded service, no resource.
 /// Errors:       std::system_error: the connection could not be had or broke; protocol_error, derived from it, for a
 ///               response that breaks the protocol; timeout_error for what took too long; too_many_symbolic_link_levels
-///               for redirects past their limit; message_size for a body past the limit of read_all. For URLs
-///               operation_not_supported (a name, without a proxy), protocol_not_supported (https) or
-///               invalid_argument. A status is no error.
+///               for redirects past their limit; message_size for a body past the limit of read_all; resolve_error
+///               for a name. For URLs protocol_not_supported (https) or invalid_argument. A status is no error.
 /// Cancellation: at once, wherever the request is; its connection is closed, a place somebody waits for goes to him.
 /// Limits:       client_options; who finds no free place waits in turn, for `connect_timeout` in all.
 

@@ -215,14 +215,11 @@ void channel::wait_on() noexcept {
   timers::timer_service& wheel = timers::this_timers();
   wheel.cancel(*this);
   timeval left{};
-  const bool waits = !sockets_.empty() && ares_timeout(ares_, nullptr, &left) != nullptr;
-  if (waits) {
+  if (!sockets_.empty() && ares_timeout(ares_, nullptr, &left) != nullptr) {
     wheel.arm(*this, clock::now() + std::chrono::seconds(left.tv_sec) + std::chrono::microseconds(left.tv_usec));
   }
-  const bool poller_wanted = waits || !sockets_.empty();
-  if (poller_wanted == is_poller_) return;
-  is_poller_ = poller_wanted;
-  poller_wanted ? this_shard().loop->add(*this) : this_shard().loop->remove(*this);
+  // Stays one to its end: a poller must not go while pollers are polled, and an idle one costs a look at a flag.
+  if (!sockets_.empty() && !std::exchange(is_poller_, true)) this_shard().loop->add(*this);
 }
 
 }  // namespace skerry::net::dns::detail

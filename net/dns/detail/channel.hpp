@@ -14,7 +14,7 @@
 /// Affinity:   the shard that made it.
 /// Ownership:  owns its sockets until c-ares closes them, then they own themselves. `answer_to` objects are the
 ///             caller's and live until they are answered.
-/// Invariants: (1) with nothing asked no socket is open, no timer is armed, and it is no poller; (2) each question is
+/// Invariants: (1) with nothing asked no socket is open and no timer is armed; (2) each question is
 ///             answered once.
 /// Limits:     none of its own; whoever asks bounds the questions.
 

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <skerry/net/connect.hpp>
 #include <skerry/net/http/detail/connection_pool.hpp>
 
 #include <algorithm>
+#include <charconv>
 #include <iterator>
+
+#include <sys/socket.h>
 
 namespace skerry::net::http::detail {
 
@@ -10,6 +14,15 @@ namespace {
 
 /// Nothing has come while nobody asked: no bytes, no end.
 bool silent(stream& s) noexcept { return !s.readable().await_ready(); }
+
+/// `origin`, a name and a port, where there is no address.
+task<stream> connect_to(const std::string& origin, const address& to) {
+  if (to.family() != AF_UNSPEC) return net::connect(to);
+  const std::size_t colon = origin.rfind(':');
+  std::uint16_t port = 0;
+  std::from_chars(origin.data() + colon + 1, origin.data() + origin.size(), port);
+  return net::connect(origin.substr(0, colon), port);
+}
 
 }  // namespace
 
@@ -48,8 +61,10 @@ void connection_pool::expired() noexcept {
   if (earliest != clock::time_point::max()) timers::this_timers().arm(*this, earliest);
 }
 
-connection_pool::lease::lease(connection_pool& pool, const address& to)
-    : pool_(&pool), at_(pool.hosts_.try_emplace(to.text(), to, pool.options.connections_per_host_max).first) {
+connection_pool::lease::lease(connection_pool& pool, const url& to) : pool_(&pool) {
+  const address at = pool.options.proxy.value_or(to.to);
+  const std::string name = pool.options.proxy ? at.text() : to.origin;
+  at_ = pool.hosts_.try_emplace(name, at, pool.options.connections_per_host_max).first;
   ++at_->second.leases;
 }
 
@@ -70,7 +85,7 @@ task<> connection_pool::lease::connect(bool fresh) {
   pool_->make_room();
   ++pool_->open_;
   open_ = true;
-  net::stream s = co_await net::connect(here.to);
+  net::stream s = co_await connect_to(at_->first, here.to);
   stream_.emplace(std::move(s));
 }
 

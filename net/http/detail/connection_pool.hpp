@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// connection_pool: the connections of one client, by address: in use, or idle until somebody needs them or their time
-/// has passed.
+/// connection_pool: the connections of one client, by host (an address, or a name and a port; the proxy, if there is
+/// one): in use, or idle until somebody needs them or their time has passed.
 ///
 ///     wait for a place --> idle one, still silent? --yes--> leased --response read to its end--> idle --> ...
 ///                               |no                  ^        |                                   |
@@ -20,6 +20,7 @@
 #include <skerry/framework/sync/mutex.hpp>
 #include <skerry/framework/task/task.hpp>
 #include <skerry/net/http/client.hpp>
+#include <skerry/net/http/detail/url.hpp>
 #include <skerry/net/stream.hpp>
 #include <skerry/timers/timer.hpp>
 
@@ -49,7 +50,7 @@ class connection_pool final : timers::timer {
   };
   struct host {
     host(const address& at, std::uint64_t connections_max) : to(at), places(connections_max) {}
-    const address to;
+    const address to;  // none: a name is to be looked up
     semaphore places;
     std::deque<idle_connection> idle{};  // the longest first
     std::size_t leases = 0;              // waiting ones included
@@ -68,7 +69,7 @@ class connection_pool final : timers::timer {
 /// A request's place among those of its host, and with it a connection.
 class connection_pool::lease {
  public:
-  lease(connection_pool& pool, const address& to);
+  lease(connection_pool& pool, const url& to);
   lease(const lease&) = delete;
   lease& operator=(const lease&) = delete;
   ~lease() { close(); }

@@ -65,7 +65,7 @@ std::optional<std::string> origin_of_name(std::string_view authority) {
 
 }  // namespace
 
-url parse_url(std::string_view given, hosts allowed) {
+url parse_url(std::string_view given) {
   const std::string_view text = checked(given);
   const std::size_t scheme = text.find("://");
   if (scheme == text.npos) refuse(std::errc::invalid_argument, text, "it does not begin with http://");
@@ -86,23 +86,21 @@ url parse_url(std::string_view given, hosts allowed) {
   if (is_address) {
     made.to = *to;
     made.origin = to->text();
-  } else if (allowed == hosts::names_too) {
+  } else {
     const auto origin = origin_of_name(made.authority);
     if (!origin) refuse(std::errc::invalid_argument, text, "its host is no name or IP address with a port");
     made.origin = *origin;
-  } else {
-    refuse(std::errc::operation_not_supported, text, "its host is no IP address with a port; names are not looked up");
   }
   if (end == text.size() || text[end] == '?') made.target = "/";
   made.target += text.substr(end);
   return made;
 }
 
-url resolve(const url& base, std::string_view given, hosts allowed) {
+url resolve(const url& base, std::string_view given) {
   const std::string_view reference = checked(given);
   const std::size_t colon = reference.find(':');
-  if (colon < reference.find_first_of("/?")) return parse_url(reference, allowed);
-  if (reference.starts_with("//")) return parse_url("http:" + std::string(reference), allowed);
+  if (colon < reference.find_first_of("/?")) return parse_url(reference);
+  if (reference.starts_with("//")) return parse_url("http:" + std::string(reference));
   url made = base;
   if (reference.empty()) return made;
   const std::string_view path = std::string_view(base.target).substr(0, base.target.find('?'));

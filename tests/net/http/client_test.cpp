@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// The client against the real server, and against servers that do as a test tells them.
 
+#include <skerry/framework/resources.hpp>
+#include <skerry/net/dns/resolver.hpp>
 #include <skerry/net/endpoint.hpp>
 #include <skerry/net/http/detail/url.hpp>
 
@@ -12,6 +14,7 @@
 #include <gtest/gtest.h>
 #include <net/http/scripted_server.hpp>
 #include <net/http/serving.hpp>
+#include <support/scratch_directory.hpp>
 
 namespace skerry::http_tests {
 namespace {
@@ -238,8 +241,6 @@ TEST(http_client, redirects_are_followed_with_the_method_they_ask_for) {
 TEST(http_client, redirects_end_somewhere) {
   on_a_shard([](manual_clock&) -> task<> {
     scripted_server server([](const std::string& request) {
-      if (request.contains("/name"))
-        return reply("HTTP/1.1 302 x\r\nLocation: http://a.test/\r\nContent-Length: 0\r\n\r\n");
       if (request.contains("/https"))
         return reply("HTTP/1.1 302 x\r\nLocation: https://[::1]/\r\nContent-Length: 0\r\n\r\n");
       if (request.contains("/nowhere")) return reply("HTTP/1.1 302 x\r\nContent-Length: 0\r\n\r\n");
@@ -252,8 +253,6 @@ TEST(http_client, redirects_end_somewhere) {
     const std::error_code loop = co_await failure_of(c.get(server.url("/")));
     EXPECT_EQ(loop, std::errc::too_many_symbolic_link_levels);
     EXPECT_EQ(server.requests.size(), 4u);
-    const std::error_code name = co_await failure_of(c.get(server.url("/name")));
-    EXPECT_EQ(name, std::errc::operation_not_supported);
     const std::error_code https = co_await failure_of(c.get(server.url("/https")));
     EXPECT_EQ(https, std::errc::protocol_not_supported);
     const std::string nowhere = co_await answer_of(c.get(server.url("/nowhere")));
@@ -295,14 +294,12 @@ TEST(http_client, what_http_cannot_carry_is_refused) {
       std::errc why;
     };
     for (const row& r :
-         {row{"http://example.com/", std::errc::operation_not_supported},
-          row{"https://127.0.0.1/", std::errc::protocol_not_supported},
+         {row{"https://127.0.0.1/", std::errc::protocol_not_supported},
           row{"ftp://127.0.0.1/", std::errc::protocol_not_supported}, row{"127.0.0.1/", std::errc::invalid_argument},
           row{"http://127.0.0.1/a b", std::errc::invalid_argument},
           row{"http://127.0.0.1/\r\nA: b", std::errc::invalid_argument},
           row{"http://u:p@127.0.0.1/", std::errc::invalid_argument},
-          row{"http://127.0.0.1:99999/", std::errc::operation_not_supported},
-          row{"http://", std::errc::operation_not_supported}}) {
+          row{"http://127.0.0.1:99999/", std::errc::invalid_argument}, row{"http://", std::errc::invalid_argument}}) {
       const std::error_code failed = co_await failure_of(c.get(std::string(r.url)));
       EXPECT_EQ(failed, r.why) << r.url;
     }
@@ -356,7 +353,7 @@ TEST(http_client, a_proxy_is_asked_for_whole_urls_and_keeps_its_connection_for_a
   });
 }
 
-TEST(http_client, without_a_proxy_nothing_of_it_is_sent_and_names_are_refused) {
+TEST(http_client, without_a_proxy_nothing_of_it_is_sent) {
   on_a_shard([](manual_clock&) -> task<> {
     scripted_server server([](const std::string& request) { return ok(request.substr(0, request.find("\r\n"))); });
     client_options options;
@@ -365,21 +362,39 @@ TEST(http_client, without_a_proxy_nothing_of_it_is_sent_and_names_are_refused) {
     const std::string direct = co_await answer_of(c.get(server.url("/a")));
     EXPECT_EQ(direct, "200 GET /a HTTP/1.1");
     EXPECT_FALSE(server.requests.back().contains("secret"));
-    const std::error_code name = co_await failure_of(c.get("http://some.name/"));
-    EXPECT_EQ(name, std::errc::operation_not_supported);
   });
 }
 
-TEST(http_client, names_are_read_for_a_proxy) {
-  using net::http::detail::hosts;
+TEST(http_client, names_are_looked_up_and_share_a_connection_however_they_are_written) {
+  test_support::scratch_directory here;
+  const std::string hosts = here.put("hosts", "127.0.0.1 some.name\n");
+  on_a_shard([&](manual_clock&) -> task<> {
+    net::dns::resolver_options by_file;
+    by_file.hosts_file = hosts;
+    resources().emplace<net::dns::resolver>(by_file);
+    scripted_server server([](const std::string& request) { return ok(request.substr(0, request.find("\r\n"))); });
+    const std::string at = "http://Some.Name:" + std::to_string(server.where().port());
+    client c;
+    const std::string by_name = co_await answer_of(c.get(at + "/a"));
+    EXPECT_EQ(by_name, "200 GET /a HTTP/1.1");
+    EXPECT_TRUE(server.requests.back().contains("\r\nHost: Some.Name:")) << server.requests.back();
+    const std::string again = co_await answer_of(c.get("http://some.name:" + at.substr(at.rfind(':') + 1) + "/b"));
+    EXPECT_EQ(again, "200 GET /b HTTP/1.1");
+    EXPECT_EQ(server.accepted, 1);
+    const std::error_code too_long = co_await failure_of(c.get("http://" + std::string(300, 'a') + "/"));
+    EXPECT_EQ(too_long, net::dns::resolve_errc::bad_name);
+  });
+}
+
+TEST(http_client, names_are_read_from_urls) {
   using net::http::detail::parse_url;
-  EXPECT_EQ(parse_url("http://Some.Name", hosts::names_too).origin, "some.name:80");
-  EXPECT_EQ(parse_url("http://some.name:80/", hosts::names_too).origin, "some.name:80");
-  EXPECT_EQ(parse_url("http://a_b-c:8080?q", hosts::names_too).origin, "a_b-c:8080");
-  EXPECT_EQ(parse_url("http://[::1]/", hosts::names_too).origin, "[::1]:80");
+  EXPECT_EQ(parse_url("http://Some.Name").origin, "some.name:80");
+  EXPECT_EQ(parse_url("http://some.name:80/").origin, "some.name:80");
+  EXPECT_EQ(parse_url("http://a_b-c:8080?q").origin, "a_b-c:8080");
+  EXPECT_EQ(parse_url("http://[::1]/").origin, "[::1]:80");
   for (const char* none : {"http:///x", "http://:80/", "http://a:0/", "http://a:65536/", "http://a:/", "http://a:8x/",
                            "http://a%41/", "http://a,b/", "http://[::g]/", "http://[fe80::1%25x]/"}) {
-    EXPECT_THROW(parse_url(none, hosts::names_too), std::system_error) << none;
+    EXPECT_THROW(parse_url(none), std::system_error) << none;
   }
 }
 
