@@ -3,8 +3,8 @@
 
 /// host_tables: what /etc/hosts and /etc/services say, as text that was read before.
 ///
-///     hosts_table names("127.0.0.1 localhost\n192.0.2.1 db db.example # the old one\n");
-///     names.find("DB");                              // 192.0.2.1, with port 0
+///     net::dns::hosts_table names("127.0.0.1 localhost\n192.0.2.1 db db.example # the old one\n");
+///     names.find("DB");                                        // 192.0.2.1, with port 0
 ///
 /// A line that cannot be read is left out, as everybody does. Names are compared without regard to case, and to a dot
 /// at their end.

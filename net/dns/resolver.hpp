@@ -5,7 +5,9 @@
 ///
 ///     std::vector<net::address> there = co_await net::resolve("example.org", 443);
 ///     net::stream s = co_await net::connect("example.org", 80);          // resolves, then tries them in turn
-///     net::dns::resolver own(options);                                   // or one with servers of its own
+///     net::dns::resolver_options with_servers;
+///     with_servers.servers = {"192.0.2.53", "[2001:db8::53]:5353"};
+///     net::dns::resolver own(with_servers);                              // or one with servers of its own
 ///     co_await own.resolve("db", "postgresql", net::dns::family::v6);
 ///
 /// Questions go out by c-ares: its sockets are polled by the shard's backend, its timeouts are one timer of the wheel,
