@@ -283,7 +283,7 @@ task<address> bind_on_all_shards(address at, Handler) {
     return real;
   };
   for (shard_id s = 0; s < shard_count(); ++s) at = co_await submit_to(s, open, at);
-  log::info("receiving datagrams on {}", at.text());
+  log::info("listening on {} for datagrams", at.text());
   co_return at;
 }
 

@@ -9,9 +9,12 @@
 #include <thread>
 #include <vector>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 #include <support/scratch_directory.hpp>
 #include <support/server_process.hpp>
+#include <sys/socket.h>
 #include <unistd.h>
 
 namespace {
@@ -198,6 +201,26 @@ TEST(chat, shows_a_client_that_says_too_much_the_door) {
   EXPECT_EQ(endless.receive(), "");
 }
 
+TEST(time_server, answers_each_datagram_with_the_time_and_ends_on_sigterm) {
+  server_process server(path_of("16_time_server"), three_shards);
+  sockaddr_in to{};
+  to.sin_family = AF_INET;
+  to.sin_port = htons(server.port());
+  to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  for (int question = 0; question < 20; ++question) {  // each from a port of its own, so perhaps to another shard
+    const int fd = ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    ASSERT_EQ(::sendto(fd, "?", 1, 0, reinterpret_cast<sockaddr*>(&to), sizeof to), 1);
+    char answer[100];
+    const ssize_t got = ::recv(fd, answer, sizeof answer, 0);
+    ::close(fd);
+    ASSERT_GT(got, 0);
+    EXPECT_THAT(std::string(answer, static_cast<std::size_t>(got)),
+                testing::MatchesRegex("20..-..-..T..:..:..Z from shard [012]\n"));
+  }
+  server.signal(SIGTERM);
+  EXPECT_EQ(server.wait(), 0);
+}
+
 TEST(examples, fit_on_a_page_and_open_with_what_to_type) {
   std::vector<std::string> names;
   for (const auto& file : std::filesystem::directory_iterator(EXAMPLES_SOURCE)) {
@@ -212,10 +235,11 @@ TEST(examples, fit_on_a_page_and_open_with_what_to_type) {
   }
   // A new example belongs into a test above, and into this list.
   std::sort(names.begin(), names.end());
-  EXPECT_EQ(names, (std::vector<std::string>{"01_hello_shards", "02_tasks", "03_time", "04_counters", "05_word_count",
-                                             "06_what_crosses", "07_line_server", "08_client", "09_select",
-                                             "10_nursery", "11_http_echo",  // http_server_test has this one
-                                             "12_tcp_proxy", "13_chat", "14_static_files", "15_retry"}));
+  EXPECT_EQ(names,
+            (std::vector<std::string>{"01_hello_shards", "02_tasks", "03_time", "04_counters", "05_word_count",
+                                      "06_what_crosses", "07_line_server", "08_client", "09_select", "10_nursery",
+                                      "11_http_echo",  // http_server_test has this one
+                                      "12_tcp_proxy", "13_chat", "14_static_files", "15_retry", "16_time_server"}));
 }
 
 }  // namespace
