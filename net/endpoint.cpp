@@ -263,9 +263,14 @@ void endpoint::check_deadline(clock::time_point now) noexcept {
 
 endpoint_pool::endpoint_pool(shard& home)
     : home_(home), bytes_(this_bytes()), buffers_(resource<buffer_pool>()), kernel_(home.loop().kernel()) {
-  home_.loop().add(*this);
-  home_.add_drainable(*this);
   publish();
+  home_.loop().add(*this);
+  try {
+    home_.add_drainable(*this);  // last: whoever knows a pool must not find it gone
+  } catch (...) {
+    home_.loop().remove(*this);
+    throw;
+  }
 }
 
 endpoint_pool::~endpoint_pool() {

@@ -68,10 +68,10 @@ void for_each_group(Visit visit) {
 }  // namespace
 
 loop_meter::loop_meter() : last_(clock::now()) {
-  this_shard().loop->add(*this);
   shown_ = this_shard().metrics->add(seconds, {.name = "skerry_reactor_turn_seconds",
                                                .help = "Turns of the loop, without the time asleep.",
                                                .unit = observe::unit::nanoseconds});
+  this_shard().loop->add(*this);  // last: the loop must not find it gone
 }
 
 loop_meter::~loop_meter() { this_shard().loop->remove(*this); }

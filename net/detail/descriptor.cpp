@@ -6,7 +6,6 @@ namespace skerry::net::detail {
 
 descriptor_pool::descriptor_pool(shard& home)
     : kernel(home.loop().kernel()), buffers(resource<buffer_pool>()), bytes(this_bytes()), home_(home) {
-  home_.add_drainable(*this);
   observe::registry& metrics = *this_shard().metrics;
   published_.push_back(metrics.add_gauge(
       [this] { return static_cast<std::int64_t>(descriptors_); },
@@ -14,6 +13,7 @@ descriptor_pool::descriptor_pool(shard& home)
   published_.push_back(metrics.add_counter(
       [this] { return datagrams_dropped; },
       {"skerry_net_datagrams_dropped_total", "Datagrams dropped because too many were unread, without the kernel's."}));
+  home_.add_drainable(*this);  // last: whoever knows a pool must not find it gone
 }
 
 descriptor_pool::~descriptor_pool() {

@@ -26,12 +26,12 @@ class file_pool final : public drainable {
  public:
   explicit file_pool(shard& home)
       : kernel(home.loop().kernel()), buffers(resource<buffer_pool>()), home_(home), core_(&this_shard()) {
-    home_.add_drainable(*this);
     observe::registry& metrics = *this_shard().metrics;
     published_.push_back(metrics.add_gauge([this] { return static_cast<std::int64_t>(files_); },
                                            {"skerry_net_files", "Open files, closing ones included."}));
     published_.push_back(metrics.add_counter([this] { return close_errors; },
                                              {"skerry_net_file_close_errors_total", "Files whose close failed."}));
+    home_.add_drainable(*this);  // last: whoever knows a pool must not find it gone
   }
   ~file_pool() {
     SKERRY_ASSERT(files_ == 0, "a shard ends after its last file");

@@ -21,6 +21,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <new>
 #include <optional>
 #include <set>
 #include <span>
@@ -32,6 +33,7 @@
 
 #include <gtest/gtest.h>
 #include <support/faulty_backend.hpp>
+#include <support/heap_count.hpp>
 #include <support/raw_peer.hpp>
 #include <support/run_shards.hpp>
 #include <support/scratch_directory.hpp>
@@ -74,6 +76,8 @@ task<int> error_of(task<> wait) {
     co_await std::move(wait);
   } catch (const std::system_error& error) {
     co_return error.code().value();
+  } catch (const std::bad_alloc&) {
+    co_return ENOMEM;
   }
   co_return 0;
 }
@@ -302,6 +306,59 @@ TEST(faults, thousands_of_operations_in_one_turn_pass_through_a_small_ring) {
         EXPECT_GT(this_shard().loop->kernel().stats().full, 0u);
       },
       {});
+}
+
+/// Runs `body` again and again, its first allocation failing, then its second and so on until none is left to fail.
+void fail_each_allocation(const std::function<task<>()>& body, const std::function<void()>& look) {
+  bool struck = true;
+  for (std::uint64_t nth = 1; struck; ++nth) {
+    SCOPED_TRACE("allocation " + std::to_string(nth));
+    const std::ptrdiff_t before = open_descriptors();
+    run_alone(
+        [&]() -> task<> {
+          test_support::fail_allocation(nth);
+          co_await body();
+          struck = test_support::allocation_failed();
+          test_support::fail_allocation(0);
+        },
+        {});
+    EXPECT_EQ(open_descriptors(), before);
+    look();
+    ASSERT_LT(nth, 10'000u) << "they have no end";
+  }
+}
+
+TEST(faults, of_the_heap_at_every_allocation_of_a_conversation_are_told) {
+  const std::string sent = numbered_bytes(200'000);
+  outcome of;
+  int failed = 0;
+  fail_each_allocation(
+      [&]() -> task<> {
+        of = outcome();
+        failed = co_await error_of(converse(of, sent));
+      },
+      [&] {
+        EXPECT_TRUE(std::string_view(sent).starts_with(of.arrived));
+        const bool told = failed != 0 || of.connecting != 0 || of.writing != 0 || of.reading != 0 || of.serving != 0;
+        EXPECT_TRUE(told || of.arrived.size() == sent.size());
+      });
+}
+
+TEST(faults, of_the_heap_at_every_allocation_leave_the_old_file_or_the_new_one_whole) {
+  scratch_directory here;
+  const std::string path = here.put("state", "older"), newer = numbered_bytes(100'000);
+  int writing = 0;
+  fail_each_allocation(
+      [&]() -> task<> {
+        auto write = [&]() -> task<> { co_await net::write_file_atomically(path, newer); };
+        writing = co_await error_of(write());
+      },
+      [&] {
+        const std::string seen = here.get("state");
+        EXPECT_TRUE(seen == newer || (writing != 0 && seen == "older"));
+        EXPECT_EQ(std::distance(std::filesystem::directory_iterator(here.path()), {}), 1);
+        here.put("state", "older");
+      });
 }
 
 /// What each operation may come to, drawn anew each time: mostly nothing.

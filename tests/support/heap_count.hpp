@@ -10,4 +10,9 @@ namespace skerry::test_support {
 
 std::uint64_t heap_allocations() noexcept;
 
+/// The `nth` from now on throws std::bad_alloc, once; 0: none does.
+void fail_allocation(std::uint64_t nth) noexcept;
+/// Whether it has.
+bool allocation_failed() noexcept;
+
 }  // namespace skerry::test_support

@@ -20,7 +20,6 @@
 namespace skerry::net::dns::detail {
 
 shard_part::shard_part() : kernel(this_shard().loop->kernel()), home_(this_assembled_shard()) {
-  home_.add_drainable(*this);
   observe::registry& metrics = *this_shard().metrics;
   published_.push_back(
       metrics.add(stats.queries, {.name = "skerry_dns_queries_total", .help = "Questions sent to name servers."}));
@@ -30,6 +29,7 @@ shard_part::shard_part() : kernel(this_shard().loop->kernel()), home_(this_assem
       stats.shared, {.name = "skerry_dns_shared_total", .help = "Names answered by a question that was under way."}));
   published_.push_back(metrics.add(
       stats.failures, {.name = "skerry_dns_failures_total", .help = "Questions that ended without an address."}));
+  home_.add_drainable(*this);  // last: whoever knows it must not find it gone
 }
 
 shard_part::~shard_part() {
