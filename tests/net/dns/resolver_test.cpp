@@ -268,7 +268,9 @@ TEST_F(names, asked_for_at_once_share_a_question_and_the_rest_wait_in_turn) {
     const auto answers = co_await when_all(std::move(all));
     for (const auto& each : answers) EXPECT_FALSE(each.empty());
     EXPECT_EQ(net::dns::stats().queries, 4u);
-    EXPECT_EQ(net::dns::stats().shared, 396u);
+    // Under a sanitizer some begin only when the answer has come.
+    EXPECT_EQ(net::dns::stats().shared + net::dns::stats().cache_hits, 396u);
+    EXPECT_GT(net::dns::stats().shared, 0u);
   });
 }
 
