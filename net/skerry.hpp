@@ -32,6 +32,7 @@
 #include <skerry/net/io/buffered_reader.hpp>
 #include <skerry/net/io/buffered_writer.hpp>
 #include <skerry/net/listener.hpp>
+#include <skerry/net/message_socket.hpp>
 #include <skerry/net/stream.hpp>
 #include <skerry/shards/app.hpp>
 #include <skerry/shards/block_on.hpp>

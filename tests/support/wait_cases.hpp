@@ -529,6 +529,30 @@ struct send_of_a_datagram : usual {
   void serve() {}
 };
 
+struct receive_of_a_message : usual {
+  std::pair<net::unique_fd, net::unique_fd> ends = net::message_socket::pair_of_descriptors();
+  net::message_socket socket = net::message_socket::adopt(std::move(ends.first));
+  auto wait() { return socket.receive(); }
+  void serve() { EXPECT_EQ(::send(ends.second.get(), "x", 1, MSG_NOSIGNAL), 1); }
+};
+
+/// The kernel has no room for one more until the peer reads.
+struct send_of_a_message : usual {
+  std::pair<net::unique_fd, net::unique_fd> ends = net::message_socket::pair_of_descriptors();
+  net::message_socket socket = net::message_socket::adopt(std::move(ends.first));
+  task<> prepare() {
+    while (::send(socket.fd(), "x", 1, MSG_DONTWAIT | MSG_NOSIGNAL) == 1) {
+    }
+    co_return;
+  }
+  auto wait() { return socket.send("x"); }
+  void serve() {
+    char byte;
+    while (::recv(ends.second.get(), &byte, 1, MSG_DONTWAIT) == 1) {
+    }
+  }
+};
+
 /// An event on shard 1.
 struct remote : usual {
   static constexpr unsigned shards = 2;
