@@ -369,6 +369,54 @@ TEST(message_socket, a_receive_cancelled_at_any_point_loses_neither_bytes_nor_de
   }
 }
 
+/// Whether the answer came after the cancel of who had asked.
+task<bool> cancel_before_the_answer(int turns_before, int turns_after, bool dropped) {
+  auto [ours, theirs] = message_socket::pair();
+  const pipe_ends passed;
+  std::optional<net::message> got;
+  auto waiting = spawn([](message_socket& from, std::optional<net::message>& to) -> task<> {
+    to = co_await from.receive();
+  }(theirs, got));
+  EXPECT_TRUE(send_plainly(ours.fd(), "late", {passed.in, passed.in}));
+  for (int i = 0; i < turns_before; ++i) co_await turn();
+  const std::ptrdiff_t open = open_descriptors();  // with the two, if the kernel has answered already
+  waiting.abort();
+  EXPECT_EQ(co_await error_of(waiting), got ? 0 : ECANCELED);
+  const bool late = !got;
+  for (int i = 0; i < turns_after; ++i) co_await turn();
+  if (dropped) {
+    const message_socket gone = std::move(theirs);
+    co_return late;
+  }
+  if (late) got = co_await theirs.receive();
+  EXPECT_EQ(got->bytes, "late");
+  EXPECT_EQ(got->descriptors.size(), 2U);
+  EXPECT_LE(open_descriptors(), open + 2);
+  co_return late;
+}
+
+TEST(message_socket, an_answer_that_comes_after_its_cancel_is_there_for_the_next_or_closed_with_the_handle) {
+  const auto answers_late = [](const submission& what, std::uint64_t) {
+    fault planned;
+    if (what.opcode == IORING_OP_RECVMSG) planned.entries_late = 6;
+    return planned;
+  };
+  const std::ptrdiff_t before = open_descriptors();
+  int late = 0;
+  const auto body = [&late]() -> task<> {
+    for (int turns_before = 0; turns_before < 4; ++turns_before) {
+      for (int turns_after = 0; turns_after < 8; ++turns_after) {
+        for (const bool dropped : {false, true}) {
+          if (co_await cancel_before_the_answer(turns_before, turns_after, dropped)) ++late;
+        }
+      }
+    }
+  };
+  run_alone(body, make_faulty_backends(1, answers_late, 1));
+  EXPECT_GT(late, 16);
+  EXPECT_EQ(open_descriptors(), before);
+}
+
 TEST(message_socket, a_dropped_handle_closes_descriptors_that_nobody_took) {
   run_and_count([]() -> task<> {
     const pipe_ends passed;
