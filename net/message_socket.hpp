@@ -18,18 +18,18 @@
 /// Two kinds: `packets` (SOCK_SEQPACKET, the usual) keeps messages apart; with `bytes` (SOCK_STREAM, which others may
 /// speak) a receive gives what has come, but never bytes from beyond those that descriptors came with.
 ///
-/// Affinity:     the shard that made it. To give one end to another shard, send that a descriptor of pair_of_descriptors
-///               and adopt it there. A message may cross shards.
+/// Affinity:     the shard that made it. To give one end to another shard, send that one of pair_of_descriptors and
+///               adopt it there. A message may cross shards.
 /// Ownership:    received descriptors are the message's, and close on exec. Those given to send stay the caller's.
-/// Lifetime:     bytes and descriptors given to send must live until it returns. Dropping the handle drops what is kept;
-///               the descriptor is closed after the last operation.
-/// Errors:       std::system_error. EMSGSIZE or EMFILE from receive: not all descriptors of a message could be taken, so
-///               it was dropped and those that came were closed; the next receive goes on behind it. EPIPE from send: the
-///               peer has gone; no signal comes. An empty message can be told from the end by nobody, so none is sent
-///               (EINVAL), and one that another program sends without descriptors reads as the end.
-/// Cancellation: receive lets go at once; what comes nevertheless is there for the next. A send ends when the kernel has
-///               answered, and may have been done. Of kind `bytes` it may have been done in part, after which all that
-///               follow are refused (EPIPE), as the peer could not tell where they begin.
+/// Lifetime:     bytes and descriptors given to send must live until it returns. Dropping the handle drops what is
+///               kept; the descriptor is closed after the last operation.
+/// Errors:       std::system_error. EMSGSIZE or EMFILE from receive: not all descriptors of a message could be taken,
+///               so it was dropped and those that came were closed; the next receive goes on behind it. EPIPE from
+///               send: the peer has gone; no signal comes. Nobody can tell an empty message from the end, so none is
+///               sent (EINVAL), and one that another program sends without descriptors reads as the end.
+/// Cancellation: receive lets go at once; what comes nevertheless is there for the next. A send ends when the kernel
+///               has answered, and may have been done. Of kind `bytes` it may have been done in part, after which all
+///               that follow are refused (EPIPE), as the peer could not tell where they begin.
 /// Limits:       `bytes_max` and `descriptors_max` of a message. A socket holds a block of memory from the time that
 ///               somebody waits for a message until it is taken. One task receives at a time, any number sends.
 /// Source:       unix(7), cmsg(3) of the Linux manual.

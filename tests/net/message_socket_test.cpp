@@ -19,6 +19,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <support/faulty_backend.hpp>
 #include <support/raw_peer.hpp>
 #include <support/run_shards.hpp>
 #include <support/scratch_directory.hpp>
@@ -352,7 +353,8 @@ task<> cancel_receives_at_each_point(message_kind kind) {
       EXPECT_TRUE(send_plainly(ours.fd(), "kept", {passed.in}));
       for (int i = 0; i < after_send; ++i) co_await turn();
       waiting.abort();
-      EXPECT_EQ(co_await error_of(waiting), got ? 0 : ECANCELED);
+      const int error = co_await error_of(waiting);
+      EXPECT_EQ(error, got ? 0 : ECANCELED);
       if (!got) got = co_await theirs.receive();
       EXPECT_EQ(got->bytes, "kept");
       EXPECT_EQ(got->descriptors.size(), 1U);
@@ -381,7 +383,8 @@ task<bool> cancel_before_the_answer(int turns_before, int turns_after, bool drop
   for (int i = 0; i < turns_before; ++i) co_await turn();
   const std::ptrdiff_t open = open_descriptors();  // with the two, if the kernel has answered already
   waiting.abort();
-  EXPECT_EQ(co_await error_of(waiting), got ? 0 : ECANCELED);
+  const int error = co_await error_of(waiting);
+  EXPECT_EQ(error, got ? 0 : ECANCELED);
   const bool late = !got;
   for (int i = 0; i < turns_after; ++i) co_await turn();
   if (dropped) {
@@ -407,7 +410,8 @@ TEST(message_socket, an_answer_that_comes_after_its_cancel_is_there_for_the_next
     for (int turns_before = 0; turns_before < 4; ++turns_before) {
       for (int turns_after = 0; turns_after < 8; ++turns_after) {
         for (const bool dropped : {false, true}) {
-          if (co_await cancel_before_the_answer(turns_before, turns_after, dropped)) ++late;
+          const bool came_late = co_await cancel_before_the_answer(turns_before, turns_after, dropped);
+          if (came_late) ++late;
         }
       }
     }
