@@ -4,8 +4,8 @@
 /// message_socket: a connected Unix socket that carries descriptors beside bytes, as a handle.
 ///
 ///     auto [ours, theirs] = net::message_socket::pair();
-///     const int passed[] = {log.fd()};
-///     co_await ours.send("log", passed);
+///     const int passed[] = {fd};
+///     co_await ours.send("a file", passed);
 ///     std::optional<net::message> got = co_await theirs.receive();      // nothing: the peer has gone
 ///
 /// A stream (net/stream.hpp) takes bytes whenever they come and would lose descriptors in doing so. Here the kernel is
