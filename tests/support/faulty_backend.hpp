@@ -19,6 +19,7 @@
 /// Affinity:   as the backend behind it.
 /// Ownership:  owns that backend; a proxy per operation in flight stands between the two.
 /// Invariants: completions of one operation keep their order, the last one comes last.
+/// Limits:     512 submissions per kernel entry; what is held back is bounded by the operations in flight.
 
 #include <skerry/framework/backend/backend.hpp>
 #include <skerry/framework/random.hpp>

@@ -76,7 +76,7 @@ TEST(file, gives_back_what_was_written_at_each_offset) {
     EXPECT_TRUE(by_buffers == expected);
     const buffer few = co_await f.read(1'000'000, 3);
     EXPECT_FALSE(few.empty());
-    EXPECT_TRUE(std::string_view("mid").starts_with(text_of(few)));
+    EXPECT_EQ(text_of(few), std::string_view("mid").substr(0, test_support::disturbed() ? few.size() : 3));
   });
 }
 
