@@ -107,6 +107,7 @@ host::host(const app_options& options, placement where, clock_source& time,
   SKERRY_ASSERT(count > 0, "a host has at least one shard");
   require_descriptors(count, options_.port ? 4 : 2);
   if (backends_.empty()) backends_ = make_io_uring_backends(count, options_.ring_entries);
+  SKERRY_ASSERT(backends_.size() == count, "each shard has a backend");
   queues_ = detail::make_queue_matrix(count, options_.mailbox_capacity);
   reactor_options loop{.task_budget = options_.task_budget, .idle_spin = options_.idle_spin, .park = options_.park};
   std::uint64_t seed = options_.seed ? *options_.seed : entropy_seed();
