@@ -321,6 +321,14 @@ void datagram_state::let_go() noexcept {
 
 void sending::submit(const outgoing& what) noexcept {
   datagram = &what;
+  if (what.segment_bytes == 0) {
+    const bool named = what.to.family() != 0;
+    return prepare::send(owner->state_.kernel().submit(*this), owner->state_.fd(), what.bytes.data(),
+                         static_cast<std::uint32_t>(what.bytes.size()), named ? what.to.data() : nullptr,
+                         static_cast<std::uint16_t>(named ? what.to.size() : 0));
+  }
+  SKERRY_ASSERT(segments != nullptr, "a batch has room for the segments that it began with");
+  auto& [piece, message, control] = *segments;
   piece = {const_cast<std::byte*>(what.bytes.data()), what.bytes.size()};
   message = {};
   message.msg_iov = &piece;
@@ -329,16 +337,14 @@ void sending::submit(const outgoing& what) noexcept {
     message.msg_name = const_cast<sockaddr*>(what.to.data());
     message.msg_namelen = what.to.size();
   }
-  if (what.segment_bytes != 0) {
-    std::memset(control, 0, sizeof control);
-    message.msg_control = control;
-    message.msg_controllen = sizeof control;
-    cmsghdr* segments = CMSG_FIRSTHDR(&message);
-    segments->cmsg_level = SOL_UDP;
-    segments->cmsg_type = UDP_SEGMENT;
-    segments->cmsg_len = CMSG_LEN(sizeof what.segment_bytes);
-    std::memcpy(CMSG_DATA(segments), &what.segment_bytes, sizeof what.segment_bytes);
-  }
+  std::memset(control, 0, sizeof control);
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  cmsghdr* header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_UDP;
+  header->cmsg_type = UDP_SEGMENT;
+  header->cmsg_len = CMSG_LEN(sizeof what.segment_bytes);
+  std::memcpy(CMSG_DATA(header), &what.segment_bytes, sizeof what.segment_bytes);
   prepare::sendmsg(owner->state_.kernel().submit(*this), owner->state_.fd(), &message);
 }
 
@@ -453,21 +459,46 @@ void receive_awaiter::let_go() noexcept {
   wake();
 }
 
+namespace {
+/// An array in a pooled frame.
+template <class T>
+std::span<T> make_array(std::size_t count) {
+  auto* room = static_cast<T*>(frame_pool::allocate_frame(count * sizeof(T)));
+  std::uninitialized_default_construct_n(room, count);
+  return {room, count};
+}
+
+template <class T>
+void free_array(std::span<T> array) noexcept {
+  if (array.empty()) return;
+  std::destroy(array.begin(), array.end());
+  frame_pool::release_frame(array.data(), array.size_bytes());
+}
+}  // namespace
+
 send_awaiter::send_awaiter(detail::datagram_state& state, outgoing one) noexcept
-    : state_(state), one_(one), all_(&one_, 1) {}
+    : state_(state), one_(one), all_(&one_, 1) {
+  one_sending_.segments = &one_message_;
+}
 
 send_awaiter::send_awaiter(detail::datagram_state& state, std::span<const outgoing> all) : state_(state), all_(all) {
-  const std::size_t count = std::min(all.size(), batch_max);
-  if (count < 2) return;
-  auto* room = static_cast<detail::sending*>(frame_pool::allocate_frame(count * sizeof(detail::sending)));
-  std::uninitialized_default_construct_n(room, count);
-  more_ = {room, count};
+  one_sending_.segments = &one_message_;
+  if (all.size() < 2) return;
+  const bool has_segments = std::ranges::any_of(all, [](const outgoing& each) { return each.segment_bytes != 0; });
+  more_ = make_array<detail::sending>(std::min(all.size(), has_segments ? segment_batch_max : batch_max));
+  if (!has_segments) return;
+  try {
+    messages_ = make_array<detail::segments_message>(more_.size());
+  } catch (...) {
+    free_array(more_);
+    throw;
+  }
+  for (std::size_t i = 0; i < more_.size(); ++i) more_[i].segments = &messages_[i];
 }
 
 send_awaiter::~send_awaiter() {
-  if (more_.empty()) return;
-  std::destroy(more_.begin(), more_.end());
-  frame_pool::release_frame(more_.data(), more_.size_bytes());
+  free_array(messages_);
+  free_array(more_);
 }
 
 bool send_awaiter::await_ready() noexcept {

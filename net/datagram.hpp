@@ -136,16 +136,21 @@ struct datagram_stats {
 class send_awaiter;
 
 namespace detail {
-/// One call of the kernel, with all that its submission points to.
+/// What the submission of a run of segments points to.
+struct segments_message {
+  iovec piece;
+  msghdr message;
+  alignas(cmsghdr) std::byte control[CMSG_SPACE(sizeof(std::uint16_t))];
+};
+
+/// One call of the kernel.
 struct sending final : operation {
   void submit(const outgoing& what) noexcept;
   void complete(std::int32_t result, std::uint32_t flags) noexcept override;
 
   send_awaiter* owner = nullptr;
   const outgoing* datagram = nullptr;
-  iovec piece;
-  msghdr message;
-  alignas(cmsghdr) std::byte control[CMSG_SPACE(sizeof(std::uint16_t))];
+  segments_message* segments = nullptr;  // where it may have to send such
 };
 }  // namespace detail
 
@@ -165,7 +170,10 @@ class [[nodiscard("co_await it")]] send_awaiter final : public skerry::detail::l
  private:
   friend class detail::datagram_state;
   friend struct detail::sending;
-  static constexpr std::size_t batch_max = 16;
+  // Of pooled frames (frame_pool), one for each of the two arrays.
+  static constexpr std::size_t batch_max = 64, segment_batch_max = 32;
+  static_assert(batch_max * sizeof(detail::sending) <= frame_pool::pooled_bytes_max);
+  static_assert(segment_batch_max * sizeof(detail::segments_message) <= frame_pool::pooled_bytes_max);
 
   std::span<detail::sending> slots() noexcept {
     return more_.empty() ? std::span<detail::sending>(&one_sending_, 1) : more_;
@@ -175,7 +183,9 @@ class [[nodiscard("co_await it")]] send_awaiter final : public skerry::detail::l
   outgoing one_;
   std::span<const outgoing> all_;
   detail::sending one_sending_;
-  std::span<detail::sending> more_;  // of a batch, in the frame pool
+  detail::segments_message one_message_;
+  std::span<detail::sending> more_;               // of a batch, in the frame pool, as is what comes next
+  std::span<detail::segments_message> messages_;  // of a batch with segments
   std::size_t begun_ = 0;
   std::size_t in_flight_ = 0;
   std::size_t refused_ = 0;

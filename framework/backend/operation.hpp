@@ -115,9 +115,11 @@ struct prepare {
     s.buf_group = group;
   }
 
-  /// One contiguous piece.
-  static void send(submission& s, int fd, const void* data, std::uint32_t bytes) noexcept {
-    set(s, IORING_OP_SEND, fd, data, bytes, 0);
+  /// One contiguous piece, or one datagram; `to`, for those whose socket is not connected, lives until the completion.
+  static void send(submission& s, int fd, const void* data, std::uint32_t bytes, const sockaddr* to = nullptr,
+                   std::uint16_t to_bytes = 0) noexcept {
+    set(s, IORING_OP_SEND, fd, data, bytes, reinterpret_cast<std::uint64_t>(to));
+    s.addr_len = to_bytes;
     s.msg_flags = MSG_NOSIGNAL | MSG_WAITALL;
   }
 

@@ -166,6 +166,34 @@ TEST(datagram, segments_are_cut_by_the_kernel_or_one_by_one_and_put_together_aga
   if (missing != nullptr) GTEST_SKIP() << "this kernel has no " << missing;
 }
 
+TEST(datagram, batches_may_mix_segments_with_others_and_be_longer_than_what_is_in_flight) {
+  run_and_count([]() -> task<> {
+    net::datagram_socket server(loopback());
+    net::datagram_socket client(loopback());
+    std::vector<std::string> texts;
+    for (int i = 0; i < 100; ++i) texts.push_back(std::string(i % 3 == 0 ? 20 : 10, static_cast<char>(' ' + i % 90)));
+    std::vector<net::outgoing> batch;
+    std::multiset<std::string> missing;
+    const bool cuts = client.cuts_segments();
+    for (const std::string& each : texts) {
+      const bool segments = cuts && each.size() == 20;
+      batch.push_back({server.where(), bytes_of(each), static_cast<std::uint16_t>(segments ? 8 : 0)});
+      for (std::size_t at = 0; at < each.size(); at += segments ? 8 : each.size()) {
+        missing.insert(each.substr(at, segments ? 8 : each.size()));
+      }
+    }
+    co_await client.send_batch(batch);
+    while (!missing.empty()) {
+      std::optional<net::datagram> got = co_await server.receive();
+      const auto found = missing.find(std::string(got->text()));
+      EXPECT_NE(found, missing.end());
+      if (found == missing.end()) co_return;
+      missing.erase(found);
+    }
+    EXPECT_EQ(client.stats().sent, 100U);
+  });
+}
+
 TEST(datagram, to_a_port_that_nobody_has_is_told_to_a_connected_sender_once) {
   run_and_count([]() -> task<> {
     for (const char* ip : families) {

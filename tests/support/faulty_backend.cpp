@@ -12,6 +12,7 @@
 
 #include <support/faulty_backend.hpp>
 #include <support/test_seed.hpp>
+#include <sys/socket.h>
 
 namespace skerry::test_support {
 
@@ -19,8 +20,12 @@ namespace {
 
 constexpr unsigned entries = 512;
 
-bool has_length(std::uint8_t opcode) noexcept {
-  return opcode == IORING_OP_SEND || opcode == IORING_OP_READ || opcode == IORING_OP_WRITE;
+/// Whether the kernel may do a part of it: a datagram goes whole or not at all.
+bool may_come_short(const submission& s) noexcept {
+  if (s.opcode != IORING_OP_SEND) return s.opcode == IORING_OP_READ || s.opcode == IORING_OP_WRITE;
+  int type = 0;
+  socklen_t size = sizeof type;
+  return ::getsockopt(s.fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_STREAM;
 }
 
 }  // namespace
@@ -115,7 +120,7 @@ void faulty_backend::pass_on() noexcept {
     const std::uint64_t stand_in_tag = given.user_data;
     given = asked;
     given.user_data = stand_in_tag;
-    if (planned.bytes_max != 0 && has_length(asked.opcode)) given.len = std::min(given.len, planned.bytes_max);
+    if (planned.bytes_max != 0 && may_come_short(asked)) given.len = std::min(given.len, planned.bytes_max);
     ++stats_.submissions;
   }
   full_at_ = submitted_ + entries;
