@@ -11,8 +11,7 @@
 //                              who would have come meanwhile (no coordinated omission); when the time is over, what is
 //                              still due is waited for and counted. The load spins, to send within microseconds.
 //   short connections          each request has a connection of its own, whose opening is part of its latency; the
-//   client
-//                              closes it when the answer is complete
+//                              client closes it when the answer is complete
 //
 // One thread, one io_uring with the set-up of a server, so that the load is not the slower of the two and the server is
 // measured busy. It learns the time once per batch of completions, so a latency is exact to the length of a batch, and
