@@ -16,6 +16,11 @@ def skerry_echo(machine):
             machine.server_cpu], {machine.server_cpu}
 
 
+def skerry_udp_echo(machine):
+    return [machine.program("perf/udp_echo"), "--shards", "1", "--port", "{port}", "--cpuset",
+            machine.server_cpu], {machine.server_cpu}
+
+
 def skerry_http(machine):
     return [machine.program("apps/http_server"), "--shards", "1", "--port", "{port}", "--cpuset",
             machine.server_cpu], {machine.server_cpu}
@@ -107,11 +112,14 @@ def nginx(machine):
 
 # ---- who takes part ----
 
-ECHO_LIMIT, HTTP_LIMIT = "raw io_uring", "raw io_uring"
+# The faster of the two raw echo servers is the limit: which one that is depends on the kernel and the load.
+RAW_RING, RAW_EPOLL, ECHO_LIMIT = "raw io_uring", "raw epoll", "raw"
+HTTP_LIMIT, UDP_LIMIT = RAW_RING, "raw mmsg"
 ECHO_PEERS = {**{name: peer(file, "echo") for name, file in
                  (("Asio", "asio"), ("libuv", "libuv"), ("libevent", "libevent"), ("tokio", "tokio"), ("Go", "go"))},
               "Node.js": node("echo")}
-ECHO = {"skerry": skerry_echo, ECHO_LIMIT: raw("echo_uring"), "raw epoll": raw("epoll_echo"), **ECHO_PEERS}
+ECHO = {"skerry": skerry_echo, RAW_RING: raw("echo_uring"), RAW_EPOLL: raw("epoll_echo"), **ECHO_PEERS}
+UDP = {"skerry": skerry_udp_echo, UDP_LIMIT: raw("udp_mmsg")}
 HTTP = {"skerry": skerry_http, HTTP_LIMIT: raw("http_uring"), "nginx": nginx, "Beast": peer("asio", "http"),
         "Go": peer("go", "http"), "Node.js": node("http")}
 KV = {"skerry": skerry_kv(1), "redis": redis}  # memcached is loaded by another protocol, see catalogue.py

@@ -8,7 +8,7 @@ from typing import Callable
 
 import machine as host
 import stats
-from contestants import ECHO, ECHO_LIMIT, redis, skerry_crowded, skerry_echo, skerry_kv
+from contestants import ECHO, RAW_RING, redis, skerry_crowded, skerry_echo, skerry_kv
 from measure import Failure, time_ns
 from rows import SKERRY, one_turn
 from scenarios import echo_load, kv_load, steadily_under, under
@@ -135,7 +135,7 @@ def measure(curve, machine, rounds, long=False, quick=False, each_round=lambda: 
                 notes[name if missing else key] = note or "does not measure this"
                 say(f"{curve.name}: {name if missing else key}: {note}")
     return {"name": curve.name, "title": curve.title, "x": curve.x, "unit": curve.unit, "points": list(points),
-            "limit": ECHO_LIMIT if ECHO_LIMIT in series else "",
+            "limit": RAW_RING if RAW_RING in series else "",
             "series": {name: [stats.median(each) for each in rounds_] for name, rounds_ in series.items()
                        if any(rounds_)}, "notes": notes}
 

@@ -94,7 +94,7 @@ class Server:
 
     def __enter__(self):
         try:
-            connect(self.port, self.check_alive).close()
+            self.wait_until_there()
         except Failure:
             self.__exit__()
             raise
@@ -111,6 +111,9 @@ class Server:
         self.log.close()
         self.folder.cleanup()
 
+    def wait_until_there(self):
+        connect(self.port, self.check_alive).close()
+
     def kernel_entries(self):
         """System calls of all loops so far, as Skerry counts them itself; None for servers without the endpoint."""
         if self.admin is None:
@@ -122,6 +125,25 @@ class Server:
         if self.process.poll() is not None:
             self.log.seek(0)
             raise Failure(f"{self.process.args[0]} ended: {self.log.read()[-500:].decode(errors='replace')}")
+
+
+class DatagramServer(Server):
+    """One that sends datagrams back."""
+
+    def wait_until_there(self):
+        deadline = time.monotonic() + START_SECONDS
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.settimeout(0.02)
+            probe.connect(("127.0.0.1", self.port))
+            while True:
+                self.check_alive()
+                try:
+                    probe.send(b"there?")
+                    if probe.recv(16) == b"there?":
+                        return
+                except (ConnectionRefusedError, TimeoutError):
+                    if time.monotonic() > deadline:
+                        raise Failure(f"no datagram came back from port {self.port} within {START_SECONDS} s") from None
 
 
 @dataclass(frozen=True)

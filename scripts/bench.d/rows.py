@@ -49,6 +49,7 @@ class Experiment:
     limit: str = ""                    # the contestant that is the shortest raw program
     limit_is: str = ""                 # its program, for the reader
     beside: tuple = ()                 # other raw programs: no peers, so never the best of them
+    best_of: tuple = ()                # the limit is no contestant but, round by round, the best of these
     rounds_max: Optional[int] = None   # for what is the same each time
     on_request: bool = False           # only when its group or a row of it is named
 
@@ -131,6 +132,10 @@ def run(experiment, machine, rounds, each_round: Callable = lambda: None, say: C
     results = []
     for row in experiment.rows:
         values = {name: [said.get(row.metric) for said in all_rounds] for name, all_rounds in turns.items()}
+        if experiment.best_of:
+            best = max if row.higher_is_better else min
+            values[experiment.limit] = [best(stats.present(those), default=None)
+                                        for those in zip(*(values[name] for name in experiment.best_of))]
         missing = {name: notes.get(name, "does not measure this") for name in turns
                    if not stats.present(values[name]) or notes.get(name, "").startswith("failed")}
         results.append(Result(row, experiment, values, missing))

@@ -14,7 +14,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from measure import (AllocationCount, Failure, NotBuilt, Server, START_SECONDS, connect, cpu_ns, free_port,
+from measure import (AllocationCount, DatagramServer, Failure, NotBuilt, Server, START_SECONDS, connect, cpu_ns, free_port,
                      memory_bytes, sleeps, time_ns)
 
 WARM_SECONDS = 0.15
@@ -30,10 +30,11 @@ LATENCIES = ("p50_us", "p99_us", "p999_us")
 
 @dataclass(frozen=True)
 class Load:
-    """A load generator: its program, what it counts, and its options."""
+    """A load generator: its program, what it counts, its options, and what it loads."""
     program: str
     count: str
     options: dict
+    server: type = Server
 
     def command(self, machine, port, seconds, **changes):
         words = [machine.program(self.program), port, "--seconds", seconds]
@@ -44,6 +45,7 @@ class Load:
 
 echo_load = Load("perf/echo_load", "messages", {"connections": 64, "size": 64})
 http_load = Load("perf/http_load", "requests", {"connections": 64})
+udp_load = Load("perf/udp_load", "messages", {"connections": 8, "depth": 16, "size": 64}, DatagramServer)
 kv_load = Load("perf/kv_load", "commands", {"connections": 8, "pipeline": 32, "keys": KEYS, "value": 64})
 
 
@@ -79,7 +81,7 @@ def under(load, kind, prepare=None, **changes):
     goes first (filling a store). `rate` makes an open loop of it: messages are due at fixed times, and wait at the
     server's cost."""
     def scenario(machine):
-        with Server(*kind(machine)) as server:
+        with load.server(*kind(machine)) as server:
             if prepare:
                 machine.load(load.command(machine, server.port, 1, **prepare))
             machine.load(load.command(machine, server.port, WARM_SECONDS, **changes))  # pages touched, caches warm
@@ -91,7 +93,7 @@ def steadily_under(load, kind, prepare=None, **changes):
     """Server CPU per message without what it takes to open and close the connections, which at 10 000 of them is most
     of a short load: a long load minus a short one, over the messages that only the long one had."""
     def scenario(machine):
-        with Server(*kind(machine)) as server:
+        with load.server(*kind(machine)) as server:
             if prepare:
                 machine.load(load.command(machine, server.port, 1, **prepare))
             used, done = [], []
@@ -221,7 +223,7 @@ def peer_micro(name, **renamed):
 def allocations(load, kind, prepare=None, **changes):
     def scenario(machine):
         count = AllocationCount(machine)
-        with Server(*kind(machine), count.environment()) as server:
+        with load.server(*kind(machine), count.environment()) as server:
             if prepare:
                 machine.load(load.command(machine, server.port, 1, **prepare))
             if count.read() == 0:

@@ -133,6 +133,17 @@ class RowsTest(unittest.TestCase):
                                      limit="raw", beside=("epoll",))
         self.assertEqual(rows.run(experiment, None, 1)[0].peers(), ["peer"])
 
+    def test_best_of_several_raw_programs_is_the_limit_round_by_round(self):
+        pair = (rows.Row("cpu", "", "us", "cpu", 1.05, "raw"), rows.Row("rate", "", "/s", "rate", higher_is_better=True))
+        experiment = rows.Experiment("net", {
+            "skerry": gives({"cpu": 4, "rate": 10}, {"cpu": 4, "rate": 10}),
+            "ring": gives({"cpu": 2, "rate": 8}, {"cpu": 8, "rate": 30}),
+            "epoll": gives({"cpu": 4, "rate": 20}, {})}, pair, limit="raw", best_of=("ring", "epoll"),
+            beside=("ring", "epoll"))
+        cpu, rate = rows.run(experiment, None, 2)
+        self.assertEqual((cpu.values["raw"], rate.values["raw"], cpu.peers()), ([2, 8], [20, 30], []))
+        self.assertEqual((cpu.ratio("raw"), cpu.verdict()), (1.25, "MISSED"))
+
     def test_noise_that_hits_both_sides_is_no_noise_of_the_row(self):
         calm = measured({"skerry": gives(2, 4, 20), "raw": gives(1, 2, 10)})
         self.assertEqual((calm.spread(), calm.is_noisy()), (0, False))
@@ -175,6 +186,9 @@ class SelectionTest(unittest.TestCase):
         self.assertEqual(len(names), len(set(names)))
         for experiment, row in every:
             for name in filter(None, (row.against, experiment.limit, *experiment.beside)):
+                if name == experiment.limit and experiment.best_of:
+                    self.assertLessEqual(set(experiment.best_of), set(experiment.beside))
+                    continue
                 self.assertIn(name, experiment.contestants, row.name)
 
     def test_command_line_names_what_it_does_not_know(self):
