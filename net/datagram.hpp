@@ -41,6 +41,7 @@
 #include <skerry/framework/task/task.hpp>
 #include <skerry/net/acceptor.hpp>
 #include <skerry/net/address.hpp>
+#include <skerry/net/admin/admin.hpp>
 #include <skerry/net/socket_options.hpp>
 #include <skerry/shards/submit_to.hpp>
 
@@ -281,10 +282,11 @@ datagram_socket bind_or_explain(const address& at);
 
 /// Has the port `at` on every shard and runs `handler(datagram_socket)` there; the handler has no captures. The kernel
 /// gives what comes from one address and port to one shard. Returns the address with its real port. Throws
-/// startup_error when the address cannot be had.
+/// startup_error when the address cannot be had. Opens the admin endpoint, as listen_on_all_shards.
 template <class Handler>
 task<address> bind_on_all_shards(address at, Handler) {
   skerry::detail::require_no_captures<Handler>();
+  co_await admin::begin_listening();
   detail::require_free_datagram_port(at);
   auto open = [](address where) -> address {
     datagram_socket made = detail::bind_or_explain(where);
@@ -294,6 +296,7 @@ task<address> bind_on_all_shards(address at, Handler) {
   };
   for (shard_id s = 0; s < shard_count(); ++s) at = co_await submit_to(s, open, at);
   log::info("listening on {} for datagrams", at.text());
+  co_await admin::end_listening();
   co_return at;
 }
 

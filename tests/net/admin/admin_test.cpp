@@ -7,6 +7,7 @@
 #include <skerry/framework/task/group.hpp>
 #include <skerry/framework/task/spawn.hpp>
 #include <skerry/framework/task/yield.hpp>
+#include <skerry/net/datagram.hpp>
 #include <skerry/net/listener.hpp>
 #include <skerry/shards/app.hpp>
 #include <skerry/shards/shard.hpp>
@@ -85,6 +86,18 @@ TEST(admin, tells_health_and_readiness) {
     EXPECT_TRUE(health.starts_with("HTTP/1.1 200 OK\r\n")) << health;
     const std::string ready = co_await get(at, "/ready");
     EXPECT_TRUE(ready.starts_with("HTTP/1.1 200 OK\r\n")) << ready;
+  });
+}
+
+TEST(admin, is_there_for_a_program_that_has_datagrams_only) {
+  const address at = free_place();
+  app_options options = quiet_options(2);
+  options.admin = at.text();
+  run_shards(options, [&]() -> task<> {
+    co_await net::bind_on_all_shards(loopback(), [](net::datagram_socket s) -> task<> { co_await s.receive(); });
+    const std::string ready = co_await get(at, "/ready");
+    EXPECT_TRUE(ready.starts_with("HTTP/1.1 200 OK\r\n")) << ready;
+    app::shutdown();
   });
 }
 
