@@ -13,9 +13,10 @@
 ///     GET /trace     what every shard does in the next ?ms=100 (up to 10 000), for ui.perfetto.dev
 ///     GET /          a page that shows all of it, and refreshes itself
 ///
-/// A program that listens has it: its first listener opens it, at 127.0.0.1:9180 unless another program is there, or
-/// where `--admin ADDR:PORT` says. Each request asks every shard by a message of its own, so it costs a loaded shard
-/// one message, the copy of its counters, and for /metrics, /shards and /tasks a walk over its tasks.
+/// A program that listens has it: its first listener or `bind_on_all_shards` opens it, at 127.0.0.1:9180 unless another
+/// program is there, or where `--admin ADDR:PORT` says. Each request asks every shard by a message of its own, so it
+/// costs a loaded shard one message, the copy of its counters, and for /metrics, /shards and /tasks a walk over its
+/// tasks.
 ///
 /// It outlives the drain, so that whoever balances load sees the 503 and not a refused connection, and whoever wonders
 /// why the drain takes so long can look; it is not waited for.
