@@ -107,6 +107,7 @@ class chain : public list_hook<scope_tag>, public run_queue::hook {
 
   scheduling_group group() const noexcept { return group_; }
   chain_state state() const noexcept { return state_; }
+  bool started() const noexcept { return root_ != nullptr; }
   bool cancel_requested() const noexcept { return cancel_requested_; }
   /// Whether its frames were destroyed instead of running to their end.
   bool was_cancelled() const noexcept { return was_cancelled_; }

@@ -178,11 +178,21 @@ function show_groups(now, before) {
       return { text: up > 0 ? (100 * (used(s) - used(was)) / up).toFixed(1) + " %" : "–" };
     })]));
 }
+// What a task waits for, down to the last of its branches; those that say the same are counted.
+function await_chain(t) {
+  if (!t.branches) return t.waits_for ?? "–";
+  const same = new Map();
+  for (const b of t.branches) {
+    const text = (b.name === t.name ? "" : b.name + ": ") + (b.state === "waiting" ? await_chain(b) : b.state);
+    same.set(text, (same.get(text) ?? 0) + 1);
+  }
+  return t.waits_for + " → " + [...same].map(([text, n]) => n > 1 ? `${n} × ${text}` : text).join(" | ");
+}
 function show_tasks(now) {
   const groups = new Map(), states = {};
   for (const t of now.tasks) {
     states[t.state] = (states[t.state] ?? 0) + 1;
-    const key = JSON.stringify([t.name, t.state, t.waits_for ?? "–"]);
+    const key = JSON.stringify([t.name, t.state, await_chain(t)]);
     const group = groups.get(key) ?? { total: 0, shards: new Set() };
     group.total++;
     group.shards.add(t.shard);

@@ -2,6 +2,7 @@
 #include <skerry/framework/reactor/reactor.hpp>
 #include <skerry/framework/reactor/run_queue.hpp>
 #include <skerry/framework/resources.hpp>
+#include <skerry/framework/task/branch.hpp>
 #include <skerry/framework/task/chain.hpp>
 #include <skerry/net/admin/report.hpp>
 #include <skerry/net/endpoint.hpp>
@@ -14,6 +15,7 @@
 #include <iterator>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -55,6 +57,61 @@ task_states count_states() {
   });
   return all;
 }
+
+/// Where a combinator's branches are put, which are asked for without a word about where: a resource, since a function
+/// has no other memory of its shard.
+struct branches_seen {
+  branches_seen() { all.reserve(tasks_told_max); }
+  std::vector<chain*> all;
+};
+
+/// Tasks and, within each, the branches of what it waits for, and theirs.
+class task_writer {
+ public:
+  std::string out;
+
+  void add(chain& task) {
+    if (told_ == tasks_told_max) return;
+    write(task, ",\n", branches_depth_max, fmt::format(R"("shard":{},"id":{},)", this_shard_id(), task.id()));
+  }
+
+ private:
+  static constexpr unsigned branches_depth_max = 32;
+
+  static branches_seen& here() {
+    auto* found = resources().find<branches_seen>();
+    return found != nullptr ? *found : resources().emplace<branches_seen>();
+  }
+  static std::vector<chain*> branches_of(skerry::detail::leaf* wait) {
+    auto* fork = dynamic_cast<skerry::detail::fork*>(wait);
+    if (fork == nullptr) return {};
+    here().all.clear();
+    fork->for_each_branch([](chain& each) noexcept {
+      std::vector<chain*>& all = here().all;
+      const bool lives = each.started() && each.state() != chain_state::done;
+      if (lives && all.size() < tasks_told_max) all.push_back(&each);
+    });
+    return here().all;
+  }
+
+  void write(chain& task, std::string_view separator, unsigned depth, std::string_view about) {
+    auto* wait = const_cast<skerry::detail::leaf*>(task.waits_for());  // to ask for branches changes nothing
+    fmt::format_to(std::back_inserter(out), R"({}{{{}"name":{},"state":"{}","waits_for":{})",
+                   told_ == 0 || out.ends_with('[') ? "" : separator, about, quoted(task.name()), name_of(task.state()),
+                   wait != nullptr ? quoted(wait->describe()) : "null");
+    ++told_;
+    if (const std::vector<chain*> branches = branches_of(wait); depth > 0 && !branches.empty()) {
+      out += R"(,"branches":[)";
+      for (chain* each : branches) {
+        if (told_ < tasks_told_max) write(*each, ",", depth - 1, "");
+      }
+      out += ']';
+    }
+    out += '}';
+  }
+
+  std::size_t told_ = 0;
+};
 
 template <class Visit>
 void for_each_group(Visit visit) {
@@ -119,16 +176,9 @@ std::string shard_as_json() {
 }
 
 std::string tasks_as_json() {
-  std::string out;
-  std::size_t told = 0;
-  this_shard().root->for_each([&](const chain& task) {
-    if (++told > tasks_told_max) return;
-    const skerry::detail::leaf* wait = task.waits_for();
-    fmt::format_to(std::back_inserter(out), R"({}{{"shard":{},"id":{},"name":{},"state":"{}","waits_for":{}}})",
-                   told == 1 ? "" : ",\n", this_shard_id(), task.id(), quoted(task.name()), name_of(task.state()),
-                   wait != nullptr ? quoted(wait->describe()) : "null");
-  });
-  return out;
+  task_writer writer;
+  this_shard().root->for_each([&](chain& task) { writer.add(task); });
+  return std::move(writer.out);
 }
 
 observe::snapshot snapshot_of_shard() {

@@ -43,7 +43,8 @@ class loop_meter final : public poller {
 
 /// An object of /shards.
 std::string shard_as_json();
-/// Objects of /tasks, with commas between them; empty when there is no task.
+/// Objects of /tasks, with commas between them; empty when there is no task. One that waits for several things has them
+/// as `branches`, 32 deep at most, which count as tasks.
 std::string tasks_as_json();
 /// What the registry has, and what is only counted when somebody asks: tasks that are ready, messages by pair of
 /// shards, CPU time by scheduling group.

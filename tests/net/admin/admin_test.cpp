@@ -4,6 +4,8 @@
 #include <skerry/framework/resources.hpp>
 #include <skerry/framework/startup_error.hpp>
 #include <skerry/framework/sync/event.hpp>
+#include <skerry/framework/task/cancel.hpp>
+#include <skerry/framework/task/combine.hpp>
 #include <skerry/framework/task/group.hpp>
 #include <skerry/framework/task/spawn.hpp>
 #include <skerry/framework/task/yield.hpp>
@@ -12,6 +14,7 @@
 #include <skerry/shards/app.hpp>
 #include <skerry/shards/shard.hpp>
 #include <skerry/shards/submit_to.hpp>
+#include <skerry/timers/sleep.hpp>
 
 #include <algorithm>
 #include <atomic>
@@ -280,6 +283,47 @@ TEST(admin, tells_shards_hops_and_tasks_as_json) {
     EXPECT_TRUE(turns) << answer;
     never.set();
     co_await handle;
+  });
+}
+
+TEST(admin, tells_what_the_branches_of_a_task_wait_for_down_to_the_last) {
+  with_program([](const address& at) -> task<> {
+    event never;
+    event nothing;
+    auto inner = [&]() -> task<> { co_await when_any(never.wait(), sleep_for(std::chrono::hours(1))); };
+    auto many = [&](group& g) -> task<> {
+      for (int i = 0; i < 2000; ++i) g.spawn([&]() -> task<> { co_await never.wait(); }, "one of many");
+      co_await nothing.wait();
+    };
+    auto outer = spawn([&]() -> task<> { co_await when_all(inner, never.wait()); }, "outer");
+    auto cleaning = spawn([&]() -> task<> { co_await finally(never.wait(), inner); }, "cleaning");
+    auto crowd = spawn([&]() -> task<> { co_await with_group(many); }, "crowd");
+
+    json found;
+    std::size_t told = 0;
+    for (const json& each : json::parse(body_of(co_await get(at, "/tasks")))) {
+      found[each["name"].get<std::string>()] = each;
+      told += each["shard"] == 0 ? 1 + (each.contains("branches") ? each["branches"].size() : 0) : 0;
+    }
+    const json& o = found["outer"];
+    EXPECT_EQ(o["waits_for"], "when_all");
+    EXPECT_EQ(o["branches"].size(), 2u) << o;
+    EXPECT_EQ(o["branches"][0]["waits_for"], "when_any");
+    EXPECT_EQ(o["branches"][0]["branches"][0]["waits_for"], "event");
+    EXPECT_EQ(o["branches"][0]["branches"][1]["waits_for"], "sleep");
+    EXPECT_EQ(o["branches"][1]["waits_for"], "event");
+    EXPECT_EQ(found["cleaning"]["branches"].size(), 1u) << "what has not begun waits for nothing";
+    const json& c = found["crowd"];
+    EXPECT_EQ(c["waits_for"], "with_group");
+    EXPECT_EQ(c["branches"][0]["waits_for"], "event");
+    EXPECT_EQ(c["branches"][1]["name"], "one of many");
+    EXPECT_LE(told, 1000u) << "there is a bound for all of a shard together";
+    EXPECT_GT(told, 900u);
+    never.set();
+    nothing.set();
+    co_await outer;
+    co_await crowd;
+    co_await cleaning;
   });
 }
 
