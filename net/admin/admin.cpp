@@ -162,7 +162,8 @@ task<response> tasks() {
 
 task<response> hops() {
   std::string out = "[";
-  for (const shard_stats& to : co_await from_all_shards([] { return stats(); })) {
+  const auto all = co_await from_all_shards([] { return stats(); });
+  for (const shard_stats& to : all) {
     for (std::size_t from = 0; from < to.received_from.size(); ++from) {
       const pair_stats& pair = to.received_from[from];
       fmt::format_to(std::back_inserter(out), R"({}{{"from":{},"to":{},"messages":{},"batches":{},"wait_us":{}}})",

@@ -177,8 +177,8 @@ def check_await(path, text, report):
                           "name the options in a variable first; g++ 12 destroys an aggregate temporary there twice")
     for match in re.finditer(r"\bfor\s*\(", code):
         head = code[match.end() - 1:balanced(code, match.end() - 1)]
-        late = re.search(r"[^:;]:[^:;]*\bco_await\b", head)
-        if late and ";" not in head:
+        late = re.search(r"[^:]:(?!:).*\bco_await\b", head, re.DOTALL)
+        if late and ";" not in re.sub(r"\{[^{}]*\}", "", head):  # a lambda's body has some, too
             report.refuse(path, sources.line_of(code, match.start()), "co_await in a range-for header",
                           " ".join(head.split())[:60], "await into a variable first, which then outlives the loop")
 

@@ -92,6 +92,8 @@ VIOLATIONS = [
     ("net/a25.cpp", SPDX + "auto f() { co_await h([]() -> task<> { co_await g({.x = 1}); }); }\n", 2,
      "designated initialiser inside co_await"),
     ("net/a30.cpp", SPDX + "auto f() {\n  for (auto x :\n       co_await g()) h(x);\n}\n", 3, "co_await in a range-for header"),
+    ("net/a36.cpp", SPDX + "auto f() {\n  for (auto x : co_await g([] { return 1; })) h(x);\n}\n", 3,
+     "co_await in a range-for header"),
     ("net/a31.cpp", SPDX + "auto f() {\n  int x = y ? co_await g() : 1;\n}\n", 3, "co_await in a conditional expression"),
     ("net/a32.cpp", SPDX + "auto f() {\n  int x = co_await g() ? 2 : 1;\n}\n", 3, "co_await in a conditional expression"),
     ("net/a34.cpp", SPDX + "auto f() {\n  if (!co_await g(1)) h();\n}\n", 3, "co_await in a bare condition"),

@@ -301,13 +301,14 @@ TEST(admin, tells_what_the_branches_of_a_task_wait_for_down_to_the_last) {
 
     json found;
     std::size_t told = 0;
-    for (const json& each : json::parse(body_of(co_await get(at, "/tasks")))) {
+    const std::string answer = co_await get(at, "/tasks");
+    for (const json& each : json::parse(body_of(answer))) {
       found[each["name"].get<std::string>()] = each;
       told += each["shard"] == 0 ? 1 + (each.contains("branches") ? each["branches"].size() : 0) : 0;
     }
     const json& o = found["outer"];
-    EXPECT_EQ(o["waits_for"], "when_all");
-    EXPECT_EQ(o["branches"].size(), 2u) << o;
+    EXPECT_EQ(o["waits_for"], "when_all") << answer;
+    EXPECT_EQ(o["branches"].size(), 2u);
     EXPECT_EQ(o["branches"][0]["waits_for"], "when_any");
     EXPECT_EQ(o["branches"][0]["branches"][0]["waits_for"], "event");
     EXPECT_EQ(o["branches"][0]["branches"][1]["waits_for"], "sleep");
