@@ -2,17 +2,23 @@
 #include <skerry/framework/reactor/reactor.hpp>
 #include <skerry/net/detail/descriptor.hpp>
 
+#include <utility>
+
 namespace skerry::net::detail {
 
 descriptor_pool::descriptor_pool(shard& home)
     : kernel(home.loop().kernel()), buffers(resource<buffer_pool>()), bytes(this_bytes()), home_(home) {
   observe::registry& metrics = *this_shard().metrics;
-  published_.push_back(metrics.add_gauge(
-      [this] { return static_cast<std::int64_t>(descriptors_); },
-      {"skerry_net_descriptors", "Open datagram sockets, message sockets and pipes, closing ones included."}));
+  published_.push_back(
+      metrics.add_gauge([this] { return static_cast<std::int64_t>(descriptors_); },
+                        {"skerry_net_descriptors",
+                         "Open datagram sockets, message sockets, pipes and children, closing ones included."}));
   published_.push_back(metrics.add_counter(
       [this] { return datagrams_dropped; },
       {"skerry_net_datagrams_dropped_total", "Datagrams dropped because too many were unread, without the kernel's."}));
+  published_.push_back(metrics.add_counter(
+      [this] { return pipe_rests_dropped; },
+      {"skerry_net_pipe_rests_dropped_total", "Pipes that went while nobody took what was written to them."}));
   home_.add_drainable(*this);  // last: whoever knows a pool must not find it gone
 }
 
@@ -51,7 +57,17 @@ bool pooled_descriptor::draining() const noexcept { return pool_.home_.draining(
 
 void pooled_descriptor::leave() noexcept {
   SKERRY_ASSERT(uses_ > 0, "a descriptor is left as often as it is used");
-  if (--uses_ == 0) prepare::close(kernel().submit(closing_), fd_);
+  if (--uses_ != 0) return;
+  if (fd_ < 0) {
+    delete this;
+  } else {
+    close_early();
+  }
+}
+
+void pooled_descriptor::close_early() noexcept {
+  use();
+  prepare::close(kernel().submit(closing_), std::exchange(fd_, -1));
 }
 
 }  // namespace skerry::net::detail

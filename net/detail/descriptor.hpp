@@ -2,17 +2,18 @@
 #pragma once
 
 /// pooled_descriptor: what a handle stands for that has a descriptor and operations of its own: a datagram socket, a
-/// message socket, a pipe's end.
+/// message socket, a pipe's end, a child process.
 ///
 /// The rule it enforces: the descriptor is closed, in the kernel and by an operation, after the last completion of
 /// everything that was armed on it; a handle may be dropped at any time and waits for nothing.
 ///
 ///     open --release(): let_go()--> operations end --nobody uses it--> closing --> freed
+///       '--close_early(): nothing is armed--> closing, the handle lives on ---------^
 ///
 /// Affinity:   home shard.
 /// Ownership:  itself, in the frame pool; its shard's `descriptor_pool` knows it, and keeps the shard's loop turning.
 /// Invariants: (1) the handle, each operation in flight and each awaiter that refers to it are one use each; (2) the
-///             close begins when no use is left.
+///             close begins when no use is left, or by close_early().
 /// Limits:     the process's descriptors (RLIMIT_NOFILE).
 
 #include <skerry/framework/backend/operation.hpp>
@@ -49,6 +50,7 @@ class descriptor_pool final : public drainable {
   buffer_pool& buffers;
   byte_pool& bytes;
   std::uint64_t datagrams_dropped = 0;
+  std::uint64_t pipe_rests_dropped = 0;
 
  private:
   friend class pooled_descriptor;
@@ -71,6 +73,7 @@ class pooled_descriptor : public skerry::detail::pooled, public skerry::detail::
   }
   void use() noexcept { ++uses_; }
   void leave() noexcept;
+  /// -1 once it closes.
   int fd() const noexcept { return fd_; }
   descriptor_pool& pool() const noexcept { return pool_; }
   backend& kernel() const noexcept { return pool_.kernel; }
@@ -84,12 +87,16 @@ class pooled_descriptor : public skerry::detail::pooled, public skerry::detail::
   /// Only those that serve.
   virtual void end_input() noexcept {}
   bool draining() const noexcept;
+  /// For one that is made before what it stands for.
+  void opened(unique_fd fd) noexcept { fd_ = fd.release(); }
+  /// Closes the descriptor though the handle is there; nothing is armed on it.
+  void close_early() noexcept;
 
  private:
   friend class descriptor_pool;
   struct closing final : operation {
     explicit closing(pooled_descriptor& of) noexcept : owner(of) {}
-    void complete(std::int32_t, std::uint32_t) noexcept override { delete &owner; }
+    void complete(std::int32_t, std::uint32_t) noexcept override { owner.leave(); }
     pooled_descriptor& owner;
   };
 
@@ -98,6 +105,18 @@ class pooled_descriptor : public skerry::detail::pooled, public skerry::detail::
   int fd_;
   std::uint32_t uses_ = 1;
   bool serves_;
+};
+
+/// Keeps one from being freed while a call of several steps refers to it.
+class descriptor_user {
+ public:
+  explicit descriptor_user(pooled_descriptor& used) noexcept : used_(used) { used_.use(); }
+  descriptor_user(const descriptor_user&) = delete;
+  descriptor_user& operator=(const descriptor_user&) = delete;
+  ~descriptor_user() { used_.leave(); }
+
+ private:
+  pooled_descriptor& used_;
 };
 
 }  // namespace skerry::net::detail
