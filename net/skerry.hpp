@@ -33,6 +33,10 @@
 #include <skerry/net/io/buffered_writer.hpp>
 #include <skerry/net/listener.hpp>
 #include <skerry/net/message_socket.hpp>
+#include <skerry/net/process/child.hpp>
+#include <skerry/net/process/pipe.hpp>
+#include <skerry/net/process/shutdown.hpp>
+#include <skerry/net/process/signals.hpp>
 #include <skerry/net/stream.hpp>
 #include <skerry/shards/app.hpp>
 #include <skerry/shards/block_on.hpp>

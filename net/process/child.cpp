@@ -16,7 +16,7 @@
 
 #include <fcntl.h>
 #include <spawn.h>
-#include <sys/pidfd.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -27,6 +27,10 @@ namespace {
 [[noreturn]] void fail(int error, const std::string& what) {
   throw std::system_error(error, std::generic_category(), what);
 }
+
+// glibc 2.36 has functions for them, which C++ cannot call: their header gives them names of C++.
+int open_pidfd(pid_t of) noexcept { return static_cast<int>(::syscall(SYS_pidfd_open, of, 0)); }
+long send_by_pidfd(int fd, int number) noexcept { return ::syscall(SYS_pidfd_send_signal, fd, number, nullptr, 0); }
 
 void require(int result, const char* call) {
   if (result != 0) fail(result, call);
@@ -191,7 +195,7 @@ class child_state final : public watched_descriptor {
   }
   /// An errno.
   int send(int number) noexcept {
-    const int sent = own_group_ ? ::kill(-pid_, number) : ::pidfd_send_signal(fd(), number, nullptr, 0);
+    const long sent = own_group_ ? ::kill(-pid_, number) : send_by_pidfd(fd(), number);
     return sent == 0 ? 0 : errno;
   }
   pid_t pid() const noexcept { return pid_; }
@@ -306,7 +310,7 @@ std::vector<unique_fd> child_state::start(const std::string& program, const std:
     pid_ = started;
   }
   theirs.clear();
-  unique_fd seen_by(::pidfd_open(pid_, 0));
+  unique_fd seen_by(open_pidfd(pid_));
   if (seen_by.get() < 0) {
     const int error = errno;
     ::kill(pid_, SIGKILL);

@@ -9,6 +9,7 @@
 
 #include <array>
 #include <chrono>
+#include <csignal>
 #include <functional>
 #include <optional>
 #include <span>
@@ -551,6 +552,60 @@ struct send_of_a_message : usual {
     while (::recv(ends.second.get(), &byte, 1, MSG_DONTWAIT) == 1) {
     }
   }
+};
+
+/// What a cancelled read has moved stays with the stream, so it may come in the end.
+struct read_of_a_pipe : usual {
+  net::pipe_ends ends = net::make_pipe();
+  net::pipe_stream reader{std::move(ends.out)};
+  auto wait() { return reader.read(); }
+  void serve() { EXPECT_EQ(::write(ends.in.get(), "x", 1), 1); }
+};
+
+/// The kernel has no room for one more until somebody reads.
+struct flush_of_a_pipe : usual {
+  net::pipe_ends ends = net::make_pipe();
+  net::pipe_stream writer{net::unique_fd(), std::move(ends.in)};
+  const std::string block = std::string(100'000, 'x');
+  task<> prepare() {
+    writer.try_write(std::as_bytes(std::span(block)));
+    co_await turn();
+    writer.try_write(std::as_bytes(std::span(block)));
+  }
+  auto wait() { return writer.flush(); }
+  void serve() {
+    spawn([this]() -> task<> {
+      net::pipe_stream reader = net::pipe_stream::shared(ends.out.get(), -1);
+      for (std::size_t got = 0; got < net::pipe_stream::high_water * 2;) {
+        buffer bytes = co_await reader.read();
+        got += bytes.size();
+      }
+    });
+  }
+};
+
+struct end_of_a_child : usual {
+  std::optional<net::child> cat;
+  task<> prepare() {
+    net::child_options options;
+    options.input = net::redirect::pipe();
+    options.output = net::redirect::null();
+    cat.emplace(net::start_child("cat", {}, options));
+    co_return;
+  }
+  auto wait() { return cat->wait(); }
+  void serve() { cat->streams().shutdown_output(); }
+};
+
+struct next_signal : usual {
+  net::signal_stream wishes = net::signals({SIGUSR1});
+  auto wait() { return wishes.next(); }
+  void serve() { EXPECT_EQ(::kill(::getpid(), SIGUSR1), 0); }
+};
+
+struct wish_to_stop : usual {
+  auto wait() { return net::shutdown_signal(); }
+  void serve() { this_assembled_shard().begin_drain(); }
 };
 
 /// An event on shard 1.
