@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -12,6 +13,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <support/scratch_directory.hpp>
 #include <support/server_process.hpp>
 #include <sys/socket.h>
@@ -221,6 +223,51 @@ TEST(time_server, answers_each_datagram_with_the_time_and_ends_on_sigterm) {
   EXPECT_EQ(server.wait(), 0);
 }
 
+TEST(tail, gives_every_client_on_every_shard_what_is_added_and_ends_on_sigterm) {
+  const skerry::test_support::scratch_directory here;
+  const std::string file = here.put("log", "of old\n");
+  skerry::test::launch without_port;
+  without_port.any_port = false;
+  std::vector<std::string> arguments = three_shards;
+  arguments.insert(arguments.end(), {"--file", file, "--at", "unix:" + here.file("tail")});
+  server_process server(path_of("17_tail"), arguments, without_port);
+  const auto append = [&file](const std::string& text) { std::ofstream(file, std::ios::app) << text; };
+  std::string added;
+  {
+    std::vector<std::unique_ptr<blocking_client>> clients;
+    for (int n = 0; n < 8; ++n) clients.push_back(std::make_unique<blocking_client>(here.file("tail")));
+    for (const auto& each : clients) {  // until it is served: where it has begun is its own affair
+      pollfd answered{each->fd(), POLLIN, 0};
+      do {
+        append("probe\n");
+      } while (::poll(&answered, 1, 10) == 0);
+    }
+    std::string lines;
+    for (int n = 0; n < 50'000; ++n) lines += "line " + std::to_string(n) + '\n';
+    append(lines.substr(0, 1000));
+    append(lines.substr(1000));
+    append("the last\n");
+    for (const auto& each : clients) {
+      std::string got;
+      while (!got.ends_with("the last\n")) {
+        const std::string more = each->receive();
+        ASSERT_NE(more, "");
+        got += more;
+      }
+      EXPECT_TRUE(got.starts_with("probe\n"));
+      EXPECT_TRUE(got.ends_with("probe\n" + lines + "the last\n"));
+      EXPECT_EQ(got.find("old"), std::string::npos);
+    }
+  }
+  blocking_client idle(here.file("tail"));
+  server.signal(SIGTERM);
+  EXPECT_EQ(server.wait(), 0);
+  EXPECT_EQ(idle.receive(), "");
+  const finished_program refused = run_program(path_of("17_tail"), {"--file", here.file("none")});
+  EXPECT_EQ(refused.status, 1);
+  EXPECT_NE(refused.output.find("no file "), std::string::npos) << refused.output;
+}
+
 TEST(examples, fit_on_a_page_and_open_with_what_to_type) {
   std::vector<std::string> names;
   for (const auto& file : std::filesystem::directory_iterator(EXAMPLES_SOURCE)) {
@@ -235,11 +282,11 @@ TEST(examples, fit_on_a_page_and_open_with_what_to_type) {
   }
   // A new example belongs into a test above, and into this list.
   std::sort(names.begin(), names.end());
-  EXPECT_EQ(names,
-            (std::vector<std::string>{"01_hello_shards", "02_tasks", "03_time", "04_counters", "05_word_count",
-                                      "06_what_crosses", "07_line_server", "08_client", "09_select", "10_nursery",
-                                      "11_http_echo",  // http_server_test has this one
-                                      "12_tcp_proxy", "13_chat", "14_static_files", "15_retry", "16_time_server"}));
+  EXPECT_EQ(names, (std::vector<std::string>{
+                       "01_hello_shards", "02_tasks", "03_time", "04_counters", "05_word_count", "06_what_crosses",
+                       "07_line_server", "08_client", "09_select", "10_nursery",
+                       "11_http_echo",  // http_server_test has this one
+                       "12_tcp_proxy", "13_chat", "14_static_files", "15_retry", "16_time_server", "17_tail"}));
 }
 
 }  // namespace
