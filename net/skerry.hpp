@@ -32,6 +32,7 @@
 #include <skerry/net/io/buffered_reader.hpp>
 #include <skerry/net/io/buffered_writer.hpp>
 #include <skerry/net/listener.hpp>
+#include <skerry/net/message_listener.hpp>
 #include <skerry/net/message_socket.hpp>
 #include <skerry/net/process/child.hpp>
 #include <skerry/net/process/pipe.hpp>

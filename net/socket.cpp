@@ -41,11 +41,16 @@ unique_fd::~unique_fd() {
   if (fd_ >= 0) ::close(fd_);
 }
 
-unique_fd make_stream_socket(int family) {
-  unique_fd fd(::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+namespace {
+unique_fd make_socket(int family, int type) {
+  unique_fd fd(::socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (fd.get() < 0) fail("socket");
   return fd;
 }
+}  // namespace
+
+unique_fd make_stream_socket(int family) { return make_socket(family, SOCK_STREAM); }
+unique_fd make_unix_socket(int type) { return make_socket(AF_UNIX, type); }
 
 void bind_to(int fd, const address& from) {
   if (from.port() == 0 && !from.is_unix()) {

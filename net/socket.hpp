@@ -36,6 +36,8 @@ class unique_fd {
 
 /// A non-blocking stream socket for `family`.
 unique_fd make_stream_socket(int family);
+/// A non-blocking Unix socket of `type`: SOCK_STREAM, SOCK_SEQPACKET.
+unique_fd make_unix_socket(int type);
 /// Sends small segments at once; ignores a socket that cannot.
 void set_no_delay(int fd) noexcept;
 /// Gives a socket that is to connect its own address; with port 0 the kernel chooses one that is free for its peer.

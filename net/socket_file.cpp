@@ -30,7 +30,7 @@ unique_fd lock_directory_of(std::string_view path) {
   return opened;
 }
 
-/// A socket to which nobody listens any more.
+/// A socket to which nobody listens any more. Who listens with another type refuses otherwise (EPROTOTYPE).
 bool is_stale(const address& at) {
   struct stat found{};
   if (::lstat(std::string(at.path()).c_str(), &found) != 0 || !S_ISSOCK(found.st_mode)) return false;
@@ -55,11 +55,11 @@ socket_file::~socket_file() {
   ::unlink(path_.c_str());
 }
 
-listening_socket listen_on_path(const address& at, int backlog) {
+listening_socket listen_on_path(const address& at, int backlog, int type) {
   SKERRY_ASSERT(at.is_unix(), "a path is a Unix socket's");
   const std::string path(at.path());
   const unique_fd lock = path.empty() ? unique_fd() : lock_directory_of(path);
-  unique_fd fd = make_stream_socket(AF_UNIX);
+  unique_fd fd = make_unix_socket(type);
   const auto bind = [&] { return ::bind(fd.get(), at.data(), at.size()) == 0 ? 0 : errno; };
   int error = bind();
   if (error == EADDRINUSE && !path.empty() && is_stale(at)) {

@@ -26,6 +26,7 @@
 #include <string>
 #include <utility>
 
+#include <sys/socket.h>
 #include <sys/types.h>
 
 namespace skerry::net {
@@ -55,7 +56,7 @@ struct listening_socket {
   socket_file name;  // goes first
 };
 
-/// Listens on `at`, a Unix socket: see above.
-listening_socket listen_on_path(const address& at, int backlog);
+/// Listens on `at`, a Unix socket, with one of `type`: see above.
+listening_socket listen_on_path(const address& at, int backlog, int type = SOCK_STREAM);
 
 }  // namespace skerry::net

@@ -25,14 +25,14 @@
 /// What a child is born with: the three standard descriptors, and nothing else that we have open; no signal blocked,
 /// SIGPIPE not ignored, what we handle back at its default; all CPUs of this process rather than the one that its shard
 /// is pinned to. Starting is posix_spawn, which shares our memory until the program is loaded instead of copying page
-/// tables, so it does not take longer in a large process. The shard waits for that: 0.6 ms on a 2-core virtual machine,
-/// more where the file comes from a slow disk. Rejected: a thread for it, which would double the price and change
+/// tables. The shard waits for that: 0.1 ms on a 2-core virtual machine, and as much where the process has 2 GB; more
+/// where the program comes from a slow disk. Rejected: a thread for it, which would cost as much again and change
 /// nothing for who starts a program now and then.
 ///
 /// Affinity:     the shard that started it.
 /// Errors:       std::system_error that names the program, what stands in the way and what helps.
 /// Cancellation: wait lets go at once; the child runs on until the handle goes.
-/// Limits:       two descriptors and one per pipe; processes, memory of arguments as the kernel has it. The stop of a
+/// Limits:       a descriptor, and one per pipe; processes and length of arguments as the kernel has it. The stop of a
 ///               shard waits for children that were told to end, `grace` long. Grandchildren are not known, except with
 ///               `own_group`. A process that is killed by SIGKILL leaves its children running. Where the process's
 ///               memory comes from one NUMA node by preference, the child's does, too.

@@ -93,8 +93,8 @@ const std::vector<kind>& all_kinds() {
                open_of_a_file, status_of_a_file, sync_of_a_file, close_of_a_file, rename_of_a_file, remove_of_a_file,
                read_of_a_file, read_into_a_buffer, write_of_a_file, receive_of_a_datagram, send_of_a_datagram,
                receive_of_a_message, send_of_a_message, read_of_a_pipe, flush_of_a_pipe, end_of_a_child, next_signal,
-               wish_to_stop, submitted_task, submitted_function, submitted_batch, message_home, called_on_all,
-               mapped_and_reduced>();
+               wish_to_stop, accept_of_messages, submitted_task, submitted_function, submitted_batch, message_home,
+               called_on_all, mapped_and_reduced>();
   return kinds;
 }
 

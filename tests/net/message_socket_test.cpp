@@ -3,6 +3,7 @@
 /// not stay open anywhere.
 
 #include <skerry/framework/task/spawn.hpp>
+#include <skerry/net/message_listener.hpp>
 #include <skerry/net/message_socket.hpp>
 #include <skerry/shards/host.hpp>
 #include <skerry/shards/submit_to.hpp>
@@ -266,6 +267,68 @@ TEST(message_socket, connects_to_a_path_and_adopts_who_was_accepted) {
     }
     EXPECT_EQ(co_await error_of_connect(loopback(), message_kind::packets), EAFNOSUPPORT);
   });
+}
+
+TEST(message_listener, accepts_those_who_come_with_its_kind_and_its_file_goes_with_it) {
+  scratch_directory scratch;
+  const net::address at = *net::address::unix_socket(scratch.file("door"));
+  run_and_count([&]() -> task<> {
+    for (const message_kind kind : kinds) {
+      {
+        net::message_listener door(at, kind);
+        EXPECT_EQ(door.where().text(), at.text());
+        for (int guests = 0; guests < 3; ++guests) {
+          message_socket client = co_await message_socket::connect(at, kind);
+          std::optional<message_socket> served = co_await door.accept();
+          EXPECT_EQ(served->kind(), kind);
+          const pipe_ends passed;
+          const int one[] = {passed.in};
+          co_await client.send("hello", one);
+          std::optional<net::message> got = co_await served->receive();
+          EXPECT_EQ(got->bytes, "hello");
+          EXPECT_EQ(got->descriptors.size(), 1U);
+          co_await served->send("answer");
+          got = co_await client.receive();
+          EXPECT_EQ(got->bytes, "answer");
+        }
+        const message_kind other = kind == message_kind::bytes ? message_kind::packets : message_kind::bytes;
+        EXPECT_EQ(co_await error_of_connect(at, other), EPROTOTYPE);
+        // Somebody lives there, of whichever kind the next one would be.
+        EXPECT_THROW(net::message_listener(at, kind), std::system_error);
+        EXPECT_THROW(net::message_listener(at, other), std::system_error);
+        message_socket unmet = co_await message_socket::connect(at, kind);
+      }
+      for (int i = 0; i < 20; ++i) co_await turn();
+      EXPECT_EQ(co_await error_of_connect(at, kind), ENOENT);
+    }
+    EXPECT_THROW(net::message_listener{loopback()}, std::system_error);
+  });
+}
+
+TEST(message_listener, in_a_drain_accepts_no_more_and_ends_what_it_has_accepted) {
+  const net::address at = *net::address::parse("unix:@skerry door " + std::to_string(::getpid()));
+  const std::ptrdiff_t before = open_descriptors();
+  run_shards(quiet_options(1), [&]() -> task<> {
+    net::message_listener door(at);
+    message_socket client = co_await message_socket::connect(at);
+    std::optional<message_socket> served = co_await door.accept();
+    auto receiving = spawn([&]() -> task<bool> {
+      std::optional<net::message> got = co_await served->receive();
+      co_return got.has_value();
+    });
+    auto accepting = spawn([&]() -> task<bool> {
+      std::optional<message_socket> more = co_await door.accept();
+      co_return more.has_value();
+    });
+    co_await turn();
+    this_shard().host->request_stop();
+    EXPECT_FALSE(co_await receiving);
+    EXPECT_FALSE(co_await accepting);
+    co_await served->send("bye");
+    std::optional<net::message> got = co_await client.receive();
+    EXPECT_EQ(got->bytes, "bye");
+  });
+  EXPECT_EQ(open_descriptors(), before);
 }
 
 TEST(message_socket, with_more_descriptors_than_allowed_closes_all_says_so_and_goes_on) {

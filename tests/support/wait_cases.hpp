@@ -608,6 +608,17 @@ struct wish_to_stop : usual {
   void serve() { this_assembled_shard().begin_drain(); }
 };
 
+struct accept_of_messages : usual {
+  const net::address at = *net::address::parse("unix:@skerry messages " + std::to_string(::getpid()));
+  net::message_listener listening{at};
+  std::vector<net::unique_fd> peers;
+  auto wait() { return listening.accept(); }
+  void serve() {
+    peers.emplace_back(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+    EXPECT_EQ(::connect(peers.back().get(), at.data(), at.size()), 0);
+  }
+};
+
 /// An event on shard 1.
 struct remote : usual {
   static constexpr unsigned shards = 2;
