@@ -145,6 +145,9 @@ TEST(pipe, a_rest_that_nobody_reads_is_dropped_in_time_and_counted) {
             writer.try_write(std::as_bytes(std::span(bytes)));
             co_await turn();
           }
+          for (int i = 0; i < 8; ++i) co_await turn();
+          while (writer.try_write(std::as_bytes(std::span(bytes))) != 0) {
+          }
         }
         co_await turn();
         time.pass(pipe_stream::send_rest_max + std::chrono::seconds(1));

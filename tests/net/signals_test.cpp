@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// Signals as a stream, whichever thread they hit, and the wish to stop as something that a task waits for.
 
+#include <skerry/framework/task/cancel.hpp>
 #include <skerry/framework/task/combine.hpp>
 #include <skerry/framework/task/spawn.hpp>
 #include <skerry/net/listener.hpp>
@@ -268,6 +269,10 @@ TEST(shutdown, holds_up_the_drain_also_while_its_task_has_not_run_and_no_longer_
   std::vector<std::string> order;
   run_shards(quiet_options(1), [&]() -> task<> {
     auto cancelled = spawn([]() -> task<> { (void)co_await net::shutdown_signal(); });
+    cancel_source never_said;
+    auto given_up = spawn([&]() -> task<> {  // gives back what it was woken for and has not taken
+      co_await with_cancel(never_said.token(), []() -> task<> { (void)co_await net::shutdown_signal(); }());
+    });
     auto never = spawn([&]() -> task<> {
       net::shutdown_hold stopping = co_await net::shutdown_signal();
       order.push_back("stopping");
@@ -278,6 +283,7 @@ TEST(shutdown, holds_up_the_drain_also_while_its_task_has_not_run_and_no_longer_
     this_assembled_shard().begin_drain();
     EXPECT_FALSE(this_assembled_shard().draining() && order.size() != 0);
     cancelled.abort();
+    given_up.abort();
     bool drained = false;
     auto drain = spawn([&]() -> task<> {
       co_await this_assembled_shard().until_drained(&drainable::drained);
