@@ -15,7 +15,9 @@
 ///                           |                 ^  \--handle dropped: descriptors closed
 ///                           `--cancelled: an answer that is under way
 ///
-/// Whoever waits for others at an address is a message_listener (net/message_listener.hpp). Two kinds: `packets` (SOCK_SEQPACKET, the usual) keeps messages apart; with `bytes` (SOCK_STREAM, which others may
+/// Whoever waits for others at an address is a message_listener (net/message_listener.hpp).
+///
+/// Two kinds: `packets` (SOCK_SEQPACKET, the usual) keeps messages apart; with `bytes` (SOCK_STREAM, which others may
 /// speak) a receive gives what has come, but never bytes from beyond those that descriptors came with.
 ///
 /// Affinity:     the shard that made it. To give one end to another shard, send that one of pair_of_descriptors and

@@ -27,11 +27,11 @@
 ///
 /// Affinity:     the shard that made it.
 /// Lifetime:     a buffer that was read may outlive the stream; bytes given to write must live until it returns.
-///               Dropping the handle drops what is unread and sends what was written, `send_rest_max` long at most (then
-///               the rest is dropped and counted); each side is closed after its last operation.
-/// Errors:       std::system_error. EPIPE from write: the reader has gone. No signal comes, as the first stream that can
-///               write lets the process ignore SIGPIPE, unless there is a handler. EBADF: the side is missing, to write;
-///               to read, that is the end. One task at a time reads and one writes.
+///               Dropping the handle drops what is unread and sends what was written, `send_rest_max` long at most;
+///               then the rest is dropped and counted. Each side is closed after its last operation.
+/// Errors:       std::system_error. EPIPE from write: the reader has gone. No signal comes, as the first stream that
+///               can write lets the process ignore SIGPIPE, unless there is a handler. EBADF from write: there is no
+///               such side; to read, that is the end. One task at a time reads and one writes.
 /// Cancellation: read and write let go at once; what has come stays for the next read, what was taken is still sent.
 /// Limits:       one buffer of 8 KiB unread; `high_water` bytes pending and as many on their way.
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// shutdown_signal: until this program is asked to stop, by SIGTERM, SIGINT or app::shutdown(); on any shard, any number
-/// of tasks.
+/// shutdown_signal: until this program is asked to stop, by SIGTERM, SIGINT or app::shutdown(); on any shard, any
+/// number of tasks.
 ///
 ///     net::shutdown_hold stopping = co_await net::shutdown_signal();
 ///     co_await save_state();           // the drain waits while `stopping` is there, drain_timeout at most

@@ -27,8 +27,8 @@
 ///
 /// Affinity:     shard 0, asserted.
 /// Errors:       std::system_error(EINVAL) for what is not to be had: SIGTERM and SIGINT, which stop the app
-///               (net/process/shutdown.hpp); SIGALRM, by which a stop that takes too long is ended; SIGPIPE, which is an
-///               error of the write; SIGKILL and SIGSTOP, which nobody can catch; and those of faults. EBUSY where
+///               (net/process/shutdown.hpp); SIGALRM, by which a stop that takes too long is ended; SIGPIPE, which is
+///               an error of the write; SIGKILL and SIGSTOP, which nobody can catch; and those of faults. EBUSY where
 ///               another host of this process listens.
 /// Cancellation: next lets go at once; what has come is there for the next.
 /// Limits:       one host of a process at a time: handlers are the process's. One task at a time waits for a stream. A

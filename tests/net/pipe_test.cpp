@@ -92,10 +92,11 @@ task<> pass_through(pipe_stream& from, pipe_stream& to, std::size_t size) {
 TEST(pipe, gives_what_was_written_in_order_and_then_the_end) {
   run_and_count([]() -> task<> {
     both own = own_pipe();
-    co_await pass_through(own.reader, own.writer, disturbed() ? 100'000 : 3'000'000);
+    const std::size_t size = disturbed() ? 100'000 : 3'000'000;
+    co_await pass_through(own.reader, own.writer, size);
     net::pipe_ends ends = net::make_pipe();
     both shared = shared_pipe(ends);
-    co_await pass_through(shared.reader, shared.writer, disturbed() ? 100'000 : 3'000'000);
+    co_await pass_through(shared.reader, shared.writer, size);
   });
 }
 
@@ -405,6 +406,7 @@ TEST(pipe, errors_of_the_kernel_reach_whoever_reads_or_writes_and_interruptions_
   const std::ptrdiff_t before = open_descriptors();
   for (const int error : {EIO, ENOMEM, EINTR, EAGAIN, ENOBUFS}) {
     const bool passes = error == EINTR || error == EAGAIN || error == ENOBUFS;
+    const int expected = passes ? 0 : error;
     const auto plan = [error](const submission& what, std::uint64_t nth) {
       fault planned;
       const bool one = what.opcode == IORING_OP_READ || (what.opcode == IORING_OP_WRITE && error != ENOBUFS);
@@ -418,12 +420,12 @@ TEST(pipe, errors_of_the_kernel_reach_whoever_reads_or_writes_and_interruptions_
             co_await pipe.writer.write("x");
             co_await pipe.writer.flush();
           };
-          EXPECT_EQ(co_await error_of(write()), passes ? 0 : error);
+          EXPECT_EQ(co_await error_of(write()), expected);
           if (!passes) {
             pipe = own_pipe();
             co_await write();
           }
-          EXPECT_EQ(co_await error_of(pipe.reader.read()), passes ? 0 : error);
+          EXPECT_EQ(co_await error_of(pipe.reader.read()), expected);
           if (!passes) {
             buffer got = co_await pipe.reader.read();
             EXPECT_EQ(text_of(got), "x");

@@ -218,6 +218,10 @@ TEST(child, is_born_without_our_descriptors_ignored_signals_and_masks) {
     const unique_fd careless(::open("/dev/null", O_RDONLY));  // without O_CLOEXEC
     // The shell's own ls has one of the directory that it lists.
     seen ran = co_await run_shell("grep -E 'Sig(Blk|Ign)' /proc/self/status; exec ls /proc/self/fd");
+    // Not from the shell, which blocks nothing whatever it was born with.
+    child sed = start_child("sed", {"-n", "/SigBlk/p", "/proc/self/status"}, talking());
+    EXPECT_EQ(co_await all_of(sed.streams()), "SigBlk:\t0000000000000000\n");
+    (void)co_await sed.wait();
     // The C library ignores two of its own signals, 32 and 33, in what it starts.
     EXPECT_THAT(ran.output, testing::MatchesRegex("SigBlk:\t0{16}\nSigIgn:\t0{7}[01]80000000\n0\n1\n2\n3\n|"
                                                   "SigBlk:\t0{16}\nSigIgn:\t0{16}\n0\n1\n2\n3\n"));
