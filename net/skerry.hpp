@@ -27,7 +27,12 @@
 #include <skerry/net/address.hpp>
 #include <skerry/net/connect.hpp>
 #include <skerry/net/datagram.hpp>
+#include <skerry/net/file/aligned_buffer.hpp>
+#include <skerry/net/file/directory.hpp>
 #include <skerry/net/file/file.hpp>
+#include <skerry/net/file/file_reader.hpp>
+#include <skerry/net/file/file_watch.hpp>
+#include <skerry/net/file/file_writer.hpp>
 #include <skerry/net/file/whole_file.hpp>
 #include <skerry/net/io/buffered_reader.hpp>
 #include <skerry/net/io/buffered_writer.hpp>

@@ -17,11 +17,9 @@
 ///     recvmsg_multishot    as recv                                      io_uring_recvmsg_out and the two lengths of
 ///                                                                       `layout`, whose areas follow it, and bytes
 ///     openat2              one                                          descriptor
-///     read, write          one                                          bytes, perhaps fewer than asked for
+///     read(v), write(v)    one                                          bytes, perhaps fewer than asked for
 ///     read_lent            one                                          bytes; the buffer's number in flags, if there
-///     connect, close,      one                                          0
-///     statx, fsync,
-///     renameat, unlinkat
+///     the rest             one                                          0
 ///     all                                                               or -errno
 ///
 /// Affinity:   home shard.
@@ -147,6 +145,8 @@ struct prepare {
   }
 
   static void close(submission& s, int fd) noexcept { set(s, IORING_OP_CLOSE, fd, nullptr, 0, 0); }
+  /// On a thread of the kernel's: closing some files takes milliseconds.
+  static void close_by_worker(submission& s, int fd) noexcept { close(s, fd), s.flags = IOSQE_ASYNC; }
 
   // Files. Offsets are in bytes from the start; a descriptor without positions (a pipe) ignores them. Paths are
   // relative to `directory`, or to the working directory where that is AT_FDCWD.
@@ -178,6 +178,17 @@ struct prepare {
     set(s, IORING_OP_WRITE, fd, data, bytes, offset);
   }
 
+  static void vectored(submission& s, io_uring_op readv_or_writev, int fd, const iovec* pieces, std::uint32_t count,
+                       std::uint64_t offset) noexcept {
+    set(s, readv_or_writev, fd, pieces, count, offset);
+  }
+
+  static void fallocate(submission& s, int fd, int mode, std::uint64_t offset, std::uint64_t bytes) noexcept {
+    set(s, IORING_OP_FALLOCATE, fd, reinterpret_cast<void*>(bytes), static_cast<std::uint32_t>(mode), offset);
+  }
+  static constexpr auto op_ftruncate = static_cast<io_uring_op>(55);  // of Linux 6.9; EINVAL before
+  static void ftruncate(submission& s, int fd, std::uint64_t to) noexcept { set(s, op_ftruncate, fd, nullptr, 0, to); }
+
   static void fsync(submission& s, int fd, bool data_only) noexcept {
     set(s, IORING_OP_FSYNC, fd, nullptr, 0, 0);
     if (data_only) s.fsync_flags = IORING_FSYNC_DATASYNC;
@@ -188,8 +199,12 @@ struct prepare {
         reinterpret_cast<std::uint64_t>(to));
   }
 
-  static void unlinkat(submission& s, int directory, const char* path) noexcept {
+  static void unlinkat(submission& s, int directory, const char* path, std::uint32_t flags) noexcept {
     set(s, IORING_OP_UNLINKAT, directory, path, 0, 0);
+    s.unlink_flags = flags;
+  }
+  static void mkdirat(submission& s, int directory, const char* path, std::uint32_t mode) noexcept {
+    set(s, IORING_OP_MKDIRAT, directory, path, mode, 0);
   }
 };
 

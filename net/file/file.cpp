@@ -1,14 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <skerry/framework/backend/operation.hpp>
-#include <skerry/framework/detail/intrusive_list.hpp>
-#include <skerry/framework/observe/log.hpp>
-#include <skerry/framework/observe/metrics.hpp>
-#include <skerry/framework/reactor/reactor.hpp>
 #include <skerry/framework/resources.hpp>
-#include <skerry/framework/task/chain.hpp>
-#include <skerry/framework/task/frame_pool.hpp>
+#include <skerry/net/file/detail/file_state.hpp>
 #include <skerry/net/file/file.hpp>
-#include <skerry/shards/shard.hpp>
 
 #include <algorithm>
 #include <cerrno>
@@ -17,161 +11,16 @@
 #include <system_error>
 #include <vector>
 
+#include <linux/falloc.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
 namespace skerry::net {
 
-/// All files of one shard, so that its end waits until the last is closed.
-class file_pool final : public drainable {
- public:
-  explicit file_pool(shard& home)
-      : kernel(home.loop().kernel()), buffers(resource<buffer_pool>()), home_(home), core_(&this_shard()) {
-    observe::registry& metrics = *this_shard().metrics;
-    published_.push_back(metrics.add_gauge([this] { return static_cast<std::int64_t>(files_); },
-                                           {"skerry_net_files", "Open files, closing ones included."}));
-    published_.push_back(metrics.add_counter([this] { return close_errors; },
-                                             {"skerry_net_file_close_errors_total", "Files whose close failed."}));
-    home_.add_drainable(*this);  // last: whoever knows a pool must not find it gone
-  }
-  ~file_pool() {
-    SKERRY_ASSERT(files_ == 0, "a shard ends after its last file");
-    home_.remove_drainable(*this);
-  }
-
-  void added() noexcept { ++files_; }
-  void freed() noexcept {
-    --files_;
-    home_.drain_progressed();
-  }
-  std::size_t size() const noexcept { return files_; }
-  bool is_home() const noexcept { return core_ == &this_shard(); }
-
-  void begin_drain() noexcept override {}
-  bool drained() const noexcept override { return true; }  // files are nobody's requests
-  bool empty() const noexcept override { return files_ == 0; }
-
-  backend& kernel;
-  buffer_pool& buffers;
-  std::uint64_t close_errors = 0;
-
- private:
-  shard& home_;
-  const shard_core* core_;
-  std::size_t files_ = 0;
-  std::vector<observe::registration> published_;
-};
+using namespace detail;
 
 namespace {
-
-file_pool& this_files() {
-  file_pool* found = resources().find<file_pool>();
-  return found != nullptr ? *found : resources().emplace<file_pool>(this_assembled_shard());
-}
-
-[[noreturn]] void fail(int error, const char* call, const std::string& path) {
-  throw std::system_error(error, std::generic_category(), std::string(call) + ' ' + path);
-}
-
-}  // namespace
-
-/// Hears of the end of a close.
-class close_leaf : public skerry::detail::leaf {
- public:
-  void closed(std::int32_t result) noexcept {
-    result_ = result;
-    wake();
-  }
-
- protected:
-  ~close_leaf() = default;
-  std::int32_t result_ = 0;
-};
-
-/// What a handle stands for. It is the operation that closes itself.
-/// Invariant: users_ counts the handle and each operation on it; the close begins when none is left.
-class file_state final : public operation, public skerry::detail::pooled {
- public:
-  file_state(file_pool& pool, std::string path) noexcept : pool_(pool), path_(std::move(path)) { pool_.added(); }
-
-  file_pool& pool() const noexcept { return pool_; }
-  const std::string& path() const noexcept { return path_; }
-  int fd() const noexcept { return fd_; }
-  void opened(int fd) noexcept { fd_ = fd; }
-  /// Whether its end is where a read gives nothing, and not where one gives less; known once somebody had to ask.
-  std::optional<bool> regular;
-  int sync_error() const noexcept { return sync_error_; }
-  void sync_failed(int error) noexcept { sync_error_ = error; }
-
-  void use() noexcept { ++users_; }
-  void leave() noexcept {
-    if (--users_ != 0) return;
-    if (fd_ < 0) return free();
-    prepare::close(pool_.kernel.submit(*this), fd_);
-  }
-  void tell_when_closed(close_leaf* who) noexcept { closer_ = who; }
-
-  void complete(std::int32_t result, std::uint32_t) noexcept override {
-    if (result == -EINTR) result = 0;  // Linux has closed it all the same
-    if (result < 0) ++pool_.close_errors;
-    if (closer_ != nullptr) {
-      closer_->closed(result);
-    } else if (result < 0) {
-      log::warning("close {}: {}", path_, std::generic_category().message(-result));
-    }
-    free();
-  }
-
- private:
-  ~file_state() = default;
-  void free() noexcept {
-    pool_.freed();
-    delete this;
-  }
-
-  file_pool& pool_;
-  const std::string path_;
-  close_leaf* closer_ = nullptr;
-  int fd_ = -1;
-  int sync_error_ = 0;
-  std::uint32_t users_ = 1;
-};
-
-namespace {
-
-/// One operation on a file, awaited by one task; its result is the kernel's. Derived classes fill the submission.
-class file_operation : public operation, public skerry::detail::leaf {
- public:
-  explicit file_operation(file_state& of) noexcept : state_(of) {
-    SKERRY_ASSERT(state_.pool().is_home(), "a file is used on the shard that opened it");
-    state_.use();
-  }
-  bool await_ready() const noexcept { return false; }
-  void await_suspend(std::coroutine_handle<> resume_point) noexcept {
-    suspend(resume_point);
-    arm();
-  }
-  std::int32_t await_resume() const noexcept { return result_; }
-
-  void complete(std::int32_t result, std::uint32_t) noexcept override {
-    // A signal cut it short, and nobody asked for an end: once more.
-    if (result == -EINTR && !letting_go_) return arm();
-    result_ = result;
-    wake();
-  }
-  void let_go() noexcept override {
-    letting_go_ = true;
-    state_.pool().kernel.cancel(*this);
-  }
-
- protected:
-  ~file_operation() { state_.leave(); }
-  virtual void arm() noexcept = 0;
-  submission& submit() noexcept { return state_.pool().kernel.submit(*this); }
-
-  file_state& state_;
-  std::int32_t result_ = 0;
-  bool letting_go_ = false;
-};
 
 class open_operation final : public file_operation {
  public:
@@ -201,7 +50,7 @@ class status_operation final : public file_operation {
   const char* describe() const noexcept override { return "status of file"; }
 
  private:
-  void arm() noexcept override { prepare::statx(submit(), state_.fd(), STATX_BASIC_STATS, &found_); }
+  void arm() noexcept override { prepare::statx(submit(), state_.fd(), STATX_BASIC_STATS | STATX_DIOALIGN, &found_); }
 
   struct statx found_{};
 };
@@ -273,6 +122,52 @@ class write_operation final : public file_operation {
   std::uint64_t offset_;
 };
 
+class vectored_operation final : public file_operation {
+ public:
+  vectored_operation(file_state& of, io_uring_op which, std::span<const iovec> pieces, std::uint64_t offset) noexcept
+      : file_operation(of), which_(which), pieces_(pieces), offset_(offset) {}
+  const char* describe() const noexcept override { return which_ == IORING_OP_READV ? "read file" : "write file"; }
+
+ private:
+  void arm() noexcept override {
+    const auto count = static_cast<std::uint32_t>(pieces_.size());
+    prepare::vectored(submit(), which_, state_.fd(), pieces_.data(), count, offset_);
+  }
+
+  io_uring_op which_;
+  std::span<const iovec> pieces_;
+  std::uint64_t offset_;
+};
+
+class truncate_operation final : public file_operation {
+ public:
+  truncate_operation(file_state& of, std::uint64_t size) noexcept : file_operation(of), size_(size) {}
+  const char* describe() const noexcept override { return "truncate file"; }
+
+ private:
+  void arm() noexcept override { prepare::ftruncate(submit(), state_.fd(), size_); }
+
+  std::uint64_t size_;
+};
+
+static_assert(static_cast<int>(allocation::keep_size) == FALLOC_FL_KEEP_SIZE);
+static_assert(static_cast<int>(allocation::punch_hole) == (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE));
+static_assert(static_cast<int>(allocation::zero) == FALLOC_FL_ZERO_RANGE);
+
+class allocate_operation final : public file_operation {
+ public:
+  allocate_operation(file_state& of, std::uint64_t offset, std::uint64_t bytes, allocation how) noexcept
+      : file_operation(of), offset_(offset), bytes_(bytes), how_(how) {}
+  const char* describe() const noexcept override { return "allocate file"; }
+
+ private:
+  void arm() noexcept override { prepare::fallocate(submit(), state_.fd(), static_cast<int>(how_), offset_, bytes_); }
+
+  std::uint64_t offset_;
+  std::uint64_t bytes_;
+  allocation how_;
+};
+
 class sync_operation final : public file_operation {
  public:
   sync_operation(file_state& of, bool data_only) noexcept : file_operation(of), data_only_(data_only) {}
@@ -322,26 +217,11 @@ class name_operation final : public file_operation {
 
  private:
   void arm() noexcept override {
-    if (to_ == nullptr) return prepare::unlinkat(submit(), AT_FDCWD, state_.path().c_str());
+    if (to_ == nullptr) return prepare::unlinkat(submit(), AT_FDCWD, state_.path().c_str(), 0);
     prepare::renameat(submit(), AT_FDCWD, state_.path().c_str(), to_->c_str());
   }
 
   const std::string* to_;
-};
-
-void require_no_nul(const char* call, const std::string& path) {
-  if (path.find('\0') != std::string::npos) fail(EINVAL, call, path);
-}
-
-/// Keeps a file open for a call of several operations, whatever becomes of the handle meanwhile.
-class state_user {
- public:
-  explicit state_user(file_state& used) noexcept : of(used) { of.use(); }
-  state_user(const state_user&) = delete;
-  state_user& operator=(const state_user&) = delete;
-  ~state_user() { of.leave(); }
-
-  file_state& of;
 };
 
 }  // namespace
@@ -366,7 +246,7 @@ file_state& file::state() const noexcept {
 int file::fd() const noexcept { return state().fd(); }
 const std::string& file::path() const noexcept { return state().path(); }
 
-namespace {
+namespace detail {
 
 task<bool> is_regular(file_state& of) {
   if (!of.regular) {
@@ -377,11 +257,105 @@ task<bool> is_regular(file_state& of) {
   co_return *of.regular;
 }
 
+task<file_alignment> alignment_of(file_state& of) {
+  if (!of.alignment) {
+    status_operation asking(of);
+    const std::int32_t result = co_await asking;
+    if (result < 0) fail(-result, "status of", of.path());
+    const struct statx& found = asking.found();
+    const bool told = (found.stx_mask & STATX_DIOALIGN) != 0 && found.stx_dio_offset_align != 0;
+    file_alignment needed;
+    needed.memory = told ? found.stx_dio_mem_align : found.stx_blksize;
+    needed.offset = told ? found.stx_dio_offset_align : found.stx_blksize;
+    of.alignment = needed;
+  }
+  co_return *of.alignment;
+}
+
+task<> sync_file(file_state& of, bool data_only) {
+  if (of.sync_error() != 0) fail(of.sync_error(), "an earlier sync of", of.path());
+  const std::int32_t result = co_await sync_operation(of, data_only);
+  if (result < 0) fail(-result, "sync", of.path());
+}
+
+}  // namespace detail
+
+namespace {
+
+/// Returns when such a request may be made of the file.
+task<> check_alignment(const char* call, file_state& of, const void* memory, std::uint64_t offset,
+                       std::uint64_t bytes) {
+  const file_alignment needed = co_await alignment_of(of);
+  require_aligned(call, of, needed, memory, offset, bytes);
+}
+
+/// Whether a read of a regular file that gave less than was asked for has met its end: where the last block of an
+/// O_DIRECT file ends inside, the kernel takes no request for the rest.
+bool ends_inside(const file_state& of, std::uint64_t at) noexcept {
+  return is_direct(of) && of.alignment && at % of.alignment->offset != 0;
+}
+
+/// After a read that gave less than was asked for. Of a pipe this is what there is. A regular file gives less where its
+/// end is near, but also where its device fails a little further on, and only the next try says so.
+task<bool> goes_on_after(file_state& of, std::uint64_t at) {
+  if (ends_inside(of, at)) co_return false;
+  co_return co_await is_regular(of);
+}
+
+/// What of many pieces is still to be moved, a list for the kernel at a time.
+class iovec_cursor {
+ public:
+  template <class Byte>
+  explicit iovec_cursor(std::span<const std::span<Byte>> all) {
+    left_.reserve(all.size());
+    for (const std::span<Byte>& each : all) {
+      for (std::size_t at = 0; at < each.size(); at += file::bytes_per_operation_max) {  // one may be longer than that
+        const auto part = each.subspan(at, std::min(each.size() - at, file::bytes_per_operation_max));
+        left_.push_back({const_cast<std::byte*>(static_cast<const std::byte*>(part.data())), part.size()});
+      }
+    }
+  }
+
+  /// Chooses the pieces of the next operation; how many.
+  std::size_t prepare_next() noexcept {
+    count_ = 0;
+    bytes_ = 0;
+    while (first_ + count_ < left_.size() && count_ < file::pieces_per_operation_max) {
+      const std::size_t more = left_[first_ + count_].iov_len;
+      if (count_ != 0 && bytes_ + more > file::bytes_per_operation_max) break;
+      bytes_ += more;
+      ++count_;
+    }
+    return count_;
+  }
+  std::span<const iovec> pieces() const noexcept { return std::span(left_).subspan(first_, count_); }
+  /// So many bytes of them are done; whether that is not all of them.
+  bool advance(std::size_t done) noexcept {
+    const bool less = done < bytes_;
+    while (done != 0) {
+      iovec& piece = left_[first_];
+      const std::size_t part = std::min(done, piece.iov_len);
+      piece.iov_base = static_cast<std::byte*>(piece.iov_base) + part;
+      piece.iov_len -= part;
+      done -= part;
+      if (piece.iov_len == 0) ++first_;
+    }
+    return less;
+  }
+
+ private:
+  std::vector<iovec> left_;
+  std::size_t first_ = 0;
+  std::size_t count_ = 0;
+  std::size_t bytes_ = 0;
+};
+
 }  // namespace
 
 task<std::size_t> file::read(std::span<std::byte> into, std::uint64_t offset) {
   const state_user user(state());
   file_state& from = user.of;
+  if (is_direct(from)) co_await check_alignment("read", from, into.data(), offset, into.size());
   std::size_t got = 0;
   while (got < into.size()) {
     const auto piece = into.subspan(got, std::min(into.size() - got, bytes_per_operation_max));
@@ -389,10 +363,30 @@ task<std::size_t> file::read(std::span<std::byte> into, std::uint64_t offset) {
     if (result < 0) fail(-result, "read", from.path());
     if (result == 0) break;
     got += static_cast<std::size_t>(result);
-    // Of a pipe this is what there is. A regular file gives less where its end is near, but also where its device fails
-    // a little further on, and only the next try says so.
     if (static_cast<std::size_t>(result) < piece.size()) {
-      const bool goes_on = co_await is_regular(from);
+      const bool goes_on = co_await goes_on_after(from, offset + got);
+      if (!goes_on) break;
+    }
+  }
+  co_return got;
+}
+
+task<std::size_t> file::read_vectored(std::span<const std::span<std::byte>> into, std::uint64_t offset) {
+  const state_user user(state());
+  file_state& from = user.of;
+  if (is_direct(from)) {
+    for (const auto& piece : into) co_await check_alignment("read", from, piece.data(), offset, piece.size());
+  }
+  iovec_cursor left(into);
+  std::size_t got = 0;
+  while (left.prepare_next() != 0) {
+    const std::int32_t result = co_await vectored_operation(from, IORING_OP_READV, left.pieces(), offset + got);
+    if (result < 0) fail(-result, "read", from.path());
+    if (result == 0) break;
+    got += static_cast<std::size_t>(result);
+    const bool less = left.advance(static_cast<std::size_t>(result));
+    if (less) {
+      const bool goes_on = co_await goes_on_after(from, offset + got);
       if (!goes_on) break;
     }
   }
@@ -402,6 +396,9 @@ task<std::size_t> file::read(std::span<std::byte> into, std::uint64_t offset) {
 task<buffer> file::read(std::uint64_t offset, std::size_t bytes_max) {
   const state_user user(state());
   file_state& from = user.of;
+  if (is_direct(from)) {
+    fail(EINVAL, "read", from.path() + ": it is open with O_DIRECT; read into a net::aligned_buffer");
+  }
   const std::size_t bytes = std::min<std::size_t>(bytes_max, buffer_pool::buffer_bytes);
   lent_read_operation reading(from, static_cast<std::uint32_t>(bytes), offset);
   const std::int32_t result = co_await reading;
@@ -409,11 +406,16 @@ task<buffer> file::read(std::uint64_t offset, std::size_t bytes_max) {
   co_return reading.take();
 }
 
-task<> file::write(std::span<const std::byte> bytes, std::uint64_t offset) {
-  const state_user user(state());
-  file_state& to = user.of;
+namespace {
+
+void require_offsets(const file_state& to) {
+  if ((to.flags & O_APPEND) == 0) return;
+  fail(EINVAL, "write", to.path() + ": Linux ignores offsets of a file that is open with O_APPEND; use append");
+}
+
+task<> write_all(file_state& to, std::span<const std::byte> bytes, std::uint64_t offset) {
   while (!bytes.empty()) {
-    const auto piece = bytes.first(std::min(bytes.size(), bytes_per_operation_max));
+    const auto piece = bytes.first(std::min(bytes.size(), file::bytes_per_operation_max));
     const std::int32_t result = co_await write_operation(to, piece, offset);
     if (result <= 0) fail(result == 0 ? EIO : -result, "write", to.path());
     bytes = bytes.subspan(static_cast<std::size_t>(result));
@@ -421,12 +423,65 @@ task<> file::write(std::span<const std::byte> bytes, std::uint64_t offset) {
   }
 }
 
-task<> file::sync(bool data_only) {
+}  // namespace
+
+task<> file::write(std::span<const std::byte> bytes, std::uint64_t offset) {
+  const state_user user(state());
+  require_offsets(user.of);
+  if (is_direct(user.of)) co_await check_alignment("write", user.of, bytes.data(), offset, bytes.size());
+  co_await write_all(user.of, bytes, offset);
+}
+
+task<> file::write_vectored(std::span<const std::span<const std::byte>> pieces, std::uint64_t offset) {
+  const state_user user(state());
+  file_state& to = user.of;
+  require_offsets(to);
+  if (is_direct(to)) {
+    for (const auto& piece : pieces) co_await check_alignment("write", to, piece.data(), offset, piece.size());
+  }
+  iovec_cursor left(pieces);
+  while (left.prepare_next() != 0) {
+    const std::int32_t result = co_await vectored_operation(to, IORING_OP_WRITEV, left.pieces(), offset);
+    if (result <= 0) fail(result == 0 ? EIO : -result, "write", to.path());
+    left.advance(static_cast<std::size_t>(result));
+    offset += static_cast<std::size_t>(result);
+  }
+}
+
+task<> file::append(std::span<const std::byte> bytes) {
+  const state_user user(state());
+  file_state& to = user.of;
+  if ((to.flags & O_APPEND) == 0) {
+    fail(EINVAL, "append to", to.path() + ": it was opened without O_APPEND, so that others could write in between");
+  }
+  if (is_direct(to)) co_await check_alignment("append to", to, bytes.data(), 0, bytes.size());
+  co_await write_all(to, bytes, 0);
+}
+
+task<> file::truncate(std::uint64_t size) {
   const state_user user(state());
   file_state& of = user.of;
-  if (of.sync_error() != 0) fail(of.sync_error(), "an earlier sync of", of.path());
-  const std::int32_t result = co_await sync_operation(of, data_only);
-  if (result < 0) fail(-result, "sync", of.path());
+  std::int32_t result = co_await truncate_operation(of, size);
+  // Before Linux 6.9 rings do not know it, and say so with what is also said of a file that is not open for writing.
+  if (result == -EINVAL) result = ::ftruncate(of.fd(), static_cast<off_t>(size)) == 0 ? 0 : -errno;
+  if (result < 0) fail(-result, "truncate", of.path());
+}
+
+task<> file::allocate(std::uint64_t offset, std::uint64_t bytes, allocation how) {
+  const state_user user(state());
+  file_state& of = user.of;
+  const std::int32_t result = co_await allocate_operation(of, offset, bytes, how);
+  if (result < 0) fail(-result, "allocate space of", of.path());
+}
+
+task<> file::sync(bool data_only) {
+  const state_user user(state());
+  co_await sync_file(user.of, data_only);
+}
+
+task<file_alignment> file::alignment() const {
+  const state_user user(state());
+  co_return co_await alignment_of(user.of);
 }
 
 task<file_status> file::status() const {
@@ -461,6 +516,7 @@ task<> file::close() {
 task<std::expected<file, std::errc>> open_if_possible(std::string path, open_options options) {
   if (path.find('\0') != std::string::npos) co_return std::unexpected(std::errc::invalid_argument);
   file made(*new file_state(this_files(), std::move(path)));
+  made.state().flags = options.flags;
   const std::int32_t result = co_await open_operation(made.state(), options);
   if (result < 0) co_return std::unexpected(static_cast<std::errc>(-result));
   if ((options.flags & O_NONBLOCK) != 0) ::fcntl(made.fd(), F_SETFL, options.flags & ~O_NONBLOCK);
@@ -476,16 +532,14 @@ task<file> open_file(std::string path, open_options options) {
 task<> rename_file(std::string from, std::string to) {
   require_no_nul("rename", from);
   require_no_nul("rename to", to);
-  const state_user renamed(*new file_state(this_files(), std::move(from)));
-  renamed.of.leave();  // no handle has it
+  const name_user renamed(std::move(from));
   const std::int32_t result = co_await name_operation(renamed.of, &to);
   if (result < 0) fail(-result, "rename", renamed.of.path() + " to " + to);
 }
 
 task<> remove_file(std::string path) {
   require_no_nul("remove", path);
-  const state_user removed(*new file_state(this_files(), std::move(path)));
-  removed.of.leave();  // no handle has it
+  const name_user removed(std::move(path));
   const std::int32_t result = co_await name_operation(removed.of, nullptr);
   if (result < 0) fail(-result, "remove", removed.of.path());
 }

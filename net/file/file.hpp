@@ -26,7 +26,8 @@
 ///               task has ended. A cancelled task ends only when the kernel has let go, so its own locals always do.
 /// Errors:       std::system_error whose text names the call and the path. After a sync that failed every later one
 ///               throws the same: the kernel tells a lost write once, drops what it could not write and would say that
-///               all is well when asked again. Write all of it anew, to another file.
+///               all is well when asked again. Write all of it anew, to another file. A request that does not fit
+///               an O_DIRECT file, or an offset for one with O_APPEND, is EINVAL, with what would fit.
 /// Cancellation: the operation is cancelled in the kernel, and the task ends when the kernel has answered. A write may
 ///               then have been done in part, or whole. An open that was cancelled leaves no descriptor, but perhaps
 ///               the file that it made. close() goes on alone.
@@ -53,7 +54,9 @@
 
 namespace skerry::net {
 
+class file_reader;
 class file_state;
+class file_writer;
 
 /// How to open. Has constructors, so that it is no aggregate (g++ 12 destroys those twice in co_await).
 struct open_options {
@@ -69,6 +72,12 @@ struct open_options {
 
 enum class file_kind : std::uint8_t { regular, directory, other };
 
+/// What offsets, lengths and memory must be multiples of where a file is open with O_DIRECT.
+struct file_alignment {
+  std::size_t memory = 1;
+  std::size_t offset = 1;
+};
+
 struct file_status {
   std::uint64_t size = 0;
   std::uint64_t inode = 0;
@@ -77,9 +86,18 @@ struct file_status {
   file_kind kind = file_kind::other;
 };
 
+/// What becomes of a part of a file, and of the file's size; the values are the kernel's.
+enum class allocation : std::uint8_t {
+  extend = 0,      ///< has space on the device, so that a write there meets no ENOSPC; the file grows to its end
+  keep_size = 1,   ///< the same, but the file has the size it had
+  punch_hole = 3,  ///< reads as zeros and has no space any more; the file has the size it had
+  zero = 16,       ///< reads as zeros and has space; the file grows to its end
+};
+
 class file {
  public:
   static constexpr std::size_t bytes_per_operation_max = std::size_t{1} << 30;
+  static constexpr std::size_t pieces_per_operation_max = 1024;  // IOV_MAX
 
   file(file&& other) noexcept : state_(std::exchange(other.state_, nullptr)) {}
   file& operator=(file&& other) noexcept;
@@ -96,6 +114,22 @@ class file {
   task<> write(const buffer& bytes, std::uint64_t offset) {
     return write(std::span(bytes.data(), bytes.size()), offset);
   }
+  /// As read and write, from and to several pieces of memory that lie one behind the other in the file; the list, too,
+  /// lives until the call returns.
+  task<std::size_t> read_vectored(std::span<const std::span<std::byte>> into, std::uint64_t offset);
+  task<> write_vectored(std::span<const std::span<const std::byte>> pieces, std::uint64_t offset);
+  /// Writes at the end of a file that is open with O_APPEND, whoever else does. Bytes of others may come between two
+  /// parts of these only where the kernel took less than it was given: on a full disk, or beyond 1 GiB.
+  task<> append(std::span<const std::byte> bytes);
+  task<> append(std::string_view text) { return append(std::as_bytes(std::span(text))); }
+  /// Gives the file that size: cuts it off, or adds zeros that take no space. Before Linux 6.9 rings do not have it and
+  /// the shard itself makes the call, which is short unless the disk has a queue.
+  task<> truncate(std::uint64_t size);
+  /// EOPNOTSUPP where the file system cannot.
+  task<> allocate(std::uint64_t offset, std::uint64_t bytes, allocation how = allocation::extend);
+  /// What a file that is open with O_DIRECT wants offsets, lengths and memory to be multiples of: what the kernel says,
+  /// or where it says nothing the block size. See aligned_buffer.hpp.
+  task<file_alignment> alignment() const;
   /// Returns when everything that was written is on the device, with what is needed to find it (fsync).
   task<> sync() { return sync(false); }
   /// The same without times and such (fdatasync).
@@ -109,6 +143,8 @@ class file {
   const std::string& path() const noexcept;
 
  private:
+  friend class file_reader;
+  friend class file_writer;
   friend task<std::expected<file, std::errc>> open_if_possible(std::string path, open_options options);
   explicit file(file_state& made) noexcept : state_(&made) {}
   file_state& state() const noexcept;

@@ -7,12 +7,15 @@
 #include <cstdlib>
 #include <limits>
 #include <memory>
+#include <span>
 #include <unordered_set>
 #include <utility>
 
+#include <fcntl.h>
 #include <support/faulty_backend.hpp>
 #include <support/test_seed.hpp>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 namespace skerry::test_support {
 
@@ -20,12 +23,40 @@ namespace {
 
 constexpr unsigned entries = 512;
 
-/// Whether the kernel may do a part of it: a datagram goes whole or not at all.
-bool may_come_short(const submission& s) noexcept {
-  if (s.opcode != IORING_OP_SEND) return s.opcode == IORING_OP_READ || s.opcode == IORING_OP_WRITE;
+/// A datagram goes whole or not at all.
+bool is_datagram(const submission& asked) noexcept {
   int type = 0;
   socklen_t size = sizeof type;
-  return ::getsockopt(s.fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_STREAM;
+  return asked.opcode == IORING_OP_SEND &&
+         (::getsockopt(asked.fd, SOL_SOCKET, SO_TYPE, &type, &size) != 0 || type != SOCK_STREAM);
+}
+
+bool is_vectored(std::uint8_t opcode) noexcept { return opcode == IORING_OP_READV || opcode == IORING_OP_WRITEV; }
+
+std::span<const iovec> pieces_of(const submission& asked) noexcept {
+  return {reinterpret_cast<const iovec*>(asked.addr), asked.len};
+}
+
+/// What an operation asks for, in bytes; 0 where there is no length.
+std::uint64_t bytes_of(const submission& asked) noexcept {
+  if (!is_vectored(asked.opcode)) {
+    const bool has =
+        asked.opcode == IORING_OP_SEND || asked.opcode == IORING_OP_READ || asked.opcode == IORING_OP_WRITE;
+    return has ? asked.len : 0;
+  }
+  std::uint64_t bytes = 0;
+  for (const iovec& each : pieces_of(asked)) bytes += each.iov_len;
+  return bytes;
+}
+
+/// How much of it goes to the kernel when no more than `bytes_max` is to. An O_DIRECT file takes whole blocks only, and
+/// gives no less, but at its end.
+std::uint64_t bytes_allowed(const submission& asked, std::uint32_t bytes_max) noexcept {
+  constexpr std::uint64_t block = 4096;
+  const std::uint64_t all = bytes_of(asked);
+  if (bytes_max == 0 || bytes_max >= all || is_datagram(asked)) return all;
+  if (asked.opcode == IORING_OP_SEND || (::fcntl(asked.fd, F_GETFL) & O_DIRECT) == 0) return bytes_max;
+  return bytes_max < block ? all : bytes_max / block * block;
 }
 
 }  // namespace
@@ -43,7 +74,8 @@ fault_plan fail_all(io_uring_op kind, int error) {
 fault_plan disturb(std::uint64_t seed) {
   return [draw = random_source(seed)](const submission& what, std::uint64_t) mutable {
     fault drawn;
-    if (draw.uniform(3) == 0) drawn.bytes_max = static_cast<std::uint32_t>(1 + draw.uniform(std::max(what.len, 1u)));
+    const std::uint64_t bytes = std::max<std::uint64_t>(bytes_of(what), 1);
+    if (draw.uniform(3) == 0) drawn.bytes_max = static_cast<std::uint32_t>(1 + draw.uniform(bytes));
     if (draw.uniform(3) == 0) drawn.entries_late = static_cast<unsigned>(draw.uniform(4));
     return drawn;
   };
@@ -59,6 +91,25 @@ class faulty_backend::proxy final : public operation {
     planned_ = planned;
   }
   operation& represented() const noexcept { return *of_; }
+  /// Lets `given`, a copy of what was asked for, ask for less.
+  void cut(submission& given) {
+    const std::uint64_t allowed = bytes_allowed(given, planned_.bytes_max);
+    if (allowed == bytes_of(given)) return;
+    if (!is_vectored(given.opcode)) {
+      given.len = static_cast<std::uint32_t>(allowed);
+      return;
+    }
+    pieces_.clear();
+    std::uint64_t left = allowed;
+    for (iovec each : pieces_of(given)) {
+      if (left == 0) break;
+      each.iov_len = std::min<std::uint64_t>(each.iov_len, left);
+      left -= each.iov_len;
+      pieces_.push_back(each);
+    }
+    given.addr = reinterpret_cast<std::uint64_t>(pieces_.data());
+    given.len = static_cast<std::uint32_t>(pieces_.size());
+  }
   void complete(std::int32_t result, std::uint32_t flags) noexcept override {
     if (planned_.error != 0) result = -planned_.error;
     owner_.held_.push_back({of_, this, result, flags, owner_.entries_ + planned_.entries_late});
@@ -68,6 +119,7 @@ class faulty_backend::proxy final : public operation {
   faulty_backend& owner_;
   operation* of_ = nullptr;
   fault planned_;
+  std::vector<iovec> pieces_;  // fewer than were asked for, until the kernel has answered
 };
 
 faulty_backend::faulty_backend(std::unique_ptr<backend> behind, fault_plan plan, std::uint64_t seed)
@@ -120,7 +172,7 @@ void faulty_backend::pass_on() noexcept {
     const std::uint64_t stand_in_tag = given.user_data;
     given = asked;
     given.user_data = stand_in_tag;
-    if (planned.bytes_max != 0 && may_come_short(asked)) given.len = std::min(given.len, planned.bytes_max);
+    stand_in.cut(given);
     ++stats_.submissions;
   }
   full_at_ = submitted_ + entries;
