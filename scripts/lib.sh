@@ -26,7 +26,7 @@ packages_of() {
     clang) echo clang-19 libclang-rt-19-dev ;;
     check) echo clang-format-19 ;;
     tidy) echo clang-tidy-19 ;;
-    bench) echo redis-tools redis-server python3-redis nginx-light wrk ;;
+    bench) echo fio redis-tools redis-server python3-redis nginx-light wrk ;;
     peers) echo libboost-fiber-dev libuv1-dev libevent-dev librust-tokio-dev cargo golang-go nodejs memcached ;;
     instructions) echo valgrind ;;
     profile) echo linux-perf valgrind ;;

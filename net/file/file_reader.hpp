@@ -19,8 +19,8 @@
 ///     next() gives the lent block back -> read again, further on -> waits for its turn -> lent
 ///
 /// Affinity:     the file's shard. One task at a time.
-/// Ownership:    keeps the file open; the handle may go. Dropping the reader cancels what is in flight; the memory goes
-///               when the kernel has let go.
+/// Ownership:    keeps the file open; the handle may go, and its close() returns after the reader's end. Dropping
+///               the reader cancels what is in flight; the memory goes when the kernel has let go.
 /// Lifetime:     a block, until the next call of next() or the reader's end.
 /// Errors:       std::system_error naming the path and the place. Every byte before it is given first, and it is thrown
 ///               again by each later call. EINVAL where an O_DIRECT file does not take such blocks.

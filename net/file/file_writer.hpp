@@ -22,8 +22,9 @@
 /// that all is well when asked again. Write all of it anew, to another file.
 ///
 /// Affinity:     the file's shard. One task at a time.
-/// Ownership:    keeps the file open; the handle may go. Dropping the writer drops what is not flushed, and cancels what
-///               is on its way: a destructor cannot tell an end from a cancel, so an end says `flush`.
+/// Ownership:    keeps the file open; the handle may go, and its close() returns after the writer's end. Dropping
+///               the writer drops what is not flushed, and cancels what is on its way: a destructor cannot tell an end
+///               from a cancel, so an end says `flush`.
 /// Errors:       std::system_error naming the path and the place. EINVAL where an O_DIRECT file does not take such
 ///               blocks, or a last one that is not whole: pad it, flush, and truncate the file.
 /// Cancellation: every call lets go at once, and what is on its way goes on; write() may have taken a part.

@@ -8,7 +8,11 @@
 #include <skerry/framework/reactor/reactor.hpp>
 #include <skerry/framework/task/spawn.hpp>
 #include <skerry/net/connect.hpp>
+#include <skerry/net/file/directory.hpp>
 #include <skerry/net/file/file.hpp>
+#include <skerry/net/file/file_reader.hpp>
+#include <skerry/net/file/file_watch.hpp>
+#include <skerry/net/file/file_writer.hpp>
 #include <skerry/net/file/whole_file.hpp>
 #include <skerry/net/listener.hpp>
 #include <skerry/net/stream.hpp>
@@ -198,6 +202,13 @@ const faulty_kind kinds_of_files[] = {
     {"rename", IORING_OP_RENAMEAT, {ENOSPC, EIO, EACCES, EINTR}},
     {"status", IORING_OP_STATX, {EIO, ENOMEM, EINTR}},
     {"close", IORING_OP_CLOSE, {EIO, ENOSPC, EINTR}},
+    {"readv", IORING_OP_READV, {EIO, EINTR, ENOMEM}},
+    {"writev", IORING_OP_WRITEV, {ENOSPC, EIO, EINTR, EDQUOT, ENOMEM}},
+    {"truncate", prepare::op_ftruncate, {EIO, EPERM, EINTR}},
+    {"allocate", IORING_OP_FALLOCATE, {ENOSPC, EIO, EOPNOTSUPP, EINTR}},
+    {"make_directory", IORING_OP_MKDIRAT, {ENOSPC, EACCES, EMLINK, EINTR}},
+    {"remove", IORING_OP_UNLINKAT, {EBUSY, EIO, EACCES, EINTR}},
+    {"poll", IORING_OP_POLL_ADD, {ENOMEM}},
 };
 
 class faults_of_files : public testing::TestWithParam<faulty_kind> {};
@@ -233,6 +244,87 @@ TEST_P(faults_of_files, at_every_place_leave_the_old_file_or_the_new_one_whole) 
       // Only a file that was renamed keeps its new bytes; no half-written one stays beside it.
       const auto files = std::distance(std::filesystem::directory_iterator(here.path()), {});
       EXPECT_EQ(files, 1);
+    }
+  }
+}
+
+/// Every kind of operation on files, in a directory that is made for it and removed.
+task<> work_on_files(std::string path, std::string_view bytes) {
+  const std::string name = path + "/f";
+  co_await net::make_directory(path);
+  net::file f = co_await net::open_file(name, net::open_options(O_RDWR | O_CREAT));
+  co_await f.allocate(0, bytes.size());
+  const std::span<const std::byte> all = std::as_bytes(std::span(bytes));
+  const std::vector<std::span<const std::byte>> halves{all.first(bytes.size() / 2), all.subspan(bytes.size() / 2)};
+  co_await f.write_vectored(halves, 0);
+  co_await f.truncate(bytes.size() / 2);
+  net::file_writer_options writing;
+  writing.block_bytes = 4096;
+  writing.offset = bytes.size() / 2;
+  {
+    net::file_writer rest(f, writing);
+    co_await rest.write(halves[1]);
+    co_await rest.sync();
+  }
+  std::string back(bytes.size(), '\0');
+  const std::span<std::byte> into = std::as_writable_bytes(std::span(back));
+  const std::vector<std::span<std::byte>> parts{into.first(10), into.subspan(10)};
+  EXPECT_EQ(co_await f.read_vectored(parts, 0), bytes.size());
+  EXPECT_TRUE(back == bytes);
+  net::file_reader_options reading;
+  reading.block_bytes = 4096;
+  std::string again;
+  {
+    net::file_reader from(f, reading);
+    while (true) {
+      const std::span<const std::byte> block = co_await from.next();
+      if (block.empty()) break;
+      again.append(reinterpret_cast<const char*>(block.data()), block.size());
+    }
+  }
+  EXPECT_TRUE(again == bytes);
+  net::file_watch changes;
+  co_await changes.add(path, IN_DELETE);
+  auto change = spawn(changes.next(), "watch");
+  co_await test_support::turn();
+  int failed = 0;
+  try {
+    co_await f.close();
+    co_await net::remove_file(name);
+  } catch (const std::system_error& error) {
+    failed = error.code().value();
+  }
+  if (failed != 0) change.abort();
+  try {
+    const net::file_change gone = co_await change;
+    EXPECT_EQ(gone.name, "f");
+  } catch (const std::system_error& error) {
+    if (failed == 0) failed = error.code().value();
+  }
+  if (failed != 0) throw std::system_error(failed, std::generic_category());
+  co_await net::remove_directory(path);
+}
+
+TEST_P(faults_of_files, at_every_place_are_told_and_leave_nothing_open) {
+  const std::string bytes = numbered_bytes(30'000);
+  for (int error : GetParam().errors) {
+    for (std::uint64_t nth = 1; nth <= 12; ++nth) {
+      SCOPED_TRACE(GetParam().name + (" " + std::to_string(nth) + ": ") + std::generic_category().message(error));
+      scratch_directory here;
+      int told = 0;
+      const bool struck = run_with(fail_nth(GetParam().opcode, nth, error), [&]() -> task<> {
+        told = co_await error_of(work_on_files(here.file("d"), bytes));
+        while (net::open_files() != 0) co_await test_support::turn();
+      });
+      if (!struck) {
+        EXPECT_TRUE(nth > 1 || GetParam().opcode == IORING_OP_RENAMEAT) << "nothing here does it";
+        EXPECT_EQ(told, 0);
+        break;
+      }
+      // A status is asked for only to learn whether a file is a regular one, and reads ahead go beyond its end.
+      const std::set<int> may_pass_kinds{IORING_OP_STATX, IORING_OP_CLOSE, IORING_OP_READ};
+      const bool may_pass = may_pass_kinds.contains(GetParam().opcode);
+      EXPECT_TRUE(told == (error == EINTR ? 0 : error) || (told == 0 && may_pass)) << told;
     }
   }
 }
