@@ -15,11 +15,11 @@
 ///
 ///     room(), commit() -> full, or flush() -> written by the kernel (again from where it stopped short) -> free
 ///
-/// A write that failed breaks the writer: what it held, and what other blocks held behind it, may be missing, so nothing
-/// that follows may look as if it were there. The error is thrown once as what it was, by the first call that comes to
-/// know of it (flush at the latest), with the first place that is missing; every later call throws the same code, as an
-/// earlier write's. A sync that failed breaks it likewise: the kernel has dropped what it could not write, and would say
-/// that all is well when asked again. Write all of it anew, to another file.
+/// A write that failed breaks the writer: what it held, and what other blocks held behind it, may be missing, so
+/// nothing that follows may look as if it were there. The error is thrown once as what it was, by the first call that
+/// comes to know of it (flush at the latest), with the first place that is missing; every later call throws the same
+/// code, as an earlier write's. A sync that failed breaks it likewise: the kernel has dropped what it could not write,
+/// and would say that all is well when asked again. Write all of it anew, to another file.
 ///
 /// Affinity:     the file's shard. One task at a time.
 /// Ownership:    keeps the file open; the handle may go, and its close() returns after the writer's end. Dropping

@@ -3,7 +3,7 @@
 // against fio with the same block size and depth. What is read is not looked at, and what is written is whatever lies
 // in the blocks, as fio does it.
 //
-//     build/release/perf/file_stream read|write FILE BYTES BLOCK_BYTES DEPTH [direct]
+//     build/release/perf/file_stream read|write FILE BYTES BLOCK_BYTES DEPTH PASSES [direct]
 //     {"us_per_mib": 52.1}                                  wall time; opening and closing are not part of it
 #include <skerry/framework/task/task.hpp>
 #include <skerry/net/file/file.hpp>
@@ -36,6 +36,7 @@ struct job {
   std::uint64_t bytes = 0;
   std::size_t block = 0;
   std::size_t depth = 0;
+  std::uint64_t passes = 0;
   int flags = 0;
 };
 
@@ -72,16 +73,18 @@ task<double> run(const job& what) {
   const int flags = (what.writes ? O_WRONLY | O_CREAT : O_RDONLY) | what.flags;
   net::file f = co_await net::open_file(what.path, net::open_options(flags, 0600));
   const auto start = std::chrono::steady_clock::now();
-  std::uint64_t done = 0;
-  if (what.writes) {
-    done = co_await write_all(f, what);
-  } else {
-    done = co_await read_all(f, what);
+  for (std::uint64_t pass = 0; pass < what.passes; ++pass) {
+    std::uint64_t done = 0;
+    if (what.writes) {
+      done = co_await write_all(f, what);
+    } else {
+      done = co_await read_all(f, what);
+    }
+    if (done != what.bytes) throw std::runtime_error("moved " + std::to_string(done) + " bytes of " + what.path);
   }
   const std::chrono::duration<double, std::micro> took = std::chrono::steady_clock::now() - start;
   co_await f.close();
-  if (done != what.bytes) throw std::runtime_error("moved " + std::to_string(done) + " bytes of " + what.path);
-  co_return took.count() / (static_cast<double>(what.bytes) / (1 << 20));
+  co_return took.count() / (static_cast<double>(what.bytes * what.passes) / (1 << 20));
 }
 
 }  // namespace
@@ -89,7 +92,7 @@ task<double> run(const job& what) {
 int main(int argc, char** argv) {
   const std::vector<std::string_view> words(argv + 1, argv + argc);
   const bool known =
-      (words.size() == 5 || (words.size() == 6 && words[5] == "direct")) && (words[0] == "read" || words[0] == "write");
+      (words.size() == 6 || (words.size() == 7 && words[6] == "direct")) && (words[0] == "read" || words[0] == "write");
   job what;
   if (known) {
     what.writes = words[0] == "write";
@@ -97,10 +100,11 @@ int main(int argc, char** argv) {
     what.bytes = std::strtoull(argv[3], nullptr, 10);
     what.block = std::strtoull(argv[4], nullptr, 10);
     what.depth = std::strtoull(argv[5], nullptr, 10);
-    if (words.size() == 6) what.flags = O_DIRECT;
+    what.passes = std::strtoull(argv[6], nullptr, 10);
+    if (words.size() == 7) what.flags = O_DIRECT;
   }
-  if (!known || what.bytes == 0 || what.block == 0 || what.depth == 0) {
-    std::fprintf(stderr, "usage: file_stream read|write FILE BYTES BLOCK_BYTES DEPTH [direct]\n");
+  if (!known || what.bytes == 0 || what.block == 0 || what.depth == 0 || what.passes == 0) {
+    std::fprintf(stderr, "usage: file_stream read|write FILE BYTES BLOCK_BYTES DEPTH PASSES [direct]\n");
     return 1;
   }
   try {

@@ -6,8 +6,8 @@ from contestants import (ECHO, ECHO_LIMIT, ECHO_PEERS, HTTP, HTTP_LIMIT, KV, RAW
                          memcached, nginx, redis, skerry_http, skerry_kv)
 from rows import SKERRY, Experiment, Row
 from scenarios import (all_of, allocations, benchmark, benchmarks, clean_build_seconds, connection_bytes, echo_load,
-                       faster, http_load, http_wrk, idle_memory, idle_wakeups, kv_load, limit, nop_ns, peer_micro,
-                       scraped, start_ms, udp_load, under)
+                       faster, file_stream, fio, http_load, http_wrk, idle_memory, idle_wakeups, kv_load, limit,
+                       nop_ns, peer_micro, scraped, start_ms, udp_load, under)
 
 UNWATCHED = "not scraped"
 
@@ -174,6 +174,14 @@ SHARDS = [
         Row("submit_to_busy", "submit_to to a shard busy with tasks that yield, p99", "us", budget=100),)),
 ]
 
+FILES = [
+    Experiment("file", {SKERRY: file_stream(how, direct), "fio": fio(how, direct)}, (
+        Row(f"file_{how}_{where}", f"{how} a file from end to end, 8 blocks of 128 KiB in flight, {place}, per MiB",
+            "us", budget=1.05, against="fio"),))
+    for how in ("read", "write") for where, place, direct in (("cached", "page cache", False),
+                                                              ("direct", "O_DIRECT", True))
+]
+
 ECHO_AT_REST = {name: ECHO[name] for name in (SKERRY, RAW_RING, *ECHO_PEERS)}
 KV_AT_REST = {**KV, RAW_RING: ECHO[RAW_RING]}
 
@@ -210,4 +218,4 @@ MEMORY = [
         on_request=True),
 ]
 
-EXPERIMENTS = MICRO + NET + WEB + STORE + SHARDS + MEMORY
+EXPERIMENTS = MICRO + NET + WEB + STORE + FILES + SHARDS + MEMORY

@@ -218,6 +218,52 @@ def peer_micro(name, **renamed):
     return scenario
 
 
+# ---- files: one from end to end, 128 KiB at a time, 8 in flight ----
+
+FILE_BYTES, FILE_BLOCK, FILE_DEPTH = 128 << 20, 128 << 10, 8
+FILE_PASSES = {True: 1, False: 16}  # of O_DIRECT, of the page cache, which is so fast that fio's clock of 1 ms is coarse
+_files = []  # the folder with the file, until the end of the run
+
+
+def file_for(machine, direct):
+    """A file of the build tree, whose file system is a disk's where /tmp may not be, in the page cache or not."""
+    if not _files:
+        _files.append(tempfile.TemporaryDirectory(prefix="bench-file-", dir=machine.build))
+    path = Path(_files[0].name) / "data"
+    if not path.exists():
+        path.write_bytes(bytes(FILE_BYTES))
+        os.sync()
+    with path.open("rb") as data:
+        if direct:
+            os.posix_fadvise(data.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        else:
+            while data.read(FILE_BLOCK):
+                pass
+    return path
+
+
+def file_stream(how, direct):
+    def scenario(machine):
+        program, path = machine.program("perf/file_stream"), file_for(machine, direct)
+        return machine.run([program, how, path, FILE_BYTES, FILE_BLOCK, FILE_DEPTH, FILE_PASSES[direct],
+                            *(["direct"] if direct else [])])["us_per_mib"]
+    return scenario
+
+
+def fio(how, direct):
+    """The same with Debian's fio, which leaves the page cache as it finds it."""
+    def scenario(machine):
+        program, path = machine.program("fio"), file_for(machine, direct)
+        said = machine.run([program, "--name=bench", f"--filename={path}", "--ioengine=io_uring", f"--rw={how}",
+                            f"--iodepth={FILE_DEPTH}", f"--bs={FILE_BLOCK}", f"--size={FILE_BYTES}",
+                            f"--loops={FILE_PASSES[direct]}", f"--direct={int(direct)}", "--invalidate=0",
+                            "--fallocate=none", "--output-format=json"])["jobs"][0][how]
+        if said["io_bytes"] != FILE_BYTES * FILE_PASSES[direct]:
+            raise Failure(f"fio moved {said['io_bytes']} bytes")
+        return 1e6 / (said["bw_bytes"] / (1 << 20))
+    return scenario
+
+
 # ---- heap allocations: counted over the middle of a load, when every connection is up ----
 
 def allocations(load, kind, prepare=None, **changes):
