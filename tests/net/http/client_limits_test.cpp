@@ -111,7 +111,7 @@ TEST(http_client, each_wait_has_its_limit) {
     };
     for (const row& r : {row{"/silent", 60s}, row{"/head", 10s}, row{"/body", 30s}}) {
       auto asked = spawn(failure_of(answer_of(c.get(server.url(r.path)))));
-      co_await turns(20);
+      co_await settle();
       time.pass(r.patience - 1s);
       co_await turns(5);
       EXPECT_FALSE(asked.is_finished()) << r.path;
@@ -120,7 +120,7 @@ TEST(http_client, each_wait_has_its_limit) {
       EXPECT_EQ(failed, std::errc::timed_out) << r.path;
     }
     auto holder = spawn(failure_of(c.get(server.url("/silent"))));
-    co_await turns(20);
+    co_await settle();
     auto waiter = spawn(failure_of(c.get(server.url("/silent"))));
     co_await turns(5);
     time.pass(11s);  // no place in time
@@ -144,8 +144,12 @@ TEST(http_client, a_whole_request_can_have_a_limit) {
     options.request_timeout = 3s;
     client c(options);
     client_response answer = co_await c.get(server.url("/first"));
-    const buffer begin = co_await answer.read();
-    EXPECT_EQ(text_of(begin), "ab");
+    std::string begin;
+    while (begin.size() < 2) {
+      const buffer piece = co_await answer.read();
+      begin += text_of(piece);
+    }
+    EXPECT_EQ(begin, "ab");
     auto rest = spawn(failure_of(answer.read()));
     co_await turns(3);
     time.pass(4s);
@@ -217,11 +221,16 @@ TEST(http_client, a_server_that_takes_nothing_times_out) {
     outgoing request(method::post, url_of(listening.where(), "/"));
     request.body("a/b", std::string(50'000'000, 'x'));
     auto asked = spawn(failure_of(c.send(std::move(request))));
-    co_await turns(100);
-    time.pass(31s);
+    while (!asked.is_finished()) {  // each part of the body has its limit, and the kernel takes many before it is full
+      co_await turns(100);
+      time.pass(31s);
+    }
     const std::error_code failed = co_await asked;
     EXPECT_EQ(failed, std::errc::timed_out);
-    time.pass(6s);
+    while (net::this_endpoints().size() != 0) {
+      time.pass(6s);
+      co_await turn();
+    }
   });
 }
 

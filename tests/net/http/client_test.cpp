@@ -81,8 +81,10 @@ TEST(http_client, a_response_dropped_early_ends_its_connection) {
       const buffer first = co_await answer.read();
       EXPECT_FALSE(first.empty());
     }
-    time.pass(1s);  // past the linger of an endpoint
-    while (net::this_endpoints().size() != 0) co_await turn();
+    while (net::this_endpoints().size() != 0) {
+      time.pass(1s);  // past the linger of an endpoint, which begins when all is sent
+      co_await turn();
+    }
     const std::string answer = co_await answer_of(c.get(url_of(at, "/")));
     EXPECT_EQ(answer, "200 Hello, World!");
   });
@@ -100,7 +102,7 @@ TEST(http_client, a_stale_connection_costs_idempotent_requests_nothing) {
     client c;
     co_await answer_of(c.get(server.url("/end-after")));
     while (server.ended == 0) co_await turn();
-    co_await turns(3);
+    co_await settle();
     const std::string posted = co_await answer_of(c.send(outgoing(method::post, server.url("/"))));
     EXPECT_EQ(posted, "200 x");  // nothing was sent on the ended one
     EXPECT_EQ(server.accepted, 2);
@@ -143,6 +145,7 @@ TEST(http_client, a_connection_in_disorder_is_not_used_again) {
       const std::string answer = co_await answer_of(c.get(server.url(path)));
       EXPECT_EQ(answer, "200 x");
       EXPECT_EQ(server.accepted, ++asked) << path;
+      co_await settle();  // what a server says too much may come later than the rest
     }
     while (server.ended < asked) co_await turn();
   });
@@ -304,7 +307,7 @@ TEST(http_client, what_http_cannot_carry_is_refused) {
       EXPECT_EQ(failed, r.why) << r.url;
     }
     const std::uint16_t port = net::listener(loopback()).where().port();
-    co_await turns(5);  // until it is closed
+    co_await settle();  // until it is closed
     const std::error_code nobody = co_await failure_of(c.get(url_of(loopback(port), "/")));
     EXPECT_EQ(nobody, std::errc::connection_refused);
   });

@@ -95,7 +95,7 @@ class scripted_server {
   task<> answer_requests(net::stream& peer) {
     std::string got;
     while (true) {
-      while (!got.contains("\r\n\r\n")) {
+      while (!is_whole(got)) {
         const buffer bytes = co_await peer.read();
         if (bytes.empty()) co_return;
         got += text_of(bytes);
@@ -113,6 +113,17 @@ class scripted_server {
       if (r.hang) co_await never_.wait();
       if (r.close) co_return;
     }
+  }
+
+  /// Whether a head has come, and the body that it announces.
+  static bool is_whole(std::string_view got) {
+    const std::size_t head = got.find("\r\n\r\n");
+    if (head == got.npos) return false;
+    if (got.contains("Transfer-Encoding: chunked\r\n")) return got.ends_with("\r\n0\r\n\r\n");
+    constexpr std::string_view field = "Content-Length: ";
+    const std::size_t at = got.find(field);
+    const std::size_t body = at < head ? std::stoul(std::string(got.substr(at + field.size(), 10))) : 0;
+    return got.size() - head - 4 >= body;
   }
 
   script says_;

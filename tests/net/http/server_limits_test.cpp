@@ -116,16 +116,12 @@ TEST(http_server, a_body_may_neither_stop_nor_trickle) {
     co_await silent.send(begin);
     co_await slow.send(begin);
     co_await steady.send(begin);
-    co_await turn();
-    co_await turn();
-    int alive = 0;
+    co_await settle();
     for (int step = 0; step < 8; ++step) {
       time.pass(10s);
       if (step < 3) co_await slow.send("x");
       co_await steady.send(std::string(10'000, 'y'));
-      co_await turn();
-      co_await turn();
-      ++alive;
+      co_await settle();
     }
     const std::string silent_answer = co_await silent.receive_all();
     EXPECT_EQ(status_line(silent_answer), "HTTP/1.1 408 Request Timeout");
@@ -184,6 +180,8 @@ TEST(http_server, slow_clients_by_the_hundred_leave_and_others_notice_nothing) {
       attackers.emplace_back(at);
       co_await attackers.back().send("GET / HTTP/1.1\r\n");
     }
+    while (net::this_endpoints().size() < attackers.size()) co_await turn();
+    co_await settle();
     for (int second = 0; second < 11; ++second) {
       for (int i = 0; i < 3; ++i) co_await turn();
       const std::string answer = co_await whole_answer(at, last_hello);

@@ -7,6 +7,7 @@
 #include <skerry/framework/sync/event.hpp>
 #include <skerry/framework/task/spawn.hpp>
 #include <skerry/framework/task/yield.hpp>
+#include <skerry/net/byte_pool.hpp>
 #include <skerry/net/http/server.hpp>
 #include <skerry/shards/app.hpp>
 #include <skerry/shards/host.hpp>
@@ -136,6 +137,17 @@ inline void with_server(const server_options& options, std::function<task<>(cons
 }
 inline void with_server(std::function<task<>(const address&)> talk) {
   with_server(server_options(), [&talk](const address& at, manual_clock&) { return talk(at); });
+}
+
+/// Until all that was sent has been read, and the kernel has all that was said to it, which may come and go in parts,
+/// each a few turns late, behind a connect and an accept that are late, too.
+inline task<> settle() {
+  constexpr int turns_late_max = 16;
+  int quiet = 0;
+  while (quiet++ < turns_late_max) {
+    co_await turn();
+    if (net::this_bytes().bytes_in_use() != 0) quiet = 0;
+  }
 }
 
 /// What the server says to all of `sent`, up to the end.
