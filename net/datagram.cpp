@@ -36,6 +36,9 @@ unique_fd make_socket(const address& at) {
   return fd;
 }
 
+/// The kernel broke off, nothing happened: once more.
+bool is_interruption(std::int32_t result) noexcept { return result == -EINTR || result == -EAGAIN; }
+
 bool set_option(int fd, int level, int name, int value) noexcept {
   return ::setsockopt(fd, level, name, &value, sizeof value) == 0;
 }
@@ -204,7 +207,7 @@ void datagram_state::received(std::int32_t result, std::uint32_t flags) noexcept
   } else if (result >= 0 && in_blocks_) {
     if (!ended_) store_block(static_cast<std::size_t>(result));
   }
-  if (result < 0 && result != -ECANCELED && result != -ENOBUFS && result != -EINTR && !ended_) error_ = -result;
+  if (result < 0 && result != -ECANCELED && result != -ENOBUFS && !is_interruption(result) && !ended_) error_ = -result;
   const bool over = !completion::more(flags);
   if (over) {
     const bool starving = result == -ENOBUFS && wants_more() && !pool().buffers.wait_for_buffer(*this);
@@ -371,7 +374,8 @@ void datagram_state::pump(send_awaiter& sender) noexcept {
 
 void datagram_state::sent(sending& done, std::int32_t result) noexcept {
   send_awaiter& sender = *done.owner;
-  const bool cancelled = result == -ECANCELED && sender.begun_ == sender.all_.size();
+  if (is_interruption(result) && !sender.cancelled_) return done.submit(*done.datagram);
+  const bool cancelled = sender.cancelled_ && (result == -ECANCELED || is_interruption(result));
   if (result >= 0) {
     ++counted_.sent;
   } else if (!cancelled) {
@@ -398,6 +402,7 @@ void datagram_state::sent(sending& done, std::int32_t result) noexcept {
 void datagram_state::cancel(send_awaiter& sender) noexcept {
   if (sender.linked()) static_cast<skerry::detail::list_hook<send_awaiter>&>(sender).unlink();
   sender.begun_ = sender.all_.size();
+  sender.cancelled_ = true;
   for (sending& slot : sender.slots()) kernel().cancel(slot);
   if (sender.in_flight_ == 0) {
     sender.wake();

@@ -192,6 +192,7 @@ class [[nodiscard("co_await it")]] send_awaiter final : public skerry::detail::l
   std::size_t refused_ = 0;
   const outgoing* first_refused_ = nullptr;
   int error_ = 0;
+  bool cancelled_ = false;
   bool earlier_ = false;  // the error is that of an earlier datagram
 };
 
