@@ -31,7 +31,8 @@ packages_of() {
     instructions) echo valgrind ;;
     profile) echo linux-perf valgrind ;;
     models) echo spin ;;
-    clients) echo curl wrk strace nghttp2-client apache2-utils nodejs prometheus python3-prometheus-client unbound ;;
+    clients) echo curl wrk strace nghttp2-client apache2-utils nodejs prometheus python3-prometheus-client unbound \
+      iproute2 iptables ;;
     browser) echo chromium ;;
     *) fail "no package group '$1'; there are: build clang check tidy bench peers instructions profile models clients browser" ;;
   esac

@@ -150,6 +150,13 @@ task<> ask(raw_peer& honest, std::string_view text) {
   EXPECT_EQ(echoed, text);
 }
 
+/// More than the completions of one peer take to come in. The kernel hands over at least twenty at a time.
+constexpr int enough_turns = 64;
+
+task<> turns(int count) {
+  for (int i = 0; i < count; ++i) co_await turn();
+}
+
 /// Runs `body` with a server and a peer of it that behaves. Then all that the shard held for others is back.
 void with_crowd(const std::function<task<>(crowd_server&, raw_peer& honest, manual_clock&)>& body) {
   manual_clock time;
@@ -161,6 +168,7 @@ void with_crowd(const std::function<task<>(crowd_server&, raw_peer& honest, manu
         raw_peer honest(server.where());
         co_await honest.send("e");
         co_await ask(honest, "first");
+        co_await turns(enough_turns);
         const holdings alone;
         co_await body(server, honest, time);
         while (server.finished + 1 < server.accepted || this_endpoints().size() > alone.endpoints) {
@@ -168,15 +176,12 @@ void with_crowd(const std::function<task<>(crowd_server&, raw_peer& honest, manu
           co_await turn();
         }
         co_await ask(honest, "last");
+        co_await turns(enough_turns);
         EXPECT_EQ(holdings(), alone);
         co_await server.stop();
       },
       time);
   EXPECT_EQ(open_descriptors(), before);
-}
-
-task<> turns(int count) {
-  for (int i = 0; i < count; ++i) co_await turn();
 }
 
 TEST(storm, ten_thousand_connects_and_closes_in_a_loop_leave_nothing_behind) {
@@ -283,6 +288,7 @@ TEST(storm, peers_that_never_read_hold_two_blocks_each_and_stop_nobody) {
       co_await ask(honest, "while they fill up");
     }
     for (int i = 0; i < 300; ++i) co_await ask(honest, "while they stand still");
+    co_await turns(enough_turns);
     EXPECT_EQ(net::this_bytes().bytes_in_use(), before + crowd * 2 * net::endpoint::high_water);
     EXPECT_EQ(server.finished, 0);
   });
@@ -291,7 +297,6 @@ TEST(storm, peers_that_never_read_hold_two_blocks_each_and_stop_nobody) {
 TEST(storm, peers_that_send_a_byte_a_second_hold_no_buffer_and_those_past_their_limit_are_ended) {
   with_crowd([](crowd_server& server, raw_peer& honest, manual_clock& time) -> task<> {
     constexpr std::size_t patient = 300, limited = 100;
-    constexpr int enough_turns = 64;  // the kernel hands over at least twenty completions at a time
     const std::string line = "a line that takes half a minute\n";
     std::vector<raw_peer> slow;
     for (std::size_t i = 0; i < patient + limited; ++i) {
