@@ -224,7 +224,7 @@ TEST_F(names, that_are_not_there_say_so_and_are_remembered) {
     (void)co_await failure_of(r.resolve("a.broken", 80), resolve_errc::server_failure);
     const std::string silence = co_await failure_of(r.resolve("a.silent", 80), resolve_errc::timed_out);
     EXPECT_TRUE(silence.starts_with("resolve a.silent: no answer within ")) << silence;
-    EXPECT_EQ(net::dns::stats().sockets, 0u);
+    while (net::dns::stats().sockets != 0) co_await turn();  // none stays; the last one may close late
   });
 }
 
