@@ -83,7 +83,8 @@ void endpoint::in_done(std::int32_t result, std::uint32_t flags) noexcept {
   } else if (result == 0) {
     peer_ended_ = true;
     // The kernel tells a reset once; if a send heard it, this is the place where the rest of the input is missing.
-    if (output_error_ == ECONNRESET && !input_ended_) input_error_ = ECONNRESET;
+    // A send that was refused has ended the input, too. EPIPE says no more than that: the peer has gone.
+    if (output_error_ != 0 && output_error_ != EPIPE && !input_ended_) input_error_ = output_error_;
     input_ended_ = input_error_ == 0;
   } else if (result != -ECANCELED && result != -ENOBUFS && !is_interruption(result)) {
     peer_ended_ = true;
@@ -165,6 +166,7 @@ void endpoint::sent(std::int32_t result) noexcept {
   if (result > 0) sending_.consume(pool_.bytes_, static_cast<std::size_t>(result));
   if (result <= 0 && !is_interruption(result)) {
     break_output(result == 0 ? EPIPE : -result);
+    net::shut_down_input(fd_);  // after what has come: whoever waits for an answer to what was lost would wait for ever
     // No write will hear of it any more, and what a reader waits for may be the answer to what was lost.
     if (shutdown_wanted_ && !input_ended_ && input_error_ == 0) {
       input_error_ = output_error_;

@@ -27,7 +27,8 @@
 /// stream in its place would tell the peer that it has everything.
 ///
 /// A reset breaks both directions at once, whichever operation hears of it: the reader gets what had arrived and then
-/// the error, never an end of stream, and a writer does not wait for a send to find out.
+/// the error, never an end of stream, and a writer does not wait for a send to find out. So does a send that our own
+/// kernel refuses (ENOMEM): no write may hear of it any more, and who reads would wait for the answer to what was lost.
 ///
 /// Affinity:   home shard.
 /// Ownership:  the pool; a stream is a handle.

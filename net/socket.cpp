@@ -160,6 +160,8 @@ void reset_at_close(int fd) noexcept {
 
 void shut_down_output(int fd) noexcept { ::shutdown(fd, SHUT_WR); }
 
+void shut_down_input(int fd) noexcept { ::shutdown(fd, SHUT_RD); }
+
 int unacknowledged_bytes(int fd) noexcept {
   int bytes = 0;
   ::ioctl(fd, SIOCOUTQ, &bytes);

@@ -68,6 +68,8 @@ credentials peer_credentials(int fd);
 /// No more bytes from us, behind those the kernel has. Plain: it only queues the end, and as an operation it would run
 /// in a kernel worker thread.
 void shut_down_output(int fd) noexcept;
+/// Receives end behind what has come. The peer is not told.
+void shut_down_input(int fd) noexcept;
 /// The close to come sends a reset instead of an end (TCP; a Unix socket has no such thing).
 void reset_at_close(int fd) noexcept;
 /// Bytes sent, or waiting in the kernel to be, that the peer's kernel has not acknowledged; the end counts as one.

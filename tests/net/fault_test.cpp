@@ -361,6 +361,23 @@ TEST(faults, a_read_that_fails_in_the_middle_of_a_file_is_not_taken_for_its_end)
   }));
 }
 
+TEST(faults, a_send_that_is_refused_ends_the_wait_for_an_answer_behind_what_has_come) {
+  for (int error : {ENOMEM, ENOBUFS, ETIMEDOUT, EHOSTUNREACH}) {
+    for (const bool waits : {true, false}) {
+      EXPECT_TRUE(run_with(fail_nth(IORING_OP_SEND, 1, error), [&]() -> task<> {
+        test_support::connected pair = co_await test_support::connect_pair();
+        co_await pair.theirs.send("before");
+        std::string got;
+        auto reader = spawn(error_of(read_into(pair.ours, got)), "reader");
+        while (waits && got.size() < 6) co_await test_support::turn();
+        co_await pair.ours.write("a question");
+        EXPECT_EQ(co_await reader, error);
+        EXPECT_EQ(got, "before");
+      }));
+    }
+  }
+}
+
 TEST(faults, accepting_goes_on_each_time_descriptors_come_back) {
   // Every second accept request is refused; each of a hundred clients is served all the same, one after the other.
   const fault_plan plan = [](const submission& what, std::uint64_t nth) {
