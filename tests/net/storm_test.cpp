@@ -301,7 +301,8 @@ TEST(storm, peers_that_send_a_byte_a_second_hold_no_buffer_and_those_past_their_
     std::vector<raw_peer> slow;
     for (std::size_t i = 0; i < patient + limited; ++i) {
       slow.emplace_back(server.where());
-      co_await slow.back().send(i < patient ? "l" : "t");
+      const std::string_view how = i < patient ? "l" : "t";
+      co_await slow.back().send(how);
     }
     while (server.accepted < static_cast<int>(patient + limited) + 1) co_await turn();
     co_await turns(enough_turns);
