@@ -2,7 +2,9 @@
 #include <skerry/framework/observe/log.hpp>
 #include <skerry/framework/reactor/reactor.hpp>
 #include <skerry/net/acceptor.hpp>
+#include <skerry/net/socket.hpp>
 
+#include <algorithm>
 #include <cerrno>
 #include <system_error>
 #include <utility>
@@ -31,12 +33,17 @@ acceptor::~acceptor() {
   pool_.home_.drain_progressed();
 }
 
-void acceptor::arm() noexcept { prepare::accept_multishot(pool_.kernel_.submit(*this), fd()); }
+/// One accept that takes all who wait would take more than is wanted.
+void acceptor::arm() noexcept {
+  multishot_ = most_ == queue_max;
+  if (multishot_) return prepare::accept_multishot(pool_.kernel_.submit(*this), fd());
+  prepare::accept(pool_.kernel_.submit(*this), fd());
+}
 
 void acceptor::complete(std::int32_t result, std::uint32_t flags) noexcept {
   if (result >= 0) {
     queue_.push_back(result);
-    if (waiting() == queue_max) pool_.kernel_.cancel(*this);
+    if (multishot_ && waiting() == queue_max) pool_.kernel_.cancel(*this);
   } else if (is_fatal(-result)) {
     error_ = -result;
   } else if (result != -ECANCELED && result != -ECONNABORTED && result != -EINTR) {
@@ -48,9 +55,14 @@ void acceptor::complete(std::int32_t result, std::uint32_t flags) noexcept {
     timers::this_timers().arm(*this, clock::now() + failure_pause);
   }
   if (completion::more(flags)) return wake_waiter();
-  if (wants_more()) arm();
+  if (wants_more()) {
+    arm();
+  } else if (result < 0 && !released_ && (ended_ || waiting() < queue_max)) {
+    take_whom_it_was_woken_for();
+  }
+  if (released_) return delete this;
+  if (ended_) finish();
   wake_waiter();
-  if (released_) delete this;
 }
 
 void acceptor::wake_waiter() noexcept {
@@ -72,7 +84,9 @@ int acceptor::take() {
     if (waiting() == 0 || taken_ == queue_max) {
       queue_.erase(queue_.begin(), queue_.begin() + static_cast<std::ptrdiff_t>(std::exchange(taken_, 0)));
     }
-    if (waiting() == queue_max / 2 && wants_more() && !in_flight()) arm();
+    // Whoever wants fewer says so anew for each.
+    if (most_ == queue_max && waiting() <= queue_max / 2 && wants_more() && !in_flight()) arm();
+    if (ended_) pool_.home_.drain_progressed();
     return fd;
   }
   if (error_ != 0) throw std::system_error(error_, std::generic_category(), "accept");
@@ -84,10 +98,35 @@ void acceptor::wait(endpoint_leaf* waiter) noexcept {
   waiter_ = waiter;
 }
 
+void acceptor::want(std::size_t most) noexcept {
+  most_ = std::min(most, queue_max);
+  if (in_flight()) {
+    // Its last completion goes on as is right then.
+    if (most_ == 0 || (multishot_ && most_ < queue_max)) pool_.kernel_.cancel(*this);
+  } else if (wants_more()) {
+    arm();
+  }
+}
+
 void acceptor::end() noexcept {
-  ended_ = true;
-  pool_.kernel_.cancel(*this);
+  if (std::exchange(ended_, true)) return;
+  if (in_flight()) return pool_.kernel_.cancel(*this);  // finishes with its last completion
+  finish();
   wake_waiter();
+}
+
+void acceptor::take_whom_it_was_woken_for() noexcept {
+  take_from_kernel(multishot_ ? static_cast<std::size_t>(listen_backlog) : waiting() + 1);
+}
+
+void acceptor::take_from_kernel(std::size_t most) noexcept {
+  if (error_ != 0) return;
+  for (int accepted; waiting() < most && (accepted = accept_now(fd())) >= 0;) queue_.push_back(accepted);
+}
+
+void acceptor::finish() noexcept {
+  if (!leaves_rest_) take_from_kernel(static_cast<std::size_t>(listen_backlog));
+  pool_.home_.drain_progressed();
 }
 
 void acceptor::release() noexcept {

@@ -26,7 +26,8 @@ void out_operation::complete(std::int32_t result, std::uint32_t) noexcept {
   static_cast<endpoint&>(*this).out_done(result);
 }
 
-endpoint::endpoint(endpoint_pool& pool, int fd, bool accepted) noexcept : pool_(pool), fd_(fd), accepted_(accepted) {
+endpoint::endpoint(endpoint_pool& pool, int fd, bool accepted, std::uint16_t server) noexcept
+    : pool_(pool), deadline_(clock::now() + first_bytes_max), fd_(fd), server_(server), accepted_(accepted) {
   arm_recv();
 }
 
@@ -73,6 +74,7 @@ void endpoint::drop_received() noexcept {
 void endpoint::in_done(std::int32_t result, std::uint32_t flags) noexcept {
   if (result > 0) {
     buffer bytes = pool_.buffers_.take(completion::buffer_number(flags), static_cast<std::uint32_t>(result));
+    heard_ = heard_lately_ = true;
     // While closing, what still comes is read and dropped: unread bytes would make the kernel reset the connection and
     // with it what we sent last. So is what comes after a drain has begun, or a busy client would keep us from ending.
     if (closing_ == closing::no && !input_ended_) {
@@ -124,7 +126,19 @@ buffer endpoint::take_input() {
   return {};
 }
 
+void endpoint::begin_drain() noexcept {
+  const bool is_new = !heard_ && clock::now() < deadline_;
+  if (closing_ != closing::no || input_ready() || !(is_new || net::unread_bytes(fd_) > 0)) return end_input();
+  if (ends_soon_) return;
+  ends_soon_ = true;
+  if (!is_new) deadline_ = clock::now() + first_bytes_max;
+  heard_lately_ = true;
+  ++pool_.ending_soon_;
+}
+
 void endpoint::end_input() noexcept {
+  if (ends_soon_) --pool_.ending_soon_;
+  ends_soon_ = false;
   input_ended_ = input_error_ == 0;
   wake_reader();
 }
@@ -209,6 +223,7 @@ void endpoint::out_done(std::int32_t result) noexcept {
 
 void endpoint::release() noexcept {
   SKERRY_ASSERT(closing_ == closing::no, "a connection has one handle");
+  if (ends_soon_) end_input();
   closing_ = closing::sending_rest;
   if (received_ != nullptr) looks_until_quiet_ = quiet_looks;
   drop_received();
@@ -246,6 +261,8 @@ void endpoint::advance_close() noexcept {
 }
 
 void endpoint::check_deadline(clock::time_point now) noexcept {
+  if (ends_soon_ && (now >= deadline_ || (heard_ && !heard_lately_))) end_input();
+  heard_lately_ = false;
   if (closing_ == closing::no || closing_ >= closing::cancelling) return;
   if (now >= deadline_ && closing_ == closing::sending_rest) {
     ++pool_.stats_.rests_dropped;
@@ -296,14 +313,17 @@ void endpoint_pool::publish() {
         "Closed connections whose peer did not end its side in time.");
 }
 
-endpoint* endpoint_pool::adopt(int fd, bool accepted) {
+endpoint* endpoint_pool::adopt(int fd, bool accepted, std::uint16_t server, bool draining) {
   unique_fd owned(fd);
-  auto* made = new endpoint(*this, fd, accepted);
+  auto* made = new endpoint(*this, fd, accepted, server);
   owned.release();
   all_.push_back(*made);
   ++stats_.endpoints;
   if (accepted) ++accepted_;
-  if (accepted && home_.draining()) made->end_input();
+  if (draining || (accepted && home_.draining())) {
+    made->begin_drain();
+    if (ending_soon_ != 0) look_soon();
+  }
   return made;
 }
 
@@ -321,23 +341,26 @@ void endpoint_pool::flush() noexcept {
   to_flush_.clear();
 }
 
-/// Deadlines are looked at all together, this often, while somebody is closing.
+/// Deadlines are looked at all together, this often, while somebody is closing or about to end.
 void endpoint_pool::look_soon() noexcept {
-  if (!armed()) {
-    timers::this_timers().arm(*this, clock::now() + (home_.draining() ? endpoint::drain_look : endpoint::linger));
-  }
+  const bool often = home_.draining() || ending_soon_ != 0;
+  const clock::time_point when = clock::now() + (often ? endpoint::drain_look : endpoint::linger);
+  if (armed() && next_look_ <= when) return;
+  if (armed()) timers::this_timers().cancel(*this);
+  next_look_ = when;
+  timers::this_timers().arm(*this, when);
 }
 
 void endpoint_pool::expired() noexcept {
   clock::time_point now = clock::now();
   all_.for_each([&](endpoint& e) { e.check_deadline(now); });
-  if (closing_ != 0) look_soon();
+  if (closing_ != 0 || ending_soon_ != 0) look_soon();
 }
 
 void endpoint_pool::freed(endpoint& e) noexcept {
   static_cast<skerry::detail::list_hook<pool_tag>&>(e).unlink();
   --stats_.endpoints;
-  if (--closing_ == 0 && armed()) timers::this_timers().cancel(*this);  // an idle shard sleeps
+  if (--closing_ == 0 && ending_soon_ == 0 && armed()) timers::this_timers().cancel(*this);  // an idle shard sleeps
   if (e.accepted()) --accepted_;
   delete &e;
   // A descriptor is free again: whoever ran out of them may accept.
@@ -350,14 +373,23 @@ void endpoint_pool::begin_drain() noexcept {
     if (!a.goes_on_in_drain()) a.end();
   });
   all_.for_each([](endpoint& e) {
-    if (e.accepted()) e.end_input();
+    if (e.accepted()) e.begin_drain();
   });
-  if (closing_ == 0) return;
-  if (armed()) timers::this_timers().cancel(*this);
-  look_soon();
+  if (closing_ != 0 || ending_soon_ != 0) look_soon();
 }
 
-bool endpoint_pool::drained() const noexcept { return accepted_ == 0; }
+void endpoint_pool::begin_drain_of(std::uint16_t server) noexcept {
+  all_.for_each([&](endpoint& e) {
+    if (e.server() == server) e.begin_drain();
+  });
+  if (closing_ != 0 || ending_soon_ != 0) look_soon();
+}
+
+bool endpoint_pool::drained() const noexcept {
+  bool taken = true;
+  acceptors_.for_each([&](const acceptor& a) { taken = taken && a.drained(); });
+  return taken && accepted_ == 0;
+}
 bool endpoint_pool::empty() const noexcept { return stats_.endpoints == 0 && acceptors_.empty(); }
 
 endpoint_pool& this_endpoints() {

@@ -20,6 +20,10 @@
 /// drain nobody waits for the close, and a peer in the middle of an upload that is silent for a round trip would find a
 /// reset instead of our answer.
 ///
+/// A drain ends the input: readers get what has arrived, then the end. But a request that is on its way when the drain
+/// begins is served. So whoever connected less than `first_bytes_max` ago and has said nothing yet, and whose bytes the
+/// kernel has, are waited for that long: the end comes when something has come and nothing more since the last look.
+///
 /// Bytes written in one turn leave in one send: the first write puts the endpoint on the pool's list, and the pool
 /// sends in the flush phase.
 ///
@@ -92,8 +96,9 @@ class endpoint final : public skerry::detail::pooled,
   static constexpr std::chrono::milliseconds drain_look{20};
   static constexpr std::uint8_t quiet_looks = 5;
   static constexpr std::chrono::seconds send_rest_max{5};
+  static constexpr std::chrono::milliseconds first_bytes_max{500};
 
-  endpoint(endpoint_pool& pool, int fd, bool accepted) noexcept;
+  endpoint(endpoint_pool& pool, int fd, bool accepted, std::uint16_t server) noexcept;
   ~endpoint();
 
   // --- in ---
@@ -114,13 +119,17 @@ class endpoint final : public skerry::detail::pooled,
   void release() noexcept;
   /// No more input from the peer is wanted: readers get what has arrived, then the end.
   void end_input() noexcept;
+  /// The same, once what is on its way has come.
+  void begin_drain() noexcept;
   int fd() const noexcept { return fd_; }
   /// Whether a drain ends its input and waits for it.
   bool accepted() const noexcept { return accepted_; }
+  /// The number on this shard of the server that it belongs to; 0 for none.
+  std::uint16_t server() const noexcept { return server_; }
 
   /// The pool's flush phase.
   void send_pending() noexcept;
-  /// The pool's look at endpoints whose handle is gone.
+  /// The pool's look at endpoints whose handle is gone or whose input is to end.
   void check_deadline(clock::time_point now) noexcept;
 
  private:
@@ -162,11 +171,12 @@ class endpoint final : public skerry::detail::pooled,
   received* received_last_ = nullptr;
   byte_queue pending_;
   byte_queue sending_;
-  clock::time_point deadline_{};
+  clock::time_point deadline_;  // for the first bytes in a drain; once it closes, of the step that it is in
   int fd_;
   std::int16_t input_error_ = 0;  // an errno
   std::int16_t output_error_ = 0;
   std::uint16_t received_count_ = 0;
+  std::uint16_t server_;
   closing closing_ = closing::no;
   std::uint8_t looks_until_quiet_ = 0;  // nobody reads any more, and the peer has sent something lately
   bool accepted_ : 1;
@@ -175,6 +185,9 @@ class endpoint final : public skerry::detail::pooled,
   bool paused_ : 1 = false;           // enough is unread: recv stays unarmed
   bool shutdown_wanted_ : 1 = false;  // done as soon as everything written is with the kernel
   bool to_flush_ : 1 = false;         // on the pool's list
+  bool heard_ : 1 = false;            // something has come from the peer
+  bool heard_lately_ : 1 = false;     // since the last look
+  bool ends_soon_ : 1 = false;        // a drain waits for what is on its way
 };
 
 /// What one shard's endpoints have come to, since the start where not told otherwise.
@@ -193,8 +206,10 @@ class endpoint_pool final : public poller, public drainable, private timers::tim
   explicit endpoint_pool(shard& home);
   ~endpoint_pool();
 
-  /// Takes the descriptor over, also when it throws.
-  endpoint* adopt(int fd, bool accepted);
+  /// Takes the descriptor over, also when it throws. `draining`: a drain of its server has begun.
+  endpoint* adopt(int fd, bool accepted, std::uint16_t server = 0, bool draining = false);
+  /// The drain of one server, by its number.
+  void begin_drain_of(std::uint16_t server) noexcept;
   void flush() noexcept override;
   void poll() noexcept override {}
   void begin_drain() noexcept override;
@@ -223,6 +238,8 @@ class endpoint_pool final : public poller, public drainable, private timers::tim
   std::vector<endpoint*> to_flush_;  // keeps its memory; nothing is freed between a write and the flush phase behind it
   std::size_t accepted_ = 0;
   std::size_t closing_ = 0;
+  std::size_t ending_soon_ = 0;
+  clock::time_point next_look_{};
   endpoint_stats stats_;
   std::vector<observe::registration> published_;
 };

@@ -7,7 +7,8 @@
 ///
 ///     while (std::optional<skerry::net::stream> s = co_await l.accept()) spawn(serve(std::move(*s)), "connection");
 ///
-/// `listen_on_all_shards` opens the port on every shard and runs such a loop there.
+/// `listen_on_all_shards` opens the port on every shard and runs such a loop there; server.hpp has limits and an end of
+/// its own beside.
 ///
 /// Affinity:     the shard that made it.
 /// Errors:       std::system_error; running out of descriptors is none: accepting resumes when they return.
@@ -22,7 +23,6 @@
 #include <skerry/net/socket.hpp>
 #include <skerry/net/stream.hpp>
 #include <skerry/shards/call_batch.hpp>
-#include <skerry/timers/sleep.hpp>
 
 #include <coroutine>
 #include <optional>
@@ -32,7 +32,7 @@ namespace skerry::net {
 
 class listener {
  public:
-  static constexpr int backlog = 4096;
+  static constexpr int backlog = listen_backlog;
 
   /// Listens on `at`; port 0 takes any free one, and the file of a Unix socket goes with its listener. Throws
   /// std::system_error.
@@ -45,31 +45,28 @@ class listener {
     if (acceptor_ != nullptr) acceptor_->release();
   }
 
-  class [[nodiscard("co_await it")]] accept_awaiter final : public endpoint_leaf {
+  class [[nodiscard("co_await it")]] accept_awaiter final : public connection_awaiter {
    public:
-    explicit accept_awaiter(acceptor& a) noexcept : acceptor_(a) {}
-    bool await_ready() const noexcept { return acceptor_.ready(); }
-    void await_suspend(std::coroutine_handle<> resume_point) noexcept {
-      acceptor_.wait(this);
-      suspend(resume_point);
-    }
+    using connection_awaiter::connection_awaiter;
     std::optional<stream> await_resume() {
       int fd = acceptor_.take();
       if (fd < 0) return std::nullopt;
       return stream::adopt(fd, !acceptor_.goes_on_in_drain());
     }
-    void let_go() noexcept override {
-      acceptor_.wait(nullptr);
-      wake();
-    }
-    const char* describe() const noexcept override { return "accept"; }
-
-   private:
-    acceptor& acceptor_;
   };
 
   /// The next connection; nothing when the app drains.
   accept_awaiter accept() noexcept { return accept_awaiter(*acceptor_); }
+  /// The same as a bare descriptor; -1 when the app drains.
+  connection_awaiter accept_fd() noexcept { return connection_awaiter(*acceptor_); }
+  /// Leaves whoever connects to the kernel, but for so many; see acceptor.hpp.
+  void want(std::size_t most) noexcept { acceptor_->want(most); }
+  /// As in a drain: accept gives those who had connected, then nothing.
+  void end() noexcept { acceptor_->end(); }
+  /// Another process serves its socket, too, and at the end gets whoever waits there.
+  void leave_rest() noexcept { acceptor_->leave_rest(); }
+  /// Accepted, and not given to anybody yet.
+  std::size_t queued() const noexcept { return acceptor_->waiting(); }
   /// Where it listens, with the real port.
   address where() const { return local_address(fd()); }
   int fd() const noexcept { return acceptor_->fd(); }
@@ -96,6 +93,10 @@ inline listener listen_or_explain(const address& at, in_drain how) {
   }
 }
 
+/// Waits a little for a port that may still belong to a process that has ended, and throws startup_error if another one
+/// listens there.
+task<> until_port_is_free(address at);
+
 /// Accepts from `first` here, and from its socket on every other shard.
 template <class Handler>
 task<> share_with_all_shards(listener first, in_drain how) {
@@ -116,9 +117,7 @@ task<address> open_on_all_shards(address at, in_drain how) {
     co_await share_with_all_shards<Handler>(listen_or_explain(at, how), how);
     co_return at;
   }
-  // A process that was killed keeps its port until the kernel has taken its rings apart: 20 ms, 500 on a busy machine.
-  for (int tries = 0; port_in_use(at) && tries < 100; ++tries) co_await sleep_for(std::chrono::milliseconds(10));
-  require_free_port(at);
+  co_await until_port_is_free(at);
   auto open = [](address where, in_drain in_a_drain) -> address {
     listener made(where, in_a_drain);
     address real = made.where();

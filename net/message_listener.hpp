@@ -10,14 +10,13 @@
 ///               pass accepted connections on (descriptors cross shards, see message_socket.hpp).
 /// Errors:       std::system_error; running out of descriptors is none: accepting resumes when they return. EPROTOTYPE
 ///               tells a client that it came with the other kind.
-/// Cancellation: accept lets go at once and loses no connection. In a drain accept ends with nothing, and what was
-///               accepted is ended and waited for, unless `options.drain` says that it goes on.
-/// Limits:       acceptor.hpp's; a backlog of `backlog` in the kernel.
+/// Cancellation: accept lets go at once and loses no connection. In a drain accept ends with nothing, after those that
+///               had connected; they are ended and waited for, unless `options.drain` says that they go on.
+/// Limits:       acceptor.hpp's; a backlog of `listen_backlog` in the kernel.
 
 #include <skerry/net/acceptor.hpp>
 #include <skerry/net/message_socket.hpp>
 
-#include <coroutine>
 #include <optional>
 #include <utility>
 
@@ -25,39 +24,30 @@ namespace skerry::net {
 
 class message_listener {
  public:
-  static constexpr int backlog = 4096;
-
   /// Listens on `at`, a Unix socket, whose file goes with the listener. `options` are those of accepted sockets, which
   /// by default finish in a drain.
   explicit message_listener(const address& at, message_kind kind = message_kind::packets,
                             message_options options = served());
+  /// Accepts packets from a socket that listens already. Throws std::system_error if it does not.
+  explicit message_listener(unique_fd listening, message_options options = served());
   message_listener(message_listener&& other) noexcept
       : acceptor_(std::exchange(other.acceptor_, nullptr)), options_(other.options_) {}
   message_listener& operator=(message_listener&&) = delete;
   ~message_listener();
 
-  class [[nodiscard("co_await it")]] accept_awaiter final : public endpoint_leaf {
+  class [[nodiscard("co_await it")]] accept_awaiter final : public connection_awaiter {
    public:
-    explicit accept_awaiter(message_listener& of) noexcept : of_(of) {}
-    bool await_ready() const noexcept { return of_.acceptor_->ready(); }
-    void await_suspend(std::coroutine_handle<> resume_point) noexcept {
-      of_.acceptor_->wait(this);
-      suspend(resume_point);
-    }
+    explicit accept_awaiter(message_listener& of) noexcept : connection_awaiter(*of.acceptor_), options_(of.options_) {}
     std::optional<message_socket> await_resume();
-    void let_go() noexcept override {
-      of_.acceptor_->wait(nullptr);
-      wake();
-    }
-    const char* describe() const noexcept override { return "accept"; }
 
    private:
-    message_listener& of_;
+    const message_options& options_;
   };
 
   /// The next connection; nothing when the app drains.
   accept_awaiter accept() noexcept { return accept_awaiter(*this); }
   address where() const { return local_address(acceptor_->fd()); }
+  int fd() const noexcept { return acceptor_->fd(); }
 
  private:
   static message_options served() noexcept {

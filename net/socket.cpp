@@ -59,6 +59,8 @@ void bind_to(int fd, const address& from) {
   if (::bind(fd, from.data(), from.size()) != 0) fail("bind to ", from);
 }
 
+int accept_now(int listening) noexcept { return ::accept4(listening, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC); }
+
 void set_no_delay(int fd) noexcept {
   int on = 1;
   ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
@@ -119,15 +121,16 @@ unique_fd duplicate(int fd) {
   return copy;
 }
 
-void require_listening(int fd) {
-  int type = 0;
+void require_listening(int fd, int type) {
+  int found = 0;
   int listens = 0;
-  socklen_t size = sizeof type;
-  if (::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) != 0) fail("getsockopt SO_TYPE");
+  socklen_t size = sizeof found;
+  if (::getsockopt(fd, SOL_SOCKET, SO_TYPE, &found, &size) != 0) fail("getsockopt SO_TYPE");
   if (::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0) fail("getsockopt SO_ACCEPTCONN");
-  if (type == SOCK_STREAM && listens != 0) return;
+  if (found == type && listens != 0) return;
   throw std::system_error(EINVAL, std::generic_category(),
-                          "descriptor " + std::to_string(fd) + " is no stream socket that listens");
+                          "descriptor " + std::to_string(fd) + " is no " +
+                              (type == SOCK_STREAM ? "stream" : "message") + " socket that listens");
 }
 
 namespace {
@@ -165,6 +168,12 @@ void shut_down_input(int fd) noexcept { ::shutdown(fd, SHUT_RD); }
 int unacknowledged_bytes(int fd) noexcept {
   int bytes = 0;
   ::ioctl(fd, SIOCOUTQ, &bytes);
+  return bytes;
+}
+
+int unread_bytes(int fd) noexcept {
+  int bytes = 0;
+  ::ioctl(fd, SIOCINQ, &bytes);
   return bytes;
 }
 

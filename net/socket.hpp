@@ -10,6 +10,7 @@
 
 #include <system_error>
 
+#include <sys/socket.h>
 #include <sys/types.h>
 
 namespace skerry::net {
@@ -34,10 +35,15 @@ class unique_fd {
   int fd_;
 };
 
+/// How many connections wait in the kernel for a listener.
+inline constexpr int listen_backlog = 4096;
+
 /// A non-blocking stream socket for `family`.
 unique_fd make_stream_socket(int family);
 /// A non-blocking Unix socket of `type`: SOCK_STREAM, SOCK_SEQPACKET.
 unique_fd make_unix_socket(int type);
+/// A connection that waits for a listener already; -1 if there is none to be had.
+int accept_now(int listening) noexcept;
 /// Sends small segments at once; ignores a socket that cannot.
 void set_no_delay(int fd) noexcept;
 /// Gives a socket that is to connect its own address; with port 0 the kernel chooses one that is free for its peer.
@@ -52,8 +58,8 @@ void require_free_port(const address& at);
 [[noreturn]] void explain_refusal(const address& at, const std::system_error& error);
 /// Another descriptor of the same socket. Throws std::system_error.
 unique_fd duplicate(int fd);
-/// Throws std::system_error if `fd` is no stream socket that listens.
-void require_listening(int fd);
+/// Throws std::system_error if `fd` is no socket of this type that listens.
+void require_listening(int fd, int type = SOCK_STREAM);
 address local_address(int fd);
 /// Of a connected socket; "unix:" for a Unix socket's client.
 address peer_address(int fd);
@@ -74,5 +80,7 @@ void shut_down_input(int fd) noexcept;
 void reset_at_close(int fd) noexcept;
 /// Bytes sent, or waiting in the kernel to be, that the peer's kernel has not acknowledged; the end counts as one.
 int unacknowledged_bytes(int fd) noexcept;
+/// Bytes that wait in the kernel to be received.
+int unread_bytes(int fd) noexcept;
 
 }  // namespace skerry::net

@@ -136,6 +136,10 @@ class stream {
   /// Makes a stream of a connected, non-blocking socket, which it then owns. A drain ends the input of those that were
   /// accepted, and waits for them.
   static stream adopt(int fd, bool accepted) { return stream(this_endpoints().adopt(fd, accepted)); }
+  /// The same for a connection of a server, by its number on this shard; `draining` if a drain of it has begun.
+  static stream adopt_for(std::uint16_t server, int fd, bool draining) {
+    return stream(this_endpoints().adopt(fd, true, server, draining));
+  }
 
  private:
   explicit stream(endpoint* e) noexcept : endpoint_(e) {}

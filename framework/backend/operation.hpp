@@ -10,7 +10,8 @@
 ///
 ///     request              completions                                  result
 ///     poll                 one, or one per event (multishot)            ready events
-///     accept               one per connection, until one without more   descriptor
+///     accept               one                                          descriptor
+///     accept_multishot     one per connection, until one without more   descriptor
 ///     recv                 one per arrival, until one without more      bytes; the buffer's number in flags
 ///     send, sendmsg        one                                          bytes, perhaps fewer than asked for
 ///     recvmsg              one; the rest as recvmsg(2) writes it        bytes, those of a whole datagram if so asked
@@ -98,11 +99,15 @@ struct prepare {
     s.len = IORING_POLL_ADD_MULTI;
   }
 
-  /// Connections of a listening socket, as non-blocking close-on-exec descriptors. Ends on EMFILE and other errors.
-  static void accept_multishot(submission& s, int fd) noexcept {
+  /// One connection of a listening socket, as a non-blocking close-on-exec descriptor.
+  static void accept(submission& s, int fd) noexcept {
     set(s, IORING_OP_ACCEPT, fd, nullptr, 0, 0);
-    s.ioprio = IORING_ACCEPT_MULTISHOT;
     s.accept_flags = SOCK_NONBLOCK | SOCK_CLOEXEC;
+  }
+  /// All who come, one by one. Ends on EMFILE and other errors.
+  static void accept_multishot(submission& s, int fd) noexcept {
+    accept(s, fd);
+    s.ioprio = IORING_ACCEPT_MULTISHOT;
   }
 
   /// Whatever arrives, each time in a buffer of ring `group`. Ends on end of stream, errors and lack of buffers.

@@ -3,14 +3,17 @@
 
 /// wait_cases: something to wait for of every kind there is, for the matrix that cancels it.
 
+#include <skerry/net/detail/server_part.hpp>
 #include <skerry/net/dns/resolver.hpp>
 #include <skerry/net/file/file.hpp>
+#include <skerry/net/hand_over.hpp>
 #include <skerry/skerry.hpp>
 
 #include <array>
 #include <chrono>
 #include <csignal>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -362,6 +365,33 @@ struct accept_by_name : usual {
   std::optional<raw_peer> peer;
   auto wait() { return listening.accept(); }
   void serve() { peer.emplace(listening.where()); }
+};
+
+struct accept_of_a_descriptor : accept {
+  auto wait() { return listening.accept_fd(); }
+};
+
+/// A connection that stays until it is served keeps the drain waiting. Of the part, as a handle drains once.
+struct drain_of_a_server : inner {
+  static inline skerry::event* gate = nullptr;
+  std::optional<net::server> server;
+  std::optional<raw_peer> peer;
+  task<> prepare() {
+    gate = &event;
+    const auto stays = [](net::stream) -> task<> { co_await gate->wait(); };
+    server.emplace(co_await net::start_server(loopback(), stays));
+    peer.emplace(server->where());
+    while (part().stats().connections == 0) co_await turn();
+  }
+  net::detail::server_part& part() { return *net::detail::this_server_parts().find(server->id()); }
+  auto wait() { return part().drain(1h); }
+};
+
+struct hand_over_of_a_server : usual {
+  std::shared_ptr<net::detail::hand_over_outcome> outcome = std::make_shared<net::detail::hand_over_outcome>();
+  net::server server{0, loopback(), outcome};
+  auto wait() { return server.handed_over(); }
+  void serve() { outcome->over.set(); }
 };
 
 struct connect : usual {

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// server_part: one shard's part of a server: its listeners, its connections, and what it may take in.
+///
+///     accept loop:   a token? --no--> wait for the timer; clients wait in the kernel
+///                        |
+///                    accept, no more than there are tokens and places; but one
+///                        |
+///                    a place? --no--> wait with it in hand until a connection has ended or a place is lent
+///                        |
+///                    connection_task in the root scope: handler(stream) --end--> leave()
+///
+/// The connections of a server are tasks of the root scope. A scope of their own would hide them from the end of the
+/// app and from /tasks; another hook to find them by would cost each 16 bytes, and a drain that has run out of time may
+/// look at all tasks.
+///
+/// Places: `connections_max` is divided among the shards, and the kernel spreads connections as it likes. A shard that
+/// has no place left asks the others one by one; who has some gives half, and who has none remembers who asked, and
+/// gives it the next one that becomes free, in turn with its own needs. So a place is on one shard or on its way to
+/// one, and a shard waits only if all are taken. Rejected: a counter that all shards share, which would be an atomic
+/// that every connection of every shard writes to.
+///
+/// Affinity:   home shard.
+/// Ownership:  server_parts, a resource; it goes after a drain, when nothing of it runs, or with its shard.
+/// Invariants: (1) places, connections and places on their way are `connections_max` over all shards; (2) a loop waits
+///             only while something is bound to wake it.
+
+#include <skerry/framework/observe/metrics.hpp>
+#include <skerry/framework/sync/event.hpp>
+#include <skerry/framework/task/spawn.hpp>
+#include <skerry/framework/task/task.hpp>
+#include <skerry/net/detail/address_counts.hpp>
+#include <skerry/net/server.hpp>
+#include <skerry/net/server_options.hpp>
+#include <skerry/shards/shard.hpp>
+#include <skerry/timers/timer.hpp>
+
+#include <cstdint>
+#include <deque>
+#include <exception>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace skerry::net::detail {
+
+class connection_task;
+
+class server_part final : private drainable, private timers::timer {
+ public:
+  server_part(server_id id, std::uint16_t number, const server_options& options, connection_handler handler);
+  ~server_part();
+  server_part(const server_part&) = delete;
+  server_part& operator=(const server_part&) = delete;
+
+  server_id id() const noexcept { return id_; }
+  /// Empty before it is published.
+  const std::string& name() const noexcept { return name_; }
+  /// Under this name, or one like it that no other server has.
+  void publish(std::string name);
+  void accept_from(listener from);
+  server_stats stats() const noexcept { return counts_; }
+
+  /// Gives its sockets to a successor, until it ends.
+  void keep_hand_over(join_handle<> loop) noexcept { hand_over_ = std::move(loop); }
+  /// A descriptor of each listening socket.
+  std::vector<unique_fd> share() const;
+  /// Another process serves these, too.
+  void leave_rest() noexcept;
+
+  /// Some of our places for another shard; none, and it is remembered.
+  std::uint32_t lend(shard_id to);
+  void receive_places(std::uint32_t count) noexcept;
+
+  /// Ends listening and input.
+  void begin_ending() noexcept;
+  /// The same, then waits for the connections, cancels those that are left at the limit.
+  task<drain_result> drain(clock::duration limit);
+
+ private:
+  friend class connection_task;
+  class loop_entry;
+
+  task<> accept_loop(loop_entry entry);
+  /// How many connections may be accepted now.
+  std::uint64_t tokens() const noexcept;
+  bool limits_rate() const noexcept { return options_.accepts_per_second != server_options::unlimited && !ending_; }
+  void spend_token() noexcept;
+  /// Until there is one, or a drain's limit has passed.
+  task<> until_token();
+  task<> until_place();
+  task<> ask_for_places();
+  void settle_places() noexcept;
+  void serve(unique_fd fd);
+  /// A connection has ended.
+  void leave(peer_key peer, bool cancelled) noexcept;
+  void failed(const std::exception_ptr& error) noexcept;
+  task<> until_idle();
+  void changed() noexcept { changed_.set(); }
+
+  void begin_drain() noexcept override { begin_ending(); }
+  bool drained() const noexcept override { return loops_.empty(); }
+  bool empty() const noexcept override { return loops_.empty() && counts_.connections == 0; }
+  void expired() noexcept override { changed(); }
+
+  const server_id id_;
+  const std::uint16_t number_;  // of its endpoints
+  const server_options options_;
+  const connection_handler handler_;
+  shard& home_;
+  std::string name_;
+  std::uint64_t places_;  // for connections that are not there yet
+  std::deque<shard_id> asked_us_;
+  bool others_know_ = false;       // every other shard remembers that we ask
+  bool own_turn_ = false;          // the next free place is ours, if others want it, too
+  std::size_t loops_waiting_ = 0;  // for a place, each with a client
+  std::vector<listener*> loops_;
+  clock::time_point next_accept_{};  // the token bucket, as the time at which it is full again
+  address_counts by_address_;
+  event changed_{"change of a server"};
+  bool ending_ = false;
+  bool gives_up_ = false;  // the drain's limit has passed
+  server_stats counts_;
+  drain_result drain_result_;  // since it began to end
+  clock::time_point next_error_line_{};
+  std::uint64_t errors_told_ = 0;
+  join_handle<> hand_over_;
+  std::vector<observe::registration> published_;
+};
+
+/// The parts of one shard.
+class server_parts {
+ public:
+  server_parts() { this_endpoints(); }  // made before, so destroyed after
+
+  server_part& make(server_id id, const server_options& options, connection_handler handler);
+  server_part* find(server_id id) noexcept;
+  void erase(server_id id) noexcept;
+  bool has_name(const std::string& name) const noexcept;
+  /// Of a server that this shard starts.
+  server_id new_id() noexcept;
+
+ private:
+  std::vector<std::unique_ptr<server_part>> all_;
+  std::uint16_t made_ = 0;
+  std::uint32_t started_ = 0;
+};
+server_parts& this_server_parts();
+
+}  // namespace skerry::net::detail

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <skerry/framework/assert.hpp>
+#include <skerry/framework/observe/log.hpp>
+#include <skerry/framework/startup_error.hpp>
+#include <skerry/framework/task/cancel.hpp>
+#include <skerry/framework/task/spawn.hpp>
+#include <skerry/net/admin/admin.hpp>
+#include <skerry/net/detail/server_part.hpp>
+#include <skerry/net/hand_over.hpp>
+#include <skerry/net/server.hpp>
+#include <skerry/shards/call_batch.hpp>
+
+#include <exception>
+#include <optional>
+#include <system_error>
+
+namespace skerry::net {
+
+namespace detail {
+
+namespace {
+
+/// Where a server's listeners come from.
+struct server_plan {
+  server_plan(const address& where, const server_options& with) : at(where), options(with), sockets(shard_count()) {}
+  address at;
+  server_options options;
+  std::optional<listener> first;                ///< this shard's, whose socket all share
+  std::vector<std::vector<unique_fd>> sockets;  ///< by shard; one that has none opens its own
+  std::optional<message_listener> name;         ///< where successors ask
+  std::optional<message_socket> predecessor;    ///< is told when we serve
+};
+
+address accept_from_all(server_id id, const server_options& options, connection_handler handler,
+                        std::vector<listener> from) {
+  const address at = from.front().where();
+  server_part& here = this_server_parts().make(id, options, handler);
+  here.publish(options.name.empty() ? at.text() : options.name);
+  for (listener& each : from) here.accept_from(std::move(each));
+  return at;
+}
+
+/// Drains and forgets, on all shards. None accepts any more before the first waits.
+task<drain_result> end_server(server_id id, clock::duration limit) {
+  const auto begin_here = [](server_id whose) {
+    if (server_part* here = this_server_parts().find(whose)) here->begin_ending();
+  };
+  co_await shielded(skerry::detail::call_everywhere(skerry::detail::handler_scope::root, begin_here, id));
+  const auto end_here = [](server_id whose, clock::duration at_most) -> task<drain_result> {
+    server_part* here = this_server_parts().find(whose);
+    if (here == nullptr) co_return drain_result();
+    co_return co_await here->drain(at_most);
+  };
+  const auto by_shard =
+      co_await skerry::detail::call_everywhere(skerry::detail::handler_scope::root, end_here, id, limit);
+  // Not before: one that has nothing left may still have places for others.
+  co_await skerry::detail::call_everywhere(
+      skerry::detail::handler_scope::root, [](server_id whose) { this_server_parts().erase(whose); }, id);
+  drain_result all;
+  for (const drain_result& each : by_shard) {
+    all.finished += each.finished;
+    all.cancelled += each.cancelled;
+    all.unserved += each.unserved;
+  }
+  co_return all;
+}
+
+/// Ends a server whose start was cancelled.
+class half_started {
+ public:
+  explicit half_started(server_id id) noexcept : id_(id) {}
+  ~half_started() {
+    if (id_ == 0 || this_shard().root->closing()) return;
+    try {
+      spawn(end_server(id_, clock::duration(0)), "end of a server");
+    } catch (const std::bad_alloc&) {
+      log::error("no memory to end a server whose start was cancelled; it serves until the app ends");
+    }
+  }
+  half_started(const half_started&) = delete;
+  half_started& operator=(const half_started&) = delete;
+  server_id id() const noexcept { return id_; }
+  server_id release() noexcept { return std::exchange(id_, 0); }
+
+ private:
+  server_id id_;
+};
+
+task<address> open_all(server_plan& plan, server_id id, connection_handler handler, part_opener open) {
+  address at = plan.at;
+  for (shard_id s = 0; s < shard_count(); ++s) {
+    if (s == this_shard_id() && plan.first) {
+      std::vector<listener> own;
+      own.push_back(std::move(*plan.first));
+      at = accept_from_all(id, plan.options, handler, std::move(own));
+    } else {
+      at = co_await open(s, id, plan.options, at, std::move(plan.sockets[s]));
+    }
+  }
+  co_return at;
+}
+
+/// Tells whom we took over from, and offers the sockets to the next.
+task<std::shared_ptr<hand_over_outcome>> offer(server_plan& plan, server_id id, address at) {
+  std::shared_ptr<hand_over_outcome> outcome;
+  if (!plan.options.hand_over) co_return outcome;
+  outcome = std::make_shared<hand_over_outcome>();
+  if (!plan.name) {
+    const address name = hand_over_name(at);
+    try {
+      plan.name.emplace(name, message_kind::packets, hand_over_line());
+    } catch (const std::system_error& taken) {
+      throw startup_error("cannot offer the sockets of " + at.text() + " to a successor: " + taken.what() +
+                          "\nanother process has that name: ss -lxp shows which");
+    }
+  }
+  auto offering = spawn(give_to_successor(std::move(*plan.name), id, outcome), "hand-over");
+  this_server_parts().find(id)->keep_hand_over(std::move(offering));
+  if (plan.predecessor) co_await say_serving(std::move(*plan.predecessor));
+  co_return outcome;
+}
+
+task<server_plan> plan_server(listener first, server_options options) {
+  SKERRY_ASSERT(!options.hand_over, "a socket that somebody else holds is that one's to hand over");
+  server_plan plan(first.where(), options);
+  for (shard_id s = 0; s < shard_count(); ++s) {
+    if (s != this_shard_id()) plan.sockets[s].push_back(duplicate(first.fd()));
+  }
+  plan.first.emplace(std::move(first));
+  co_return plan;
+}
+
+task<server_plan> plan_server(address at, server_options options) {
+  server_plan plan(at, options);
+  if (at.is_unix()) {
+    if (options.hand_over) {
+      throw startup_error("a Unix socket is not handed over: " + at.text() +
+                          "\nlet systemd hold it (LISTEN_FDS), or serve TCP");
+    }
+    co_return co_await plan_server(listen_or_explain(at, in_drain::finishes), options);
+  }
+  if (options.hand_over && at.port() != 0) {
+    std::optional<predecessor> old = co_await take_over(at);
+    if (old) {
+      plan.name.emplace(std::move(old->name), hand_over_line());
+      for (std::size_t i = 0; i < old->listening.size(); ++i) {
+        plan.sockets[i % shard_count()].push_back(std::move(old->listening[i]));
+      }
+      plan.predecessor.emplace(std::move(old->line));
+      co_return plan;
+    }
+  }
+  co_await until_port_is_free(at);
+  co_return plan;
+}
+
+task<server> start_planned(task<server_plan> planning, connection_handler handler, part_opener open) {
+  co_await admin::begin_listening();
+  server_plan plan = co_await std::move(planning);
+  half_started started(this_server_parts().new_id());
+  std::exception_ptr failed;
+  std::shared_ptr<hand_over_outcome> outcome;
+  try {
+    plan.at = co_await open_all(plan, started.id(), handler, open);
+    outcome = co_await offer(plan, started.id(), plan.at);
+  } catch (...) {
+    failed = std::current_exception();
+  }
+  if (failed != nullptr) {
+    co_await end_server(started.id(), clock::duration(0));
+    started.release();
+    std::rethrow_exception(failed);
+  }
+  log::info("listening on {}", plan.at.text());
+  co_await admin::end_listening();
+  co_return server(started.release(), plan.at, std::move(outcome));
+}
+
+}  // namespace
+
+address open_part(server_id id, const server_options& options, connection_handler handler, const address& at,
+                  std::vector<unique_fd> sockets) {
+  std::vector<listener> from;
+  for (unique_fd& each : sockets) from.emplace_back(std::move(each));
+  if (from.empty()) from.push_back(listen_or_explain(at, in_drain::finishes));
+  return accept_from_all(id, options, handler, std::move(from));
+}
+
+task<server> start_at(address at, server_options options, connection_handler handler, part_opener open) {
+  return start_planned(plan_server(at, std::move(options)), handler, open);
+}
+
+task<server> start_from(listener first, server_options options, connection_handler handler, part_opener open) {
+  return start_planned(plan_server(std::move(first), std::move(options)), handler, open);
+}
+
+/// These two are no members: the handle may move meanwhile.
+task<server_stats> stats_of(server_id of) {
+  const auto ask = [](server_id id) {
+    server_part* here = this_server_parts().find(id);
+    return here != nullptr ? here->stats() : server_stats();
+  };
+  const auto by_shard = co_await skerry::detail::call_everywhere(skerry::detail::handler_scope::root, ask, of);
+  server_stats all;
+  for (const server_stats& each : by_shard) {
+    all.connections += each.connections;
+    all.accepted += each.accepted;
+    all.errors += each.errors;
+    all.refused_address += each.refused_address;
+    all.refused_memory += each.refused_memory;
+    all.waits_for_place += each.waits_for_place;
+    all.waits_for_token += each.waits_for_token;
+  }
+  co_return all;
+}
+
+task<bool> until_handed_over(std::shared_ptr<hand_over_outcome> outcome) {
+  co_await outcome->over.wait();
+  co_return outcome->handed;
+}
+
+}  // namespace detail
+
+task<drain_result> server::drain(clock::duration limit) {
+  SKERRY_ASSERT(id_ != 0, "a server is drained once, by its only handle");
+  return detail::end_server(std::exchange(id_, 0), limit);
+}
+
+task<bool> server::handed_over() const {
+  SKERRY_ASSERT(hand_over_ != nullptr, "only a server with the option hand_over is handed over");
+  return detail::until_handed_over(hand_over_);
+}
+
+task<server_stats> server::stats() const { return detail::stats_of(id_); }
+
+}  // namespace skerry::net

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// server_options: what a server takes in, and what becomes of the rest.
+///
+///     limit                         at the limit
+///     connections_max               further ones wait in the kernel's queue until one has ended
+///     connections_per_address_max   one more is reset at once, and counted
+///     accepts_per_second            further ones wait in the kernel's queue until there is a token; a timer wakes it
+///
+/// A connection counts until its task has ended; its descriptor may live on for endpoint::send_rest_max and linger.
+/// Those that come in one turn before a limit is reached are accepted together, and wait in the process.
+///
+/// Limits: none of these by default. Then the descriptors are the bound (RLIMIT_NOFILE): accepting pauses when they run
+///         out and goes on when one is given back, see acceptor.hpp.
+
+#include <cstdint>
+#include <limits>
+#include <string>
+
+namespace skerry::net {
+
+struct server_options {
+  using crosses_shards = server_options;
+  server_options() {}  // no aggregate: g++ 12 destroys those twice in co_await
+
+  static constexpr std::uint32_t unlimited = std::numeric_limits<std::uint32_t>::max();
+
+  std::uint32_t connections_max = unlimited;  ///< on all shards together; at least 1
+  /// Of one peer address on one shard; of IPv6 addresses, of one /64. The kernel spreads an address's connections over
+  /// the shards, so in all it may have as many times more as there are of them. At least 1.
+  std::uint32_t connections_per_address_max = unlimited;
+  std::uint32_t accepts_per_second = unlimited;  ///< on each shard, on average; at least 1
+  std::uint32_t accepts_at_once = 100;           ///< of these, without a pause before; at least 1
+  /// Takes the sockets over from the process that serves there, and offers them to the next: hand_over.hpp.
+  bool hand_over = false;
+  std::string name;  ///< the label `server` of its metrics; empty for its address
+};
+
+namespace detail {
+/// The same on every shard: who made it, and its number there.
+using server_id = std::uint64_t;
+}  // namespace detail
+
+/// What one server has come to, on one shard or on all.
+struct server_stats {
+  using crosses_shards = server_stats;
+  std::uint64_t connections = 0;      ///< now
+  std::uint64_t accepted = 0;         ///< since the start, as all below: connections that were served
+  std::uint64_t errors = 0;           ///< handlers that ended with an exception
+  std::uint64_t refused_address = 0;  ///< too many of one address
+  std::uint64_t refused_memory = 0;   ///< the frame pool was at its limit
+  std::uint64_t waits_for_place = 0;  ///< times accepting paused at connections_max
+  std::uint64_t waits_for_token = 0;  ///< times accepting paused at accepts_per_second
+};
+
+/// What a drain has come to.
+struct drain_result {
+  using crosses_shards = drain_result;
+  std::uint64_t finished = 0;   ///< connections that ended by themselves in its time
+  std::uint64_t cancelled = 0;  ///< those that were cancelled at its limit
+  std::uint64_t unserved = 0;   ///< those that still waited for a place then, and were reset
+};
+
+}  // namespace skerry::net
