@@ -10,7 +10,8 @@
 ///     }
 ///
 /// Whoever holds the socket while a program is exchanged for its next version holds its queue, too: clients that
-/// connect meanwhile wait there, and none is refused. Nor does the program need the privilege for a low port.
+/// connect meanwhile wait there, and none is refused. Nor does the program need the privilege for a low port. A
+/// listener sets it to O_NONBLOCK, and with it for the holder, who only keeps it.
 ///
 ///     LISTEN_PID        whom they are for; another process's are not taken
 ///     LISTEN_FDS        how many; they are descriptors 3, 4, …

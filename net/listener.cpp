@@ -14,6 +14,7 @@ listener::listener(const address& at, in_drain how)
 
 listener::listener(unique_fd listening, in_drain how) : acceptor_(nullptr) {
   require_listening(listening.get());
+  set_non_blocking(listening.get());
   set_no_delay(listening.get());  // accepted sockets inherit it
   acceptor_ = new acceptor(this_endpoints(), listening_socket(std::move(listening)), how);
 }

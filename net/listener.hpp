@@ -37,7 +37,8 @@ class listener {
   /// Listens on `at`; port 0 takes any free one, and the file of a Unix socket goes with its listener. Throws
   /// std::system_error.
   explicit listener(const address& at, in_drain how = in_drain::finishes);
-  /// Accepts from a socket that listens already. Throws std::system_error if it does not.
+  /// Accepts from a socket that listens already, and sets it to O_NONBLOCK, for whoever else has it as well. Throws
+  /// std::system_error if it does not listen.
   explicit listener(unique_fd listening, in_drain how = in_drain::finishes);
   listener(listener&& other) noexcept : acceptor_(std::exchange(other.acceptor_, nullptr)) {}
   listener& operator=(listener&&) = delete;

@@ -27,6 +27,7 @@ message_listener::message_listener(const address& at, message_kind kind, message
 message_listener::message_listener(unique_fd listening, message_options options)
     : acceptor_(nullptr), options_(options) {
   require_listening(listening.get(), SOCK_SEQPACKET);
+  set_non_blocking(listening.get());
   acceptor_ = new acceptor(this_endpoints(), listening_socket(std::move(listening)), in_drain::finishes);
 }
 

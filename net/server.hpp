@@ -8,7 +8,6 @@
 ///     limits.connections_per_address_max = 20;
 ///     const auto handler = [](net::stream client) { return serve(std::move(client)); };
 ///     net::server s = co_await net::start_server(at, handler, limits);
-///     …
 ///     net::drain_result end = co_await s.drain(std::chrono::seconds(10));    // end.cancelled: those that took longer
 ///
 /// A server that is left alone serves until the stop of the app, which drains it with everything else.

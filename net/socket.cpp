@@ -59,6 +59,11 @@ void bind_to(int fd, const address& from) {
   if (::bind(fd, from.data(), from.size()) != 0) fail("bind to ", from);
 }
 
+void set_non_blocking(int fd) {
+  const int flags = ::fcntl(fd, F_GETFL);
+  if (flags < 0 || ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0) fail("fcntl O_NONBLOCK");
+}
+
 int accept_now(int listening) noexcept { return ::accept4(listening, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC); }
 
 void set_no_delay(int fd) noexcept {

@@ -42,7 +42,9 @@ inline constexpr int listen_backlog = 4096;
 unique_fd make_stream_socket(int family);
 /// A non-blocking Unix socket of `type`: SOCK_STREAM, SOCK_SEQPACKET.
 unique_fd make_unix_socket(int type);
-/// A connection that waits for a listener already; -1 if there is none to be had.
+/// No call on it waits any more, whoever else has the socket. Throws std::system_error.
+void set_non_blocking(int fd);
+/// A connection that waits for a listener already, which does not block; -1 if there is none to be had.
 int accept_now(int listening) noexcept;
 /// Sends small segments at once; ignores a socket that cannot.
 void set_no_delay(int fd) noexcept;

@@ -44,11 +44,6 @@ bool may_wait(int fd) noexcept {
   return ::fstat(fd, &kind) != 0 || S_ISFIFO(kind.st_mode) || S_ISCHR(kind.st_mode);
 }
 
-void set_non_blocking(int fd) {
-  const int flags = ::fcntl(fd, F_GETFL);
-  if (flags < 0 || ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0) fail(errno, "pipe");
-}
-
 void ignore_broken_pipes() noexcept {
   struct sigaction now{};
   if (::sigaction(SIGPIPE, nullptr, &now) == 0 && now.sa_handler == SIG_DFL) ::signal(SIGPIPE, SIG_IGN);
