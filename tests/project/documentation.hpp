@@ -14,12 +14,16 @@
 #include <skerry/shards/host.hpp>
 #include <skerry/skerry.hpp>
 
+#include <csignal>
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include <poll.h>
+#include <sys/inotify.h>
 
 namespace documentation {
 
@@ -52,13 +56,17 @@ extern unsigned limit;
 extern net::stream s;
 extern net::stream connection;
 extern net::listener l;
+extern net::address at;
 extern reply_buffer out;
 extern host& running;
 
 void fail();
 bool connected();
 void send_heartbeat();
+void reload();
 void look_at(int fd);
+void look_at(std::span<const std::byte> block);
+std::size_t make_bytes(std::span<std::byte> room);
 void look_at(const std::string& line);
 void use(int a, int b);
 void leave(int status, const std::string& text);
@@ -66,10 +74,14 @@ task<int> count();
 task<int> count_words(std::string file);
 task<std::string> read_line(net::stream& from);
 task<> serve(net::stream client);
+task<> serve(net::message_socket client);
+task<> save_state();
+task<> load_configuration();
 task<> greet_everybody();
 task<response> send_file(request& r);
 task<bool> known_token(std::string_view token);
 
+constexpr auto handler = [](net::stream client) { return serve(std::move(client)); };
 constexpr auto fn = [](int n) { return n; };
 
 struct item {
