@@ -21,6 +21,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <support/faulty_backend.hpp>
 #include <support/raw_peer.hpp>
 #include <support/run_shards.hpp>
@@ -135,6 +136,7 @@ TEST(pipe, a_dropped_writer_sends_what_it_has_taken_before_it_closes) {
 
 TEST(pipe, a_rest_that_nobody_reads_is_dropped_in_time_and_counted) {
   auto [out, in] = net::make_pipe();
+  pollfd room{in.get(), POLLOUT, 0};
   manual_clock time;
   run_shards(
       quiet_options(1),
@@ -142,7 +144,7 @@ TEST(pipe, a_rest_that_nobody_reads_is_dropped_in_time_and_counted) {
         {
           pipe_stream writer{unique_fd(), std::move(in)};
           const std::string bytes(200'000, 'x');
-          while (queued_bytes(out.get(), FIONREAD) < 65536) {
+          while (::poll(&room, 1, 0) != 0) {
             writer.try_write(std::as_bytes(std::span(bytes)));
             co_await turn();
           }
@@ -158,7 +160,8 @@ TEST(pipe, a_rest_that_nobody_reads_is_dropped_in_time_and_counted) {
   std::string left(1 << 20, '\0');
   std::size_t got = 0;
   for (ssize_t more; (more = ::read(out.get(), left.data(), left.size())) > 0;) got += static_cast<std::size_t>(more);
-  EXPECT_EQ(got, 65536U);  // what the kernel had taken, and then the end
+  // What the kernel had taken, and then the end. Small writes leave gaps in the pages of a pipe.
+  EXPECT_TRUE(got == 65536 || (test_support::disturbed() && got < 65536)) << got;
 }
 
 /// Restores what the process does with SIGPIPE.
