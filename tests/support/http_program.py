@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A program of ours that serves HTTP, as a child, for tests in Python."""
+"""A program of ours that listens, as a child, for tests in Python."""
 import re
 import socket
 import subprocess
