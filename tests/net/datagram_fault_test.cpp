@@ -20,6 +20,7 @@
 #include <vector>
 
 #include <gtest/gtest.h>
+#include <support/fault_run.hpp>
 #include <support/faulty_backend.hpp>
 #include <support/raw_peer.hpp>
 #include <support/run_shards.hpp>
@@ -32,25 +33,11 @@ using test_support::fault;
 using test_support::fault_plan;
 using test_support::loopback;
 using test_support::numbered_bytes;
-using test_support::open_descriptors;
 using test_support::run_and_count;
+using test_support::run_with;
 using test_support::turn;
 
 std::span<const std::byte> bytes_of(const std::string& text) { return std::as_bytes(std::span(text)); }
-
-/// Runs `body` on a shard whose kernel follows `plan`; tells whether the plan made anything fail.
-bool run_with(const fault_plan& plan, const std::function<task<>()>& body) {
-  bool struck = false;
-  const fault_plan noticing = [&](const submission& what, std::uint64_t nth) {
-    fault planned = plan(what, nth);
-    struck |= planned.error != 0;
-    return planned;
-  };
-  const std::ptrdiff_t before = open_descriptors();
-  test_support::run_alone(body, test_support::make_faulty_backends(1, noticing, 1));
-  EXPECT_EQ(open_descriptors(), before);
-  return struck;
-}
 
 template <class Awaitable>
 task<int> error_of(Awaitable&& what) {  // awaited in the same expression

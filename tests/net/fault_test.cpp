@@ -36,6 +36,7 @@
 #include <vector>
 
 #include <gtest/gtest.h>
+#include <support/fault_run.hpp>
 #include <support/faulty_backend.hpp>
 #include <support/heap_count.hpp>
 #include <support/raw_peer.hpp>
@@ -51,28 +52,14 @@ using test_support::fail_nth;
 using test_support::fault;
 using test_support::fault_plan;
 using test_support::loopback;
-using test_support::make_faulty_backends;
 using test_support::numbered_bytes;
 using test_support::open_descriptors;
 using test_support::read_all;
 using test_support::run_alone;
+using test_support::run_with;
 using test_support::scratch_directory;
 using test_support::was_cancelled;
 using namespace std::chrono_literals;
-
-/// Runs `body` on a shard whose kernel follows `plan`; tells whether the plan did anything.
-bool run_with(const fault_plan& plan, const std::function<task<>()>& body) {
-  bool struck = false;
-  const fault_plan noticing = [&](const submission& what, std::uint64_t nth) {
-    fault planned = plan(what, nth);
-    struck |= planned.error != 0;
-    return planned;
-  };
-  const std::ptrdiff_t before = open_descriptors();
-  run_alone(body, make_faulty_backends(1, noticing, 1));
-  EXPECT_EQ(open_descriptors(), before);
-  return struck;
-}
 
 /// The error that `wait` ends with; 0 when it ends without.
 task<int> error_of(task<> wait) {
