@@ -3,7 +3,6 @@
 #include <skerry/framework/startup_error.hpp>
 #include <skerry/shards/placement.hpp>
 
-#include <algorithm>
 #include <charconv>
 #include <exception>
 #include <filesystem>
@@ -261,8 +260,6 @@ report examine(const app_options& options, const skerry::discovery_source& from)
     found.problem(std::string(text.substr(0, line)),
                   std::string(line == text.npos ? "choose other options" : text.substr(line + 1)));
   }
-  std::ranges::stable_partition(found.advices,
-                                [](const report::advice& each) { return each.how_bad == report::weight::problem; });
   return found;
 }
 

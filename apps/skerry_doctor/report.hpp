@@ -3,8 +3,10 @@
 
 /// report: what was found out, as names and values in sections, and what to do about it; one content, two renderings.
 
+#include <algorithm>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -24,11 +26,12 @@ struct report {
   };
 
   json sections = json::object();  ///< section -> name -> value
-  std::vector<advice> advices;
+  std::vector<advice> advices;     ///< problems first, each kind in the order found
 
   void hint(std::string what, std::string fix) { advices.push_back({weight::hint, std::move(what), std::move(fix)}); }
   void problem(std::string what, std::string fix) {
-    advices.push_back({weight::problem, std::move(what), std::move(fix)});
+    const auto first_hint = std::ranges::find(advices, weight::hint, &advice::how_bad);
+    advices.insert(first_hint, {weight::problem, std::move(what), std::move(fix)});
   }
   bool starts_here() const;
 };
