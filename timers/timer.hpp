@@ -17,8 +17,6 @@
 #include <skerry/framework/this_shard.hpp>
 #include <skerry/timers/wheel.hpp>
 
-#include <chrono>
-
 namespace skerry::timers {
 
 /// Something that happens at a time.

@@ -7,7 +7,6 @@
 #include <bit>
 #include <cerrno>
 #include <csignal>
-#include <cstdio>
 #include <fstream>
 #include <system_error>
 #include <utility>

@@ -55,21 +55,16 @@ void append_line(std::string& out, const log_record& record, log_format format) 
   const bool json = format == log_format::json;
   const std::size_t before = out.size();
   const auto to = std::back_inserter(out);
-  const auto ms = std::chrono::floor<std::chrono::milliseconds>(record.wall);
-  const auto seconds = std::chrono::floor<std::chrono::seconds>(ms);
+  const auto seconds = std::chrono::floor<std::chrono::seconds>(record.wall);
+  const auto ms = std::chrono::floor<std::chrono::milliseconds>(record.wall - seconds).count();
+  const std::tm date = fmt::gmtime(seconds.count());
   const std::string_view level = level_names[static_cast<std::size_t>(record.level)];
-  if (json) out += R"({"time":")";
-  fmt::format_to(to, "{:%FT%T}.{:03}Z", fmt::gmtime(seconds.count()), (ms - seconds).count());
   if (json) {
-    fmt::format_to(to, R"(","level":"{}","shard":)", level);
+    fmt::format_to(to, R"({{"time":"{:%FT%T}.{:03}Z","level":"{}","shard":)", date, ms, level);
   } else {
-    fmt::format_to(to, " {:<5} {}", level, record.shard ? "shard " : "no shard");
+    fmt::format_to(to, "{:%FT%T}.{:03}Z {:<5} {}", date, ms, level, record.shard ? "shard " : "no shard");
   }
-  if (record.shard) {
-    fmt::format_to(to, "{}", *record.shard);
-  } else if (json) {
-    out += "null";
-  }
+  if (record.shard || json) out += record.shard ? fmt::to_string(*record.shard) : "null";
   if (json || !record.task.empty()) {
     out += json ? R"(,"task":")" : " \"";
     append_escaped(out, record.task, json);

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <skerry/framework/assert.hpp>
 #include <skerry/framework/reactor/run_queue.hpp>
 
 #include <algorithm>
+#include <bit>
 
 namespace skerry {
 

@@ -17,11 +17,9 @@
 /// Limits:     16 groups, made at start-up, the same on every shard; whoever makes tasks bounds their number.
 /// Source:     virtual runtime as in stride scheduling (Waldspurger and Weihl, 1995).
 
-#include <skerry/framework/assert.hpp>
 #include <skerry/framework/this_shard.hpp>
 
 #include <array>
-#include <bit>
 #include <chrono>
 #include <cstdint>
 

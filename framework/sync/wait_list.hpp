@@ -29,7 +29,6 @@
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
-#include <utility>
 
 namespace skerry::detail {
 

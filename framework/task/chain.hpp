@@ -30,14 +30,12 @@
 /// Limits:     none of its own; what makes chains bounds them.
 
 #include <skerry/framework/assert.hpp>
-#include <skerry/framework/clock.hpp>
 #include <skerry/framework/detail/intrusive_list.hpp>
 #include <skerry/framework/reactor/run_queue.hpp>
 #include <skerry/framework/this_shard.hpp>
 
 #include <coroutine>
 #include <cstdint>
-#include <utility>
 
 namespace skerry::detail {
 

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <skerry/framework/assert.hpp>
 #include <skerry/framework/task/frame_pool.hpp>
 
 #include <cstdlib>
+#include <utility>
 
 namespace skerry {
 

@@ -18,14 +18,12 @@
 /// Limits:     frames up to 4 KiB are pooled; each larger one is a slab of its own, from malloc. All slabs together
 ///             stay under `bytes_max` (default 16 GiB); beyond it allocate throws std::bad_alloc.
 
-#include <skerry/framework/assert.hpp>
 #include <skerry/framework/detail/poison.hpp>
 #include <skerry/framework/this_shard.hpp>
 
 #include <cstddef>
 #include <cstdint>
 #include <new>
-#include <utility>
 
 namespace skerry {
 

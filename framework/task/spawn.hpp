@@ -23,8 +23,6 @@
 
 #include <memory>
 #include <optional>
-#include <system_error>
-#include <tuple>
 #include <type_traits>
 #include <utility>
 
