@@ -381,26 +381,11 @@ void command_line::read_config(const std::string& path) {
   }
 }
 
-/// Names the options there are, and the one that has nearly the same letters.
+/// Names the options there are.
 startup_error command_line::unknown(const std::string& as_written) const {
-  auto letters_of = [](view word) {
-    std::string letters(word);
-    std::ranges::sort(letters);
-    return letters;
-  };
-  view name = view(as_written).substr(std::min(as_written.find_first_not_of('-'), as_written.size()));
-  name = name.substr(0, name.find_first_of("= "));
-  std::string names, nearest;
-  std::size_t best = 3;  // further away than this is another word
-  for (const option& each : all_) {
-    names += each.name + ' ';
-    std::string odd;
-    std::ranges::set_symmetric_difference(letters_of(name), letters_of(each.name), std::back_inserter(odd));
-    if (odd.size() >= best) continue;
-    best = odd.size();
-    nearest = fmt::format("; did you mean {}?", each.name);
-  }
-  return startup_error(fmt::format("unknown option {}{}\n  valid: {}help version", as_written, nearest, names));
+  std::string names;
+  for (const option& each : all_) names += each.name + ' ';
+  return startup_error(fmt::format("unknown option {}\n  valid: {}help version", as_written, names));
 }
 
 void command_line::add_option(view name, std::string& value, view help) {

@@ -309,15 +309,14 @@ TEST(options, an_overprovision_that_is_no_switch_is_refused) {
 
 TEST(options, an_unknown_one_is_refused_with_those_there_are) {
   std::string text = refused(parse({"--shard", "4"}));
-  EXPECT_TRUE(contains(text, "unknown option --shard; did you mean shards?")) << text;
+  EXPECT_TRUE(contains(text, "unknown option --shard\n  valid: port bind shards")) << text;
   EXPECT_TRUE(contains(text, "mailbox-capacity")) << text;
-  EXPECT_FALSE(contains(refused(parse({"--zebra=4"})), "did you mean"));
   EXPECT_TRUE(contains(refused(parse({"--zebra=4"})), "unknown option --zebra=4"));
   EXPECT_TRUE(contains(refused(parse({"-x"})), "unknown option -x"));
   EXPECT_TRUE(contains(refused(parse({"stray"})), "\"stray\" is no option"));
   config_file file("prot = 5\n");
   text = refused(parse({"--config", file.path()}));
-  EXPECT_TRUE(contains(text, "unknown option prot in " + file.path() + "; did you mean port?")) << text;
+  EXPECT_TRUE(contains(text, "unknown option prot in " + file.path() + "\n")) << text;
 }
 
 TEST(options, a_missing_value_is_refused) {
