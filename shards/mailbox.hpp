@@ -43,6 +43,7 @@ class reactor;
 
 /// Traffic from one shard to another, as the receiver has seen it.
 struct pair_stats {
+  using crosses_shards = pair_stats;
   std::uint64_t requests = 0;              ///< messages run
   std::uint64_t batches = 0;               ///< times the inbox was found filled
   std::chrono::nanoseconds queue_wait{0};  ///< sum over requests: from send() to the receiver's look

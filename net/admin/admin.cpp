@@ -14,6 +14,7 @@
 #include <skerry/net/http/server.hpp>
 #include <skerry/net/listener.hpp>
 #include <skerry/shards/app.hpp>
+#include <skerry/shards/hops.hpp>
 #include <skerry/shards/shard.hpp>
 #include <skerry/shards/submit_to.hpp>
 #include <skerry/timers/sleep.hpp>
@@ -162,12 +163,12 @@ task<response> tasks() {
 
 task<response> hops() {
   std::string out = "[";
-  const auto all = co_await from_all_shards([] { return stats(); });
-  for (const shard_stats& to : all) {
-    for (std::size_t from = 0; from < to.received_from.size(); ++from) {
-      const pair_stats& pair = to.received_from[from];
+  const hop_matrix all = co_await skerry::hops();
+  for (std::size_t to = 0; to < all.size(); ++to) {
+    for (std::size_t from = 0; from < all.size(); ++from) {
+      const pair_stats& pair = all[to][from];
       fmt::format_to(std::back_inserter(out), R"({}{{"from":{},"to":{},"messages":{},"batches":{},"wait_us":{}}})",
-                     out.size() == 1 ? "" : ",\n", from, to.id, pair.requests, pair.batches,
+                     out.size() == 1 ? "" : ",\n", from, to, pair.requests, pair.batches,
                      pair.queue_wait.count() / 1000);
     }
   }

@@ -11,6 +11,7 @@
 #include <skerry/net/http/middleware.hpp>
 #include <skerry/net/http/static_files.hpp>
 #include <skerry/net/resp/writer.hpp>
+#include <skerry/shards/hops.hpp>
 #include <skerry/shards/host.hpp>
 #include <skerry/skerry.hpp>
 
@@ -22,6 +23,7 @@
 #include <string_view>
 #include <vector>
 
+#include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/inotify.h>
 
