@@ -55,7 +55,7 @@ TEST(datagram, comes_whole_with_its_sender_over_both_families) {
     for (const char* ip : families) {
       net::datagram_socket server(loopback(0, ip));
       net::datagram_socket client(loopback(0, ip));
-      for (const std::size_t size : {0, 1, 1000, 8148}) {
+      for (const std::size_t size : {0u, 1u, 1000u, 8148u}) {
         const std::string sent = numbered_bytes(size);
         co_await client.send(server.where(), sent);
         std::optional<net::datagram> got = co_await server.receive();
@@ -99,7 +99,7 @@ TEST(datagram, of_any_length_comes_whole_where_that_was_asked_for) {
       wide.bytes_max = 65535;
       net::datagram_socket server(loopback(0, ip), wide);
       net::datagram_socket client(loopback(0, ip));
-      for (const std::size_t size : {0, 1, 8149, 65507}) {
+      for (const std::size_t size : {0u, 1u, 8149u, 65507u}) {
         const std::string sent = numbered_bytes(size);
         co_await client.send(server.where(), sent);
         std::optional<net::datagram> got = co_await server.receive();
