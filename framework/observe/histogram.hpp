@@ -12,8 +12,7 @@
 ///     ...
 ///     2^63 to 2^64 - 1  2^60           8
 ///
-/// Sixteen buckets per power would halve the error and double the memory; a shard keeps two histograms for each shard
-/// it talks to, so one page each was chosen.
+/// Sixteen buckets per power would halve the error and take two pages instead of one.
 ///
 /// Affinity: none of its own; whoever counts owns it. A copy is a snapshot.
 /// Limits:   496 buckets, 4000 bytes, any uint64. `quantile` is off by at most 1/16 of the value. `sum` wraps at 2^64

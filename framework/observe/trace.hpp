@@ -17,7 +17,7 @@
 /// Limits:   a fixed power of two of 32-byte events (32768, 1 MiB, by default); the oldest makes room for the newest,
 ///           and `total()` tells how many there were.
 /// Units:    nanoseconds of the shard's clock.
-/// Source:   the 128-bit product folded to 64 bits, as hash step: Wang Yi, wyhash.
+/// Source:   multilinear hashing: Lemire and Kaser, "Strongly universal string hashing is fast", 2014.
 
 #include <skerry/framework/this_shard.hpp>
 
@@ -68,11 +68,10 @@ class trace_buffer {
   void record(const trace_event& event) noexcept {
     events_[total_ & mask_] = event;
     ++total_;
-    // The two products do not wait for each other or for the last event; only the last step is a chain.
     const std::uint64_t what = std::uint64_t{static_cast<std::uint32_t>(event.kind)} << 32 | event.arg;
-    const std::uint64_t word = fold(event.a ^ 0xa0761d6478bd642f, event.b ^ 0xe7037ed1a0b428db) +
-                               fold(event.time_ns ^ 0x8ebc6af09c88c6e3, what ^ 0x589965cc75374cc3);
-    hash_ = std::rotl(hash_, 23) * 0x9e3779b97f4a7c15 + word;
+    // Four products that do not wait for each other or for the last event; only the fifth is a chain.
+    hash_ = std::rotl(hash_, 23) * 0x9e3779b97f4a7c15 + event.time_ns * 0x8ebc6af09c88c6e3 + what * 0x589965cc75374cc3 +
+            event.a * 0xa0761d6478bd642f + event.b * 0xe7037ed1a0b428db;
   }
 
   /// The events that are still there, oldest first.
@@ -84,22 +83,13 @@ class trace_buffer {
     return result;
   }
   /// Depends on every event ever recorded and on their order, not on the capacity.
-  std::uint64_t hash() const noexcept {
-    // The number of events goes in, and the last events get to change every bit.
-    return fold(hash_ ^ 0x2d358dccaa6c78a5, total_ ^ 0x8bb84b93962eacc9) ^ std::rotl(hash_, 32);
-  }
+  std::uint64_t hash() const noexcept { return hash_ ^ hash_ >> 32; }
   /// How many events were ever recorded.
   std::uint64_t total() const noexcept { return total_; }
 
  private:
-  static std::uint64_t fold(std::uint64_t x, std::uint64_t y) noexcept {
-    __extension__ using wide = unsigned __int128;
-    const wide product = wide{x} * y;
-    return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
-  }
-
   std::uint64_t total_ = 0;  // the next event's place is this modulo the capacity
-  std::uint64_t hash_ = 0;
+  std::uint64_t hash_ = 1;   // not 0, which an event of zeros would leave
   std::size_t mask_;
   std::unique_ptr<trace_event[]> events_;  // pages are touched as they fill
 };
