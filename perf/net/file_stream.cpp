@@ -62,6 +62,7 @@ task<std::uint64_t> write_all(net::file& to, const job& what) {
   for (std::uint64_t left = what.bytes; left != 0;) {
     const std::span<std::byte> room = co_await out.room();
     const std::size_t part = static_cast<std::size_t>(std::min<std::uint64_t>(room.size(), left));
+    if (what.bytes - left < what.block * what.depth) std::ranges::fill(room, std::byte{0x5a});
     out.commit(part);
     left -= part;
   }
