@@ -39,6 +39,9 @@ struct fault {
   unsigned entries_late = 0;    ///< each completion is held back for this many kernel entries
 };
 
+/// What a plan sees of a registration of memory (`backend::register_buffer`), which is no operation.
+constexpr io_uring_op registering = IORING_OP_LAST;
+
 /// Asked once per operation, in the order of submission; `nth` counts those of its opcode, from 1.
 using fault_plan = std::function<fault(const submission& what, std::uint64_t nth)>;
 
