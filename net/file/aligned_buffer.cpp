@@ -6,12 +6,12 @@ namespace skerry::net {
 
 bool aligned_buffer::register_here() {
   registered_memory*& registered = data_.get_deleter().registered;
-  if (registered == nullptr && data_ != nullptr) registered = this_files().registered.add(bytes());
+  if (registered == nullptr && data_ != nullptr) registered = this_files().registered.add(bytes()).release();
   return registered != nullptr;
 }
 
 void aligned_buffer::release::operator()(std::byte* memory) const noexcept {
-  if (registered != nullptr) registered->forget();
+  delete registered;
   ::operator delete(memory, std::align_val_t(alignment));
 }
 

@@ -26,11 +26,6 @@ file_blocks::file_blocks(file_state& of, direction which, std::size_t block_byte
   of_.use();
 }
 
-file_blocks::~file_blocks() {
-  if (registered_ != nullptr) registered_->forget();
-  of_.leave();
-}
-
 void file_blocks::abandon() noexcept {
   SKERRY_ASSERT(waiter_ == nullptr, "a reader or writer outlives who waits for it");
   abandoned_ = true;

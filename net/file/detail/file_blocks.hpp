@@ -26,6 +26,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <span>
 
 namespace skerry::net::detail {
@@ -53,7 +54,7 @@ class file_blocks : public skerry::detail::pooled {
   };
 
   file_blocks(file_state& of, direction which, std::size_t block_bytes, std::size_t depth);
-  virtual ~file_blocks();
+  virtual ~file_blocks() { of_.leave(); }
 
   /// Asks the kernel to move what is left of the block.
   void arm(block& b) noexcept;
@@ -95,8 +96,8 @@ class file_blocks : public skerry::detail::pooled {
 
   awaiter* waiter_ = nullptr;
   const direction direction_;
-  registered_memory* registered_ = nullptr;
-  bool goes_round_ = false;  // has tried to register the memory
+  std::unique_ptr<registered_memory> registered_;  // goes before the memory
+  bool goes_round_ = false;                        // has tried to register the memory
   bool abandoned_ = false;
 };
 

@@ -32,7 +32,7 @@ memory_table::~memory_table() {
   }
 }
 
-registered_memory* memory_table::refuse(const char* why) noexcept {
+std::nullptr_t memory_table::refuse(const char* why) noexcept {
   if (refused_++ == 0) {
     log::info("memory for files is not registered, which costs some CPU time per transfer: {} ({} of {} bytes used)",
               why, bytes_, bytes_max_);
@@ -40,21 +40,20 @@ registered_memory* memory_table::refuse(const char* why) noexcept {
   return nullptr;
 }
 
-registered_memory* memory_table::add(std::span<std::byte> memory) {
-  constexpr std::size_t piece_max = std::size_t{1} << 30;
-  if (memory.empty() || memory.size() > piece_max || memory.size() > bytes_max_ - bytes_) {
+std::unique_ptr<registered_memory> memory_table::add(std::span<std::byte> memory) {
+  if (memory.empty() || memory.size() > bytes_max_ - bytes_) {
     return refuse("it would pass its part of RLIMIT_MEMLOCK, a quarter for all shards");
   }
   const auto free = std::ranges::find(slots_, nullptr);
   if (free == slots_.end()) return refuse("all slots are taken");
   const auto slot = static_cast<unsigned>(free - slots_.begin());
-  auto* made = new registered_memory(*this, slot, memory);
+  std::unique_ptr<registered_memory> made(new registered_memory(*this, slot, memory));
   const int result = kernel_.register_buffer(slot, memory);
   if (result < 0) {
-    delete made;
+    made->table_ = nullptr;
     return refuse(std::generic_category().message(-result).c_str());
   }
-  *free = made;
+  *free = made.get();
   ever_used_ = std::max<std::size_t>(ever_used_, slot + 1);
   bytes_ += memory.size();
   return made;
@@ -69,20 +68,11 @@ registered_memory* memory_table::find(std::span<const std::byte> bytes) const no
   return nullptr;
 }
 
-void registered_memory::leave() noexcept {
-  if (--users_ != 0) return;
-  if (table_ != nullptr) {
-    // Whatever the kernel says, nothing names the slot any more; a piece that stayed in it would be replaced.
-    table_->kernel_.register_buffer(slot_, {});
-    table_->slots_[slot_] = nullptr;
-    table_->bytes_ -= bytes_;
-  }
-  delete this;
-}
-
-void registered_memory::forget() noexcept {
-  memory_ = {};
-  leave();
+registered_memory::~registered_memory() {
+  if (table_ == nullptr) return;
+  table_->kernel_.register_buffer(slot_, {});  // cannot fail; a piece that stayed would be replaced by the next
+  table_->slots_[slot_] = nullptr;
+  table_->bytes_ -= memory_.size();
 }
 
 }  // namespace skerry::net

@@ -4,25 +4,28 @@
 /// registered_memory: memory whose pages the kernel keeps at hand for a shard's ring, so that a transfer past the page
 /// cache need not find, pin and let go each of them.
 ///
-/// The rule it enforces: a slot of the ring's table is not used anew before the last operation that names it has
-/// ended. An operation may be queued and not yet with the kernel, which would then meet another's memory there.
+/// The rule it enforces: what is refused is done without. Whoever asks for a registration gets one or null, never an
+/// error, and an operation without one does the same.
 ///
-///     add --refused, no slot free, or too much--> null, counted: plain operations do the same
-///      '--> known (find gives it) --owner leaves--> no longer found --last operation leaves--> slot free
+///     add --refused, no slot free, or too much--> null, counted, the first one logged
+///      '--> known: find() gives it to operations --deleted--> slot free
 ///
-/// Affinity:   home shard. What outlives its shard's table may be left anywhere: the ring is gone.
-/// Ownership:  shared by its owner and the operations that name it, in counts; the memory is the owner's, and lives as
-///             long as any memory that is given to an operation: until its completion.
-/// Invariants: (1) `users_` counts them; (2) a slot is taken or null; (3) `bytes` is the sum of what is registered.
-/// Limits:     backend::registered_buffers_max pieces per shard, of 1 GiB at most (the kernel's bound), and together a
-///             quarter of RLIMIT_MEMLOCK for all shards, 64 MiB per shard at most: what is registered counts against
-///             that limit of the user, and rings, also those of other processes, need room there.
+/// A slot of the ring's table is free at once, for no operation in flight can name it: whatever is given to one lives
+/// until its completion, and a registration lives as long as its memory.
+///
+/// Affinity:   home shard. What outlives its shard's table may be deleted anywhere: the ring is gone.
+/// Ownership:  the memory's owner has it deleted, and before the memory goes.
+/// Invariants: (1) a slot is taken or null; (2) bytes() is the sum of what is registered.
+/// Limits:     backend::registered_buffers_max pieces per shard, which together have at most a quarter of
+///             RLIMIT_MEMLOCK for all shards and 64 MiB for each: what is registered counts against that limit of the
+///             user, and rings, also those of other processes, need room there.
 
 #include <skerry/framework/backend/backend.hpp>
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 
 namespace skerry::net {
@@ -40,7 +43,7 @@ class memory_table {
   memory_table& operator=(const memory_table&) = delete;
 
   /// Null where it cannot be registered, which the first time is also logged.
-  registered_memory* add(std::span<std::byte> memory);
+  std::unique_ptr<registered_memory> add(std::span<std::byte> memory);
   /// The piece that has all of `bytes`, or null.
   registered_memory* find(std::span<const std::byte> bytes) const noexcept;
 
@@ -50,7 +53,7 @@ class memory_table {
 
  private:
   friend class registered_memory;
-  registered_memory* refuse(const char* why) noexcept;
+  std::nullptr_t refuse(const char* why) noexcept;
 
   backend& kernel_;
   std::array<registered_memory*, backend::registered_buffers_max> slots_{};
@@ -62,40 +65,20 @@ class memory_table {
 
 class registered_memory {
  public:
+  registered_memory(const registered_memory&) = delete;
+  registered_memory& operator=(const registered_memory&) = delete;
+  ~registered_memory();
+
   int slot() const noexcept { return static_cast<int>(slot_); }
-  void use() noexcept { ++users_; }
-  void leave() noexcept;
-  /// The owner's leave: nobody new finds it.
-  void forget() noexcept;
 
  private:
   friend class memory_table;
   registered_memory(memory_table& table, unsigned slot, std::span<std::byte> memory) noexcept
-      : table_(&table), memory_(memory), bytes_(memory.size()), slot_(slot) {}
-  ~registered_memory() = default;
+      : table_(&table), memory_(memory), slot_(slot) {}
 
-  memory_table* table_;          // null: its shard has ended
-  std::span<std::byte> memory_;  // what find() looks at
-  std::size_t bytes_;
-  std::uint32_t users_ = 1;
-  unsigned slot_;
-};
-
-/// Keeps a slot for one operation, if the memory has one.
-class registered_use {
- public:
-  explicit registered_use(registered_memory* of) noexcept : of_(of) {
-    if (of_ != nullptr) of_->use();
-  }
-  registered_use(const registered_use&) = delete;
-  registered_use& operator=(const registered_use&) = delete;
-  ~registered_use() {
-    if (of_ != nullptr) of_->leave();
-  }
-  int slot() const noexcept { return of_ != nullptr ? of_->slot() : -1; }
-
- private:
-  registered_memory* of_;
+  memory_table* table_;  // null: its shard has ended, or it was refused
+  const std::span<std::byte> memory_;
+  const unsigned slot_;
 };
 
 }  // namespace skerry::net
