@@ -15,6 +15,8 @@
 ///
 ///     room(), commit() -> full, or flush() -> written by the kernel (again from where it stopped short) -> free
 ///
+/// Free blocks have no order, so one that the device is slow with holds up no other.
+///
 /// A write that failed breaks the writer: what it held, and what other blocks held behind it, may be missing, so
 /// nothing that follows may look as if it were there. The error is thrown once as what it was, by the first call that
 /// comes to know of it (flush at the latest), with the first place that is missing; every later call throws the same
