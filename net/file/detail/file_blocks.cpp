@@ -2,6 +2,8 @@
 #include <skerry/net/file/detail/file_blocks.hpp>
 
 #include <cerrno>
+#include <limits>
+#include <new>
 #include <utility>
 
 namespace skerry::net::detail {
@@ -13,13 +15,18 @@ constexpr std::size_t in_pages(std::size_t bytes) noexcept {
   return (bytes + page - 1) / page * page;
 }
 
+std::size_t bytes_together(std::size_t block_bytes, std::size_t depth) {
+  SKERRY_ASSERT(depth > 0 && block_bytes > 0, "a reader or writer has blocks, and they have bytes");
+  SKERRY_ASSERT(block_bytes <= file::bytes_per_operation_max, "a block is one operation");
+  if (depth > std::numeric_limits<std::size_t>::max() / 2 / in_pages(block_bytes)) throw std::bad_alloc();
+  return in_pages(block_bytes) * depth;
+}
+
 }  // namespace
 
 file_blocks::file_blocks(file_state& of, direction which, std::size_t block_bytes, std::size_t depth)
-    : of_(of), memory_(in_pages(block_bytes) * depth), direction_(which) {
+    : of_(of), memory_(bytes_together(block_bytes, depth)), direction_(which) {
   SKERRY_ASSERT(of_.pool().is_home(), "a file is used on the shard that opened it");
-  SKERRY_ASSERT(depth > 0 && block_bytes > 0, "a reader or writer has blocks, and they have bytes");
-  SKERRY_ASSERT(block_bytes <= file::bytes_per_operation_max, "a block is one operation");
   for (std::span<std::byte> left = memory_.bytes(); !left.empty(); left = left.subspan(in_pages(block_bytes))) {
     blocks_.emplace_back(*this, left.first(in_pages(block_bytes)));
   }

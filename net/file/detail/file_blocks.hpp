@@ -8,7 +8,7 @@
 ///                      --answered(): the reader's or writer's; may arm the rest--> who waits goes on, if ready()
 ///     abandon -> cancelled in the kernel -> the last completion -> freed
 ///
-/// Of an O_DIRECT file the memory is registered with the ring when a block goes round the first time: for a file that
+/// Of an O_DIRECT file the memory is registered with the ring when a block is used a second time: for a file that
 /// is no longer than the blocks together, it would cost more than it saves (registered_memory.hpp).
 ///
 /// Affinity:   the file's shard.

@@ -161,6 +161,7 @@ TEST(file_reader, gives_every_byte_before_an_error_and_the_error_each_time) {
     if (what.opcode != IORING_OP_READ) return planned;
     if (what.off == 5 * page) planned.bytes_max = 100;
     if (what.off == 5 * page + 100) planned.error = EIO;
+    if (what.off == 7 * page) planned.error = ENODATA;  // known later than the one before it
     planned.entries_late = static_cast<unsigned>(7 - what.off / page % 7);
     return planned;
   };
