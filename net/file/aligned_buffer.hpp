@@ -8,12 +8,16 @@
 ///     block.register_here();                              // for more than a few transfers
 ///     std::size_t got = co_await data.read(block.bytes(), 0);
 ///
-/// Registered with a shard's ring, its pages are looked up and pinned once, and not for every transfer; reads and writes
-/// of O_DIRECT files of that shard that lie in it find out by themselves. Registering costs 24 us per MiB, and saves of
-/// the CPU time of a transfer 0.8 to 1.3 us of 5 to 7 where it has 4 KiB, 3 to 4 of 9 with 64 KiB, and 6 to 14 of 23 to 31
-/// with 256 KiB (eight in flight; one at a time takes 10 us more for its wait, and 4 KiB then gain nothing that can be
-/// measured). So it pays from the second transfer on, and a buffer that is used once is better left alone. Transfers by
-/// way of the page cache copy, and are not changed.
+/// Registered with a shard's ring, its pages are looked up and pinned once, and not for every transfer; reads and
+/// writes of O_DIRECT files of that shard that lie in it find out by themselves. Registering takes 24 us per MiB. Of the
+/// CPU time of a transfer, with eight in flight, it saves:
+///
+///       4 KiB   0.8 to 1.3 us of 5 to 7 (one at a time, each costs 10 us more for its wait, and this is not seen)
+///      64 KiB     3 to 4   us of 9
+///     256 KiB     6 to 14  us of 23 to 31
+///
+/// So it pays from the second transfer on, and a buffer that is used once is better left alone. Transfers by way of the
+/// page cache copy the bytes, and take no notice.
 ///
 /// Affinity:   none; once registered, the shard's that registered it.
 /// Ownership:  the holder's; moves only. It must live until whoever reads into it has returned or ended, as any memory.
