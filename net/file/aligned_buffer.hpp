@@ -9,8 +9,8 @@
 ///     std::size_t got = co_await data.read(block.bytes(), 0);
 ///
 /// Registered with a shard's ring, its pages are looked up and pinned once, and not for every transfer; reads and
-/// writes of O_DIRECT files of that shard that lie in it find out by themselves. Registering takes 24 us per MiB. Of the
-/// CPU time of a transfer, with eight in flight, it saves:
+/// writes of O_DIRECT files of that shard that lie in it find out by themselves. Registering takes 24 us per MiB. It
+/// saves of the CPU time of a transfer, with eight in flight:
 ///
 ///       4 KiB   0.8 to 1.3 us of 5 to 7 (one at a time, each costs 10 us more for its wait, and this is not seen)
 ///      64 KiB     3 to 4   us of 9

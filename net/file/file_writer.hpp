@@ -32,6 +32,7 @@
 /// Cancellation: every call lets go at once, and what is on its way goes on; write() may have taken a part.
 /// Invariants:   blocks lie one behind the other in the file, from `offset` on; they may be written in any order.
 /// Limits:       depth * block_bytes of memory, from the start; room() and write() wait when all of it is on its way.
+///               That of an O_DIRECT file is registered with the ring as file_reader's is.
 
 #include <skerry/framework/task/task.hpp>
 #include <skerry/net/file/file.hpp>
