@@ -111,6 +111,7 @@ class io_uring_backend final : public backend, private operation {
     lent.ring_entries = receive_buffers().capacity();
     lent.bgid = buffer_ring::group;
     check(io_uring_register_buf_ring(&ring_, &lent, 0), "io_uring_register_buf_ring");
+    io_uring_register_buffers_sparse(&ring_, registered_buffers_max);  // without it, register_buffer says ENXIO
     event_fd_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     check(event_fd_ < 0 ? -errno : 0, "eventfd");
     slots_ = ring_.sq.sqes;
@@ -165,14 +166,18 @@ class io_uring_backend final : public backend, private operation {
 
   backend_capabilities capabilities() const noexcept override { return {"io_uring", ring_.features}; }
 
+  int register_buffer(unsigned slot, std::span<std::byte> memory) noexcept override {
+    const iovec pages{memory.data(), memory.size()};
+    return std::min(io_uring_register_buffers_update_tag(&ring_, slot, &pages, nullptr, 1), 0);
+  }
+
   void start() override {
     if (std::exchange(started_, true)) return;
     // liburing 2.3 declares io_uring_enable_rings but does not export it.
     check(io_uring_register(static_cast<unsigned>(ring_.ring_fd), IORING_REGISTER_ENABLE_RINGS, nullptr, 0),
           "io_uring_enable_rings");
     // Saves the descriptor lookup in each entry; a kernel that cannot loses a few nanoseconds and nothing else.
-    registered_ = io_uring_register_ring_fd(&ring_) == 1;
-    base_flags_ = registered_ ? static_cast<unsigned>(IORING_ENTER_REGISTERED_RING) : 0u;
+    if (io_uring_register_ring_fd(&ring_) == 1) base_flags_ = IORING_ENTER_REGISTERED_RING;
     if ((ring_.features & feature_no_iowait) != 0) base_flags_ |= enter_no_iowait;
     // A sandbox may allow rings and forbid entering them.
     check(enter(IORING_ENTER_GETEVENTS), "io_uring_enter");
@@ -230,8 +235,7 @@ class io_uring_backend final : public backend, private operation {
       flags |= IORING_ENTER_EXT_ARG;
     }
     ++stats_.kernel_entries;
-    int fd = registered_ ? ring_.enter_ring_fd : ring_.ring_fd;
-    int result = io_uring_enter2(static_cast<unsigned>(fd), tail_ - submitted_, wait_for, flags,
+    int result = io_uring_enter2(static_cast<unsigned>(ring_.enter_ring_fd), tail_ - submitted_, wait_for, flags,
                                  bounded ? reinterpret_cast<sigset_t*>(&argument) : nullptr,
                                  bounded ? sizeof argument : _NSIG / 8);
     // The kernel's head is the truth, whatever the call returned (it says EINTR and ETIME after submitting, too).
@@ -263,7 +267,6 @@ class io_uring_backend final : public backend, private operation {
   int event_fd_ = -1;
   unsigned base_flags_ = 0;
   bool started_ = false;
-  bool registered_ = false;
   bool stopping_ = false;
 };
 

@@ -167,8 +167,11 @@ struct prepare {
     s.statx_flags = empty_path;
   }
 
-  static void read(submission& s, int fd, void* into, std::uint32_t bytes, std::uint64_t offset) noexcept {
-    set(s, IORING_OP_READ, fd, into, bytes, offset);
+  /// `slot`: where the memory is registered (`backend::register_buffer`), if anywhere. Likewise of write.
+  static void read(submission& s, int fd, void* into, std::uint32_t bytes, std::uint64_t offset,
+                   int slot = -1) noexcept {
+    set(s, slot < 0 ? IORING_OP_READ : IORING_OP_READ_FIXED, fd, into, bytes, offset);
+    if (slot >= 0) s.buf_index = static_cast<std::uint16_t>(slot);
   }
 
   /// Into a buffer of ring `group`, at most its size. ENOBUFS when there is none.
@@ -179,8 +182,10 @@ struct prepare {
     s.buf_group = group;
   }
 
-  static void write(submission& s, int fd, const void* data, std::uint32_t bytes, std::uint64_t offset) noexcept {
-    set(s, IORING_OP_WRITE, fd, data, bytes, offset);
+  static void write(submission& s, int fd, const void* data, std::uint32_t bytes, std::uint64_t offset,
+                    int slot = -1) noexcept {
+    set(s, slot < 0 ? IORING_OP_WRITE : IORING_OP_WRITE_FIXED, fd, data, bytes, offset);
+    if (slot >= 0) s.buf_index = static_cast<std::uint16_t>(slot);
   }
 
   static void vectored(submission& s, io_uring_op readv_or_writev, int fd, const iovec* pieces, std::uint32_t count,

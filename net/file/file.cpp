@@ -55,19 +55,26 @@ class status_operation final : public file_operation {
   struct statx found_{};
 };
 
+/// Where such memory is registered, if that is of use.
+int slot_of(const file_state& of, std::span<const std::byte> memory) noexcept {
+  const registered_memory* found = is_direct(of) ? of.pool().registered.find(memory) : nullptr;
+  return found != nullptr ? found->slot() : -1;
+}
+
 class read_operation final : public file_operation {
  public:
   read_operation(file_state& of, std::span<std::byte> into, std::uint64_t offset) noexcept
-      : file_operation(of), into_(into), offset_(offset) {}
+      : file_operation(of), into_(into), offset_(offset), slot_(slot_of(of, into)) {}
   const char* describe() const noexcept override { return "read file"; }
 
  private:
   void arm() noexcept override {
-    prepare::read(submit(), state_.fd(), into_.data(), static_cast<std::uint32_t>(into_.size()), offset_);
+    prepare::read(submit(), state_.fd(), into_.data(), static_cast<std::uint32_t>(into_.size()), offset_, slot_);
   }
 
   std::span<std::byte> into_;
   std::uint64_t offset_;
+  const int slot_;
 };
 
 /// Reads into a buffer that the kernel takes from the shard's ring when there is something to put into it.
@@ -110,16 +117,17 @@ class lent_read_operation final : public file_operation, private buffer_waiter {
 class write_operation final : public file_operation {
  public:
   write_operation(file_state& of, std::span<const std::byte> bytes, std::uint64_t offset) noexcept
-      : file_operation(of), bytes_(bytes), offset_(offset) {}
+      : file_operation(of), bytes_(bytes), offset_(offset), slot_(slot_of(of, bytes)) {}
   const char* describe() const noexcept override { return "write file"; }
 
  private:
   void arm() noexcept override {
-    prepare::write(submit(), state_.fd(), bytes_.data(), static_cast<std::uint32_t>(bytes_.size()), offset_);
+    prepare::write(submit(), state_.fd(), bytes_.data(), static_cast<std::uint32_t>(bytes_.size()), offset_, slot_);
   }
 
   std::span<const std::byte> bytes_;
   std::uint64_t offset_;
+  const int slot_;
 };
 
 class vectored_operation final : public file_operation {

@@ -27,7 +27,8 @@
 /// Cancellation: next() lets go at once. Nothing is lost: what comes is there for the next call.
 /// Invariants:   (1) blocks are given in the order of the file; (2) the first end that is met, in that order, is the
 ///               end: what grew on behind it meanwhile is not read.
-/// Limits:       depth * block_bytes of memory, from the start.
+/// Limits:       depth * block_bytes of memory, from the start. That of an O_DIRECT file is registered with the ring
+///               when its blocks go round a second time, if there is room (aligned_buffer.hpp has what that saves).
 
 #include <skerry/framework/task/task.hpp>
 #include <skerry/net/file/file.hpp>

@@ -15,6 +15,8 @@
 ///
 ///     room(), commit() -> full, or flush() -> written by the kernel (again from where it stopped short) -> free
 ///
+/// Free blocks have no order, so one that the device is slow with holds up no other.
+///
 /// A write that failed breaks the writer: what it held, and what other blocks held behind it, may be missing, so
 /// nothing that follows may look as if it were there. The error is thrown once as what it was, by the first call that
 /// comes to know of it (flush at the latest), with the first place that is missing; every later call throws the same
@@ -30,6 +32,7 @@
 /// Cancellation: every call lets go at once, and what is on its way goes on; write() may have taken a part.
 /// Invariants:   blocks lie one behind the other in the file, from `offset` on; they may be written in any order.
 /// Limits:       depth * block_bytes of memory, from the start; room() and write() wait when all of it is on its way.
+///               That of an O_DIRECT file is registered with the ring as file_reader's is.
 
 #include <skerry/framework/task/task.hpp>
 #include <skerry/net/file/file.hpp>

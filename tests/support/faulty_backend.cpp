@@ -39,10 +39,14 @@ std::span<const iovec> pieces_of(const submission& asked) noexcept {
 
 /// What an operation asks for, in bytes; 0 where there is no length.
 std::uint64_t bytes_of(const submission& asked) noexcept {
-  if (!is_vectored(asked.opcode)) {
-    const bool has =
-        asked.opcode == IORING_OP_SEND || asked.opcode == IORING_OP_READ || asked.opcode == IORING_OP_WRITE;
-    return has ? asked.len : 0;
+  switch (asked.opcode) {
+    case IORING_OP_SEND:
+    case IORING_OP_READ:
+    case IORING_OP_WRITE:
+    case IORING_OP_READ_FIXED:
+    case IORING_OP_WRITE_FIXED: return asked.len;
+    default:
+      if (!is_vectored(asked.opcode)) return 0;
   }
   std::uint64_t bytes = 0;
   for (const iovec& each : pieces_of(asked)) bytes += each.iov_len;
@@ -146,6 +150,16 @@ void faulty_backend::stop() noexcept {
 void faulty_backend::cancel_fd(int fd) noexcept {
   pass_on();
   behind_->cancel_fd(fd);
+}
+
+int faulty_backend::register_buffer(unsigned slot, std::span<std::byte> memory) noexcept {
+  if (!memory.empty()) {  // taking memory out always works
+    submission asked{};
+    prepare::set(asked, registering, -1, memory.data(), static_cast<std::uint32_t>(memory.size()), slot);
+    const fault planned = plan_(asked, ++seen_[registering]);
+    if (planned.error != 0) return -planned.error;
+  }
+  return behind_->register_buffer(slot, memory);
 }
 
 void faulty_backend::make_room() noexcept {

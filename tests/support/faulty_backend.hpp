@@ -39,6 +39,9 @@ struct fault {
   unsigned entries_late = 0;    ///< each completion is held back for this many kernel entries
 };
 
+/// What a plan sees of a registration of memory (`backend::register_buffer`), which is no operation.
+constexpr io_uring_op registering = IORING_OP_LAST;
+
 /// Asked once per operation, in the order of submission; `nth` counts those of its opcode, from 1.
 using fault_plan = std::function<fault(const submission& what, std::uint64_t nth)>;
 
@@ -63,6 +66,7 @@ class faulty_backend final : public backend {
   void wake(backend& target) noexcept override { behind_->wake(*static_cast<faulty_backend&>(target).behind_); }
   void wake_from_outside() noexcept override { behind_->wake_from_outside(); }
   backend_capabilities capabilities() const noexcept override { return behind_->capabilities(); }
+  int register_buffer(unsigned slot, std::span<std::byte> memory) noexcept override;
 
  private:
   class proxy;

@@ -12,12 +12,22 @@
 namespace skerry::net {
 
 file_pool::file_pool(shard& home)
-    : kernel(home.loop().kernel()), buffers(resource<buffer_pool>()), home_(home), core_(&this_shard()) {
+    : kernel(home.loop().kernel()),
+      buffers(resource<buffer_pool>()),
+      registered(kernel),
+      home_(home),
+      core_(&this_shard()) {
   observe::registry& metrics = *this_shard().metrics;
   published_.push_back(metrics.add_gauge([this] { return static_cast<std::int64_t>(files_); },
                                          {"skerry_net_files", "Open files, closing ones included."}));
   published_.push_back(metrics.add_counter([this] { return close_errors; },
                                            {"skerry_net_file_close_errors_total", "Files whose close failed."}));
+  published_.push_back(metrics.add_gauge(
+      [this] { return static_cast<std::int64_t>(registered.bytes()); },
+      {"skerry_net_file_registered_bytes", "Memory for files that the ring has.", observe::unit::bytes}));
+  published_.push_back(metrics.add_counter(
+      [this] { return registered.refused(); },
+      {"skerry_net_file_registrations_refused_total", "Times memory for files was not registered, and did without."}));
   home_.add_drainable(*this);  // last: whoever knows a pool must not find it gone
 }
 

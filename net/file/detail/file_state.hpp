@@ -23,6 +23,7 @@
 #include <skerry/framework/task/chain.hpp>
 #include <skerry/framework/task/frame_pool.hpp>
 #include <skerry/framework/task/task.hpp>
+#include <skerry/net/file/detail/registered_memory.hpp>
 #include <skerry/net/file/file.hpp>
 #include <skerry/shards/shard.hpp>
 
@@ -58,6 +59,7 @@ class file_pool final : public drainable {
 
   backend& kernel;
   buffer_pool& buffers;
+  memory_table registered;
   std::uint64_t close_errors = 0;
 
  private:

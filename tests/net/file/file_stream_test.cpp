@@ -7,6 +7,7 @@
 #include <skerry/net/file/file.hpp>
 #include <skerry/net/file/file_reader.hpp>
 #include <skerry/net/file/file_writer.hpp>
+#include <skerry/shards/shard.hpp>
 
 #include <algorithm>
 #include <cerrno>
@@ -160,6 +161,7 @@ TEST(file_reader, gives_every_byte_before_an_error_and_the_error_each_time) {
     if (what.opcode != IORING_OP_READ) return planned;
     if (what.off == 5 * page) planned.bytes_max = 100;
     if (what.off == 5 * page + 100) planned.error = EIO;
+    if (what.off == 7 * page) planned.error = ENODATA;  // known later than the one before it
     planned.entries_late = static_cast<unsigned>(7 - what.off / page % 7);
     return planned;
   };
@@ -174,6 +176,7 @@ TEST(file_reader, gives_every_byte_before_an_error_and_the_error_each_time) {
           all += text_of(block);
         }
         EXPECT_TRUE(all == bytes.substr(0, 5 * page + 100));
+        for (int entries = 0; entries < 10; ++entries) co_await turn();  // what is behind it has come, too
         for (int again = 0; again < 3; ++again) {
           said = co_await told_by(from.next());
           EXPECT_EQ(said.code, EIO);
@@ -345,6 +348,30 @@ TEST(file_writer, tells_an_error_once_and_then_that_it_is_broken) {
         },
         make_faulty_backends(1, counting, 1));
   }
+}
+
+TEST(file_writer, keeps_the_others_busy_while_one_block_is_slow) {
+  scratch_directory here;
+  const std::string bytes = numbered_bytes(9 * page);
+  constexpr unsigned held_for = 100'000;  // kernel entries: some 0.2 s
+  std::uint64_t writes = 0;
+  const fault_plan watching = [&](const submission& what, std::uint64_t nth) {
+    if (what.opcode == IORING_OP_WRITE) writes = nth;
+    return fault{.entries_late = what.opcode == IORING_OP_WRITE && what.off == 0 ? held_for : 0u};
+  };
+  run_alone(
+      [&]() -> task<> {
+        file f = co_await open_file(here.file("f"), open_options(O_RDWR | O_CREAT));
+        file_writer to(f, by_pages(3));
+        co_await to.write(std::string_view(bytes).substr(0, 8 * page));
+        (void)co_await to.room();
+        EXPECT_GE(writes, 7u);  // the last is perhaps only queued
+        EXPECT_LT(stats().kernel.kernel_entries, held_for) << "the first had to come before the others went round";
+        co_await to.write(std::string_view(bytes).substr(8 * page));
+        co_await to.flush();
+        EXPECT_TRUE(here.get("f") == bytes);
+      },
+      make_faulty_backends(1, watching, 1));
 }
 
 TEST(file_writer, never_says_that_a_failed_sync_has_worked) {
