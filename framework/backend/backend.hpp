@@ -27,7 +27,6 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
-#include <span>
 #include <vector>
 
 namespace skerry {
@@ -84,7 +83,7 @@ class backend {
   virtual backend_capabilities capabilities() const noexcept = 0;
   /// Lets the kernel keep the pages of `memory` at hand for reads and writes that name `slot`; empty memory ends that,
   /// when no operation that names it is in flight. 0, or -errno: then the slot is as it was, or empty.
-  virtual int register_buffer(unsigned slot, std::span<std::byte> memory) noexcept = 0;
+  virtual int register_buffer(unsigned slot, const iovec& memory) noexcept = 0;
   static constexpr unsigned registered_buffers_max = 64;
 
   /// The receive buffers that are lent to the kernel; empty until a pool fills it.

@@ -166,9 +166,8 @@ class io_uring_backend final : public backend, private operation {
 
   backend_capabilities capabilities() const noexcept override { return {"io_uring", ring_.features}; }
 
-  int register_buffer(unsigned slot, std::span<std::byte> memory) noexcept override {
-    const iovec pages{memory.data(), memory.size()};
-    return std::min(io_uring_register_buffers_update_tag(&ring_, slot, &pages, nullptr, 1), 0);
+  int register_buffer(unsigned slot, const iovec& memory) noexcept override {
+    return std::min(io_uring_register_buffers_update_tag(&ring_, slot, &memory, nullptr, 1), 0);
   }
 
   void start() override {

@@ -248,7 +248,7 @@ TEST(datagram_crowd, who_holds_all_buffers_of_the_shard_stops_receiving_until_on
 // ---- too long, and not to be cut ----
 
 TEST(datagram_segments, that_the_device_cannot_cut_go_one_by_one_and_it_is_not_asked_again) {
-  for (const std::uint64_t fails_at : {1, 2}) {
+  for (const std::uint64_t fails_at : {1u, 2u}) {
     std::uint64_t asked = 0;
     const fault_plan no_gso = [&](const submission& what, std::uint64_t) {
       fault planned;

@@ -331,7 +331,7 @@ TEST(message_listener, in_a_drain_accepts_no_more_and_ends_what_it_has_accepted)
 TEST(message_socket, with_more_descriptors_than_allowed_closes_all_says_so_and_goes_on) {
   run_and_count([]() -> task<> {
     for (const message_kind kind : kinds) {
-      for (const std::size_t allowed : {0, 1, 3, 16, 253}) {
+      for (const std::size_t allowed : {0u, 1u, 3u, 16u, 253u}) {
         net::message_options options;
         options.descriptors_max = allowed;
         auto [ours, theirs] = message_socket::pair(kind, options);
@@ -343,7 +343,7 @@ TEST(message_socket, with_more_descriptors_than_allowed_closes_all_says_so_and_g
         got.reset();
         const std::vector<int> more(allowed + 1, passed.in);
         if (allowed == message_socket::descriptors_limit) {
-          EXPECT_THROW(ours.send("too many", more), std::system_error);
+          EXPECT_THROW(static_cast<void>(ours.send("too many", more)), std::system_error);
           continue;
         }
         const std::ptrdiff_t before = open_descriptors();
@@ -577,7 +577,7 @@ TEST(message_socket, refuses_what_is_none_and_what_cannot_be) {
     EXPECT_THROW(adopt(::socket(AF_UNIX, SOCK_DGRAM, 0)), std::system_error);
     EXPECT_THROW(adopt(-1), std::system_error);
     auto [ours, theirs] = message_socket::pair();
-    EXPECT_THROW(ours.send(""), std::system_error);
+    EXPECT_THROW(static_cast<void>(ours.send("")), std::system_error);
     net::message_options wrong;
     wrong.bytes_max = 0;
     EXPECT_THROW(message_socket::pair(message_kind::packets, wrong), std::system_error);

@@ -120,7 +120,7 @@ TEST_F(pools, let_those_who_find_no_place_wait_in_turn_and_skip_who_went) {
 }
 
 TEST_F(pools, give_the_place_of_one_that_could_not_be_made_to_the_next) {
-  run([this]() -> task<> {
+  run([]() -> task<> {
     event may_fail;
     int tries = 0;
     auto make = [&]() -> task<counted> {

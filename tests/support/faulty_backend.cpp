@@ -152,10 +152,10 @@ void faulty_backend::cancel_fd(int fd) noexcept {
   behind_->cancel_fd(fd);
 }
 
-int faulty_backend::register_buffer(unsigned slot, std::span<std::byte> memory) noexcept {
-  if (!memory.empty()) {  // taking memory out always works
+int faulty_backend::register_buffer(unsigned slot, const iovec& memory) noexcept {
+  if (memory.iov_len != 0) {  // taking memory out always works
     submission asked{};
-    prepare::set(asked, registering, -1, memory.data(), static_cast<std::uint32_t>(memory.size()), slot);
+    prepare::set(asked, registering, -1, memory.iov_base, static_cast<std::uint32_t>(memory.iov_len), slot);
     const fault planned = plan_(asked, ++seen_[registering]);
     if (planned.error != 0) return -planned.error;
   }

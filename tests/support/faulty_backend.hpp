@@ -66,7 +66,7 @@ class faulty_backend final : public backend {
   void wake(backend& target) noexcept override { behind_->wake(*static_cast<faulty_backend&>(target).behind_); }
   void wake_from_outside() noexcept override { behind_->wake_from_outside(); }
   backend_capabilities capabilities() const noexcept override { return behind_->capabilities(); }
-  int register_buffer(unsigned slot, std::span<std::byte> memory) noexcept override;
+  int register_buffer(unsigned slot, const iovec& memory) noexcept override;
 
  private:
   class proxy;

@@ -48,7 +48,7 @@ std::unique_ptr<registered_memory> memory_table::add(std::span<std::byte> memory
   if (free == slots_.end()) return refuse("all slots are taken");
   const auto slot = static_cast<unsigned>(free - slots_.begin());
   std::unique_ptr<registered_memory> made(new registered_memory(*this, slot, memory));
-  const int result = kernel_.register_buffer(slot, memory);
+  const int result = kernel_.register_buffer(slot, {memory.data(), memory.size()});
   if (result < 0) {
     made->table_ = nullptr;
     return refuse(std::generic_category().message(-result).c_str());

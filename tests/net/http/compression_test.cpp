@@ -154,7 +154,7 @@ bool has(const answer& got, std::string_view line) { return got.fields.find(line
 constexpr std::string_view vary = "Vary: Accept-Encoding\r\n";
 
 TEST(compress, every_coding_gives_back_the_body) {
-  for (const std::size_t size : {1024, 1025, 10'000, 65'536, 131'072}) {
+  for (const std::size_t size : {1024u, 1025u, 10'000u, 65'536u, 131'072u}) {
     router r;
     r.use(compress());
     r.get("/", [size](request&) { return response::json(items(size)); });
