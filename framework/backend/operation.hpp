@@ -138,11 +138,12 @@ struct prepare {
     s.msg_flags = MSG_CMSG_CLOEXEC | flags;
   }
 
-  /// Each datagram in a buffer of ring `group`, its `payloadlen` before it was cut. Ends as recv, and on empty ones.
-  static void recvmsg_multishot(submission& s, int fd, const msghdr* layout, std::uint16_t group) noexcept {
+  /// Each in a buffer of ring `group`, its `payloadlen` before it was cut. Ends as recv, on empty ones, and if `flags`
+  /// is MSG_DONTWAIT with EAGAIN: when nothing is there, or after the first 32 or so.
+  static void recvmsg_multishot(submission& s, int fd, const msghdr* layout, std::uint16_t group, int flags) noexcept {
     recv_multishot(s, fd, group);
     set(s, IORING_OP_RECVMSG, fd, layout, 1, 0);
-    s.msg_flags = MSG_CMSG_CLOEXEC | MSG_TRUNC;
+    s.msg_flags = static_cast<std::uint32_t>(MSG_CMSG_CLOEXEC | MSG_TRUNC | flags);
   }
 
   static void connect(submission& s, int fd, const sockaddr* address, socklen_t bytes) noexcept {
