@@ -104,6 +104,15 @@ task<> echo(net::datagram_socket& socket, std::vector<int>& told) {
   }
 }
 
+task<> end(join_handle<>& serving) {
+  serving.abort();
+  try {
+    co_await serving;
+  } catch (const std::system_error& aborted) {
+    EXPECT_EQ(aborted.code().value(), ECANCELED);
+  }
+}
+
 TEST(datagram_turns, are_for_those_who_send_crowds_and_lose_reorder_and_double_nothing) {
   int looks = 0, polls = 0, standing = 0;
   const fault_plan watch = [&](const submission& what, std::uint64_t) {
@@ -138,7 +147,7 @@ TEST(datagram_turns, are_for_those_who_send_crowds_and_lose_reorder_and_double_n
     EXPECT_EQ(told, std::vector<int>());
     EXPECT_EQ(client.stats().received, static_cast<std::uint64_t>(number));
     EXPECT_FALSE(client.try_receive());
-    serving.abort();
+    co_await end(serving);
   });
 }
 
@@ -174,7 +183,7 @@ TEST(datagram_turns, go_on_where_they_stopped_after_a_cancel_and_leave_nothing_b
       for (int i = 0; i < turns; ++i) co_await turn();  // the standing receive ends, a look, a poll
       auto waiting = spawn([&]() -> task<> { co_await server.receive(); });
       for (int i = 0; i < turns; ++i) co_await turn();
-      waiting.abort();
+      co_await end(waiting);
       co_await send_numbers(client, server.where(), 0, crowd, told);
       co_await expect_numbers(server, 0, crowd, told);
       co_await expect_numbers(client, 0, crowd, told);
@@ -266,7 +275,7 @@ TEST(datagram_turns, hear_once_of_each_refusal_and_lose_nothing_by_it) {
             for (int i = 0; i < 8; ++i) co_await turn();
             EXPECT_FALSE(try_receive(client, told));
             EXPECT_FALSE(try_receive(server, told));
-            serving.abort();
+            co_await end(serving);
           });
           EXPECT_TRUE(struck || nth > 1) << "a conversation has such operations";
           if (!struck) break;
