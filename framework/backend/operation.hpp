@@ -138,8 +138,7 @@ struct prepare {
     s.msg_flags = MSG_CMSG_CLOEXEC | flags;
   }
 
-  /// Each in a buffer of ring `group`, its `payloadlen` before it was cut. Ends as recv, on empty ones, and if `flags`
-  /// is MSG_DONTWAIT with EAGAIN: when nothing is there, or after the first 32 or so.
+  /// Each in a buffer of `group`; `payloadlen` is before a cut. Ends as recv, on empty ones, and by MSG_DONTWAIT.
   static void recvmsg_multishot(submission& s, int fd, const msghdr* layout, std::uint16_t group, int flags) noexcept {
     recv_multishot(s, fd, group);
     set(s, IORING_OP_RECVMSG, fd, layout, 1, 0);

@@ -6,13 +6,13 @@
 /// Into lent buffers it receives in one of two ways:
 ///
 ///     standing   one receive waits on the socket and takes whatever comes, with no submission of its own
-///     in turns   poll --something is there--> look: a receive that takes what is there and waits for nothing
-///                 ^ '-- nothing more, or little of it ---'  '--cut short: looks again
+///     in turns   poll --something is there--> look, a receive that takes what is there and waits for nothing
+///                 ^------ nothing is left ------' '-- it was cut short: once more
 ///
-/// Whoever waits on a socket is looked for, under a lock, whenever a datagram that the socket sent is freed; on loopback
-/// that is in the middle of each send, 60 to 90 ns of 3 us. So who sends a crowd at a time receives in turns, each of
-/// them submitted in the flush phase, behind the sends of its turn. That costs a kernel entry per crowd more, so who
-/// gets only a few at a time goes back to the standing receive.
+/// Whoever waits on a socket is looked for, under a lock, whenever a datagram that it sent is freed; on loopback that
+/// is in the middle of each send, 60 to 90 ns of 3 us. So who sends a crowd at a time receives in turns, each submitted
+/// in the flush phase, behind the sends of its turn. That costs a kernel entry per crowd more, so who gets only a few at
+/// a time goes back to the standing receive.
 ///
 /// Into blocks of its own it receives one at a time.
 ///
