@@ -11,8 +11,8 @@
 ///
 /// Whoever waits on a socket is looked for, under a lock, whenever a datagram that it sent is freed; on loopback that
 /// is in the middle of each send, 60 to 90 ns of 3 us. So who sends a crowd at a time receives in turns, each submitted
-/// in the flush phase, behind the sends of its turn. That costs a kernel entry per crowd more, so who gets only a few at
-/// a time goes back to the standing receive.
+/// in the flush phase, behind the sends of its turn. That costs a kernel entry per crowd more, so who gets few at a
+/// time goes back to the standing receive.
 ///
 /// Into blocks of its own it receives one at a time.
 ///
