@@ -72,14 +72,14 @@ std::optional<address> address::parse(std::string_view text) {
   return port ? parse(ip, *port) : std::nullopt;
 }
 
-address address::from_kernel(const sockaddr_storage& storage, socklen_t bytes) noexcept {
+address address::from_kernel(const void* name, socklen_t bytes) noexcept {
   address a;
-  std::memcpy(&a.storage_, &storage, std::min<std::size_t>(bytes, sizeof a.storage_));
+  std::memcpy(&a.storage_, name, std::min<std::size_t>(bytes, sizeof a.storage_));
   if (a.is_unix()) {
     constexpr std::size_t before = offsetof(sockaddr_un, sun_path);
-    const std::size_t name = std::min<std::size_t>(bytes, sizeof a.storage_.local) - before;
+    const std::size_t length = std::min<std::size_t>(bytes, sizeof a.storage_.local) - before;
     const char* path = a.storage_.local.sun_path;
-    a.name_bytes_ = static_cast<std::uint8_t>(name != 0 && path[0] != '\0' ? ::strnlen(path, name) : name);
+    a.name_bytes_ = static_cast<std::uint8_t>(length != 0 && path[0] != '\0' ? ::strnlen(path, length) : length);
   }
   return a;
 }

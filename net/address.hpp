@@ -33,7 +33,7 @@ class address {
   /// A path in the file system, or "@name" for an abstract name, which is in none.
   static std::optional<address> unix_socket(std::string_view path);
   /// From what the kernel gave, and how much of it.
-  static address from_kernel(const sockaddr_storage& storage, socklen_t bytes) noexcept;
+  static address from_kernel(const void* name, socklen_t bytes) noexcept;
 
   int family() const noexcept { return storage_.v4.sin_family; }
   bool is_unix() const noexcept { return family() == AF_UNIX; }

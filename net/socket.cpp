@@ -144,7 +144,7 @@ address name_of(int fd, Name ask, const char* what) {
   sockaddr_storage storage{};
   socklen_t size = sizeof storage;
   if (ask(fd, reinterpret_cast<sockaddr*>(&storage), &size) != 0) fail(what);
-  return address::from_kernel(storage, size);
+  return address::from_kernel(&storage, size);
 }
 }  // namespace
 

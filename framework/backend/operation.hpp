@@ -138,11 +138,11 @@ struct prepare {
     s.msg_flags = MSG_CMSG_CLOEXEC | flags;
   }
 
-  /// Each datagram in a buffer of ring `group`, its `payloadlen` before it was cut. Ends as recv, and on empty ones.
-  static void recvmsg_multishot(submission& s, int fd, const msghdr* layout, std::uint16_t group) noexcept {
+  /// Each in a buffer of `group`; `payloadlen` is before a cut. Ends as recv, on empty ones, and by MSG_DONTWAIT.
+  static void recvmsg_multishot(submission& s, int fd, const msghdr* layout, std::uint16_t group, int flags) noexcept {
     recv_multishot(s, fd, group);
     set(s, IORING_OP_RECVMSG, fd, layout, 1, 0);
-    s.msg_flags = MSG_CMSG_CLOEXEC | MSG_TRUNC;
+    s.msg_flags = static_cast<std::uint32_t>(MSG_CMSG_CLOEXEC | MSG_TRUNC | flags);
   }
 
   static void connect(submission& s, int fd, const sockaddr* address, socklen_t bytes) noexcept {

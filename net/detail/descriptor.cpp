@@ -25,6 +25,17 @@ descriptor_pool::descriptor_pool(shard& home)
 descriptor_pool::~descriptor_pool() {
   SKERRY_ASSERT(descriptors_ == 0, "a shard ends after its last descriptor");
   home_.remove_drainable(*this);
+  if (flushes_) home_.loop().remove(*this);
+}
+
+void descriptor_pool::begin_to_flush() {
+  if (flushes_) return;
+  home_.loop().add(*this);
+  flushes_ = true;
+}
+
+void descriptor_pool::flush() noexcept {
+  while (!to_flush_.empty()) to_flush_.pop_front().flush();
 }
 
 void descriptor_pool::begin_drain() noexcept {
@@ -47,7 +58,8 @@ pooled_descriptor::pooled_descriptor(unique_fd fd, bool serves)
 
 pooled_descriptor::~pooled_descriptor() {
   const unique_fd never_released(uses_ != 0 ? fd_ : -1);  // a constructor threw
-  unlink();
+  skerry::detail::list_hook<descriptor_pool>::unlink();
+  if (skerry::detail::list_hook<flush_tag>::linked()) skerry::detail::list_hook<flush_tag>::unlink();
   --pool_.descriptors_;
   pool_.serving_ -= serves_ ? 1 : 0;
   pool_.home_.drain_progressed();

@@ -20,6 +20,7 @@
 #include <skerry/framework/detail/intrusive_list.hpp>
 #include <skerry/framework/io/buffer_pool.hpp>
 #include <skerry/framework/observe/metrics.hpp>
+#include <skerry/framework/reactor/poller.hpp>
 #include <skerry/framework/resources.hpp>
 #include <skerry/framework/task/frame_pool.hpp>
 #include <skerry/net/byte_pool.hpp>
@@ -33,9 +34,10 @@
 namespace skerry::net::detail {
 
 class pooled_descriptor;
+struct flush_tag;
 
 /// All of one shard.
-class descriptor_pool final : public drainable {
+class descriptor_pool final : public poller, public drainable {
  public:
   explicit descriptor_pool(shard& home);
   ~descriptor_pool();
@@ -43,6 +45,9 @@ class descriptor_pool final : public drainable {
   void begin_drain() noexcept override;
   bool drained() const noexcept override { return serving_ == 0; }
   bool empty() const noexcept override { return descriptors_ == 0; }
+  void poll() noexcept override {}
+  void flush() noexcept override;
+  bool has_work() noexcept override { return !to_flush_.empty(); }
   /// Open ones, closing ones included.
   std::size_t size() const noexcept { return descriptors_; }
 
@@ -54,8 +59,12 @@ class descriptor_pool final : public drainable {
 
  private:
   friend class pooled_descriptor;
+  void begin_to_flush();
+
   shard& home_;
   skerry::detail::intrusive_list<pooled_descriptor, descriptor_pool> all_;
+  skerry::detail::intrusive_list<pooled_descriptor, flush_tag> to_flush_;
+  bool flushes_ = false;  // the loop knows it
   std::size_t descriptors_ = 0;
   std::size_t serving_ = 0;
   std::vector<observe::registration> published_;
@@ -64,7 +73,9 @@ class descriptor_pool final : public drainable {
 /// This shard's pool; made on first use.
 descriptor_pool& this_descriptors();
 
-class pooled_descriptor : public skerry::detail::pooled, public skerry::detail::list_hook<descriptor_pool> {
+class pooled_descriptor : public skerry::detail::pooled,
+                          public skerry::detail::list_hook<descriptor_pool>,
+                          public skerry::detail::list_hook<flush_tag> {
  public:
   /// The handle is gone.
   void release() noexcept {
@@ -87,6 +98,13 @@ class pooled_descriptor : public skerry::detail::pooled, public skerry::detail::
   /// Only those that serve.
   virtual void end_input() noexcept {}
   bool draining() const noexcept;
+  /// To be called once before flush_soon(): most descriptors have nothing to flush, and their shard's loop asks nobody.
+  void may_flush() { pool_.begin_to_flush(); }
+  /// Has flush() called in the flush phase, behind all that tasks submit in this turn; forgotten if it is gone by then.
+  void flush_soon() noexcept {
+    if (!skerry::detail::list_hook<flush_tag>::linked()) pool_.to_flush_.push_back(*this);
+  }
+  virtual void flush() noexcept {}
   /// For one that is made before what it stands for.
   void opened(unique_fd fd) noexcept { fd_ = fd.release(); }
   /// Closes the descriptor though the handle is there; nothing is armed on it.

@@ -125,7 +125,7 @@ class resolver::question final : public detail::answer_to {
         if (each->ai_family != AF_INET && each->ai_family != AF_INET6) continue;
         sockaddr_storage storage{};
         std::memcpy(&storage, each->ai_addr, std::min<std::size_t>(each->ai_addrlen, sizeof storage));
-        addresses.push_back(address::from_kernel(storage, static_cast<socklen_t>(each->ai_addrlen)));
+        addresses.push_back(address::from_kernel(&storage, static_cast<socklen_t>(each->ai_addrlen)));
         ttl = std::min(ttl, std::chrono::seconds(each->ai_ttl));
       }
       for (const auto* each = found.cnames; each != nullptr; each = each->next) {

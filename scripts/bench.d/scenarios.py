@@ -13,6 +13,7 @@ import time
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from measure import (AllocationCount, DatagramServer, Failure, NotBuilt, Server, START_SECONDS, connect, cpu_ns, free_port,
                      memory_bytes, sleeps, time_ns)
@@ -20,7 +21,8 @@ from measure import (AllocationCount, DatagramServer, Failure, NotBuilt, Server,
 WARM_SECONDS = 0.15
 STEADY_MESSAGES_MIN = 200
 WRK_SECONDS = 2  # whole seconds only
-SCRAPED_SECONDS = 3.0  # some scrapes
+SCRAPES_PER_SECOND = 200  # tried; where the load leaves no time for so many, fewer
+SCRAPED_PAIRS = 5
 IDLE_SECONDS = 3.0
 KEYS = 100_000
 LATENCIES = ("p50_us", "p99_us", "p999_us")
@@ -111,31 +113,44 @@ def steadily_under(load, kind, prepare=None, **changes):
     return scenario
 
 
-def scraped(load, kind, scrapes):
-    """As under, while somebody fetches /metrics so many times a second; the shard under load answers both. The kind
-    names its admin port."""
+def scraped(load, kind, rate):
+    """What it costs to be watched, at a fixed rate of requests: CPU per fetch of /metrics, and what one each second adds
+    to the server's CPU time, in percent. A second's fetch is lost in the noise of a second's requests. So there are
+    SCRAPES_PER_SECOND in every other load of one server, and what these used more is shared among them. The kind names
+    its admin port."""
+    def fetch(server, machine, done, sizes):
+        os.sched_setaffinity(0, {machine.load_cpu})  # of this thread
+        while not done.wait(1 / SCRAPES_PER_SECOND):
+            with urllib.request.urlopen(f"http://127.0.0.1:{server.admin}/metrics", timeout=START_SECONDS) as answer:
+                sizes.append(len(answer.read()))
+
+    def watched(server, machine, seconds):
+        done, sizes = threading.Event(), []
+        scraper = threading.Thread(target=fetch, args=(server, machine, done, sizes))
+        scraper.start()
+        try:
+            return load_once(server, machine, load, seconds, rate=rate), sizes
+        finally:
+            done.set()
+            scraper.join()
+
     def scenario(machine):
+        seconds = machine.effort.load_seconds
         with Server(*kind(machine)) as server:
-            machine.load(load.command(machine, server.port, WARM_SECONDS))
-            done, sizes = threading.Event(), []
-
-            def scrape():
-                while not done.wait(1 / scrapes):
-                    with urllib.request.urlopen(f"http://127.0.0.1:{server.admin}/metrics",
-                                                timeout=START_SECONDS) as answer:
-                        sizes.append(len(answer.read()))
-
-            scraper = threading.Thread(target=scrape) if scrapes else None
-            if scraper:
-                scraper.start()
-            try:
-                return load_once(server, machine, load, SCRAPED_SECONDS)
-            finally:
-                done.set()
-                if scraper:
-                    scraper.join()
-                    if len(sizes) < scrapes * SCRAPED_SECONDS / 2 or min(sizes) < 1000:
-                        raise Failure(f"{len(sizes)} scrapes in {SCRAPED_SECONDS} s")
+            machine.load(load.command(machine, server.port, WARM_SECONDS, rate=rate))
+            costs, alone = [], []
+            for _ in range(SCRAPED_PAIRS):
+                before = load_once(server, machine, load, seconds, rate=rate)
+                during, sizes = watched(server, machine, seconds)
+                if len(sizes) < SCRAPES_PER_SECOND * seconds / 20 or min(sizes) < 1000:
+                    raise Failure(f"{len(sizes)} scrapes in {seconds} s")
+                more = during["cpu_us"] - before["cpu_us"]
+                costs.append(more * during["per_second"] * seconds / len(sizes))
+                alone.append(before["cpu_us"] * before["per_second"])
+            cost = median(costs)
+            if cost <= 0:
+                raise Failure("scrapes were seen to cost nothing; a busy machine?")
+            return {"scrape_us": cost, "added_percent": 100 * cost / median(alone)}
     return scenario
 
 

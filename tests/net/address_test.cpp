@@ -53,11 +53,11 @@ TEST(address, what_the_kernel_gives_of_a_unix_socket_is_the_name_it_was_bound_to
     const address given = *address::parse(text);
     sockaddr_storage storage{};
     std::memcpy(&storage, given.data(), given.size());
-    EXPECT_EQ(address::from_kernel(storage, given.size()).text(), text);
+    EXPECT_EQ(address::from_kernel(&storage, given.size()).text(), text);
   }
   sockaddr_storage nameless{};
   nameless.ss_family = AF_UNIX;
-  EXPECT_EQ(address::from_kernel(nameless, sizeof(sa_family_t)).text(), "unix:");
+  EXPECT_EQ(address::from_kernel(&nameless, sizeof(sa_family_t)).text(), "unix:");
 }
 
 }  // namespace
