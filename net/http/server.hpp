@@ -25,7 +25,7 @@
 ///     net::http::server_options options;
 ///     options.connections.connections_max = 10'000;
 ///     options.connections.hand_over = true;      // a hot restart: hand_over.hpp
-///     co_await net::http::serve(at, make, options);
+///     co_await net::http::serve(at, [] { return make(); }, options);
 ///
 /// Affinity:     serve on any shard; handlers on the shard of their connection.
 /// Lifetime:     the handlers live until their shard ends.
