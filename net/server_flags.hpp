@@ -5,7 +5,7 @@
 ///
 ///     skerry::app app("hello_server", "says hello", "1.0", 7000);
 ///     net::server_flags flags(app.options());
-///     return app.run(argc, argv, [&] { return serve(flags.options()); });
+///     const int status = app.run(argc, argv, [&] { return serve(flags.options()); });
 ///
 ///     --max-connections N               server_options::connections_max
 ///     --max-connections-per-address N   server_options::connections_per_address_max

@@ -7,8 +7,8 @@
 ///                        |
 ///                    accept, no more than there are tokens and places; but one
 ///                        |
-///                    a place? --no--> wait with it in hand until a connection has ended or a place is lent;
-///                        |            or, if that is what the options say, tell it and go on
+///                    a place? --no--> wait with it in hand until a connection has ended or a place is lent.
+///                        |            Or, if that is what the options say, tell it and go on
 ///                        |
 ///                    connection_task in the root scope: handler(stream) --end--> leave()
 ///

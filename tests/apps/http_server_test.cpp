@@ -178,10 +178,10 @@ TEST(http_server, past_max_connections_a_client_gets_503_and_the_others_are_serv
     served.push_back(std::make_unique<blocking_client>(server.port()));
     EXPECT_TRUE(greets(*served.back()));
   }
-  const std::string refusals[] = {"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
-                                  "POST /items HTTP/1.1\r\nHost: a\r\nContent-Length: 400000\r\n\r\n" +
-                                      std::string(400'000, 'x'),
-                                  "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", ""};
+  const std::string refusals[] = {
+      "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+      "POST /items HTTP/1.1\r\nHost: a\r\nContent-Length: 400000\r\n\r\n" + std::string(400'000, 'x'),
+      "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", ""};
   for (const std::string& request : refusals) {
     blocking_client more(server.port());
     const timeval most{10, 0};
