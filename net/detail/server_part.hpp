@@ -20,8 +20,8 @@
 /// has no place left asks the others one by one; who has some gives half, and who has none remembers who asked, and
 /// gives it the next one that becomes free, in turn with its own needs. So a place is on one shard or on its way to
 /// one, and a shard waits only if all are taken. Rejected: a counter that all shards share, which would be an atomic
-/// that every connection of every shard writes to. Who refuses instead of waiting is not remembered; it may refuse while
-/// the last free places are on their way from one shard to another.
+/// that every connection of every shard writes to. A shard that refuses instead of waiting is not remembered; it may do
+/// so while the last free places are on their way from one shard to another.
 ///
 /// Affinity:   home shard.
 /// Ownership:  server_parts, a resource; it goes after a drain, when nothing of it runs, or with its shard.

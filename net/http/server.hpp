@@ -34,8 +34,8 @@
 ///               5xx and the end of the connection. startup_error when the port cannot be had.
 /// Cancellation: serve returns once all shards listen. In a drain requests in flight are answered with
 ///               `Connection: close`, idle connections end at once.
-/// Limits:       server_options, all on by default but those on connections. Per connection at most one head, one response and the stream's
-///               marks.
+/// Limits:       server_options, all on by default but those on connections. Per connection at most one head, one
+///               response and the stream's marks.
 
 #include <skerry/framework/resources.hpp>
 #include <skerry/net/http/request.hpp>

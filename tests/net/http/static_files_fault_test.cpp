@@ -241,7 +241,8 @@ TEST(static_file_faults, that_last_are_answered_each_time_on_one_connection) {
   for (const auto& [error, status] : rows) {
     const auto talk = [status](asker& client) -> task<> {
       for (int i = 0; i < 20; ++i) {
-        const outcome got = co_await client.ask(i % 2 == 0 ? "small.bin" : "style.css");
+        const char* path = i % 2 == 0 ? "small.bin" : "style.css";
+        const outcome got = co_await client.ask(path);
         EXPECT_EQ(got.status, status);
         EXPECT_TRUE(got.whole);
       }
