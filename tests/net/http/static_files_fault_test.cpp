@@ -26,7 +26,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <net/http/serving.hpp>
-#include <support/faulty_backend.hpp>
+#include <support/fault_run.hpp>
 #include <support/scratch_directory.hpp>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -96,38 +96,20 @@ class asker {
 /// Serves `root` on a shard whose kernel follows `plan`; tells whether that made anything fail.
 bool serve_under(const fault_plan& plan, const std::string& root, const std::function<task<>(asker&)>& talk) {
   served_root = root;
-  bool struck = false;
-  const fault_plan noticing = [&](const submission& what, std::uint64_t nth) {
-    fault planned = plan(what, nth);
-    struck |= planned.error != 0;
-    return planned;
-  };
-  app_options quiet = quiet_options(1);
-  quiet.log_level = "off";
-  placement where;
-  where.shards.resize(1);
-  where.count_reason = "test";
-  const std::ptrdiff_t before = test_support::open_descriptors();
-  {
-    host machine(quiet, where, kernel_clock(), test_support::make_faulty_backends(1, noticing, 1));
-    auto main = [&]() -> task<> {
-      auto make = [] {
-        net::http::router r;
-        r.get("/static/{path...}", static_files(served_root));
-        return net::http::handler(std::move(r));
-      };
-      {
-        asker client(co_await net::http::serve(loopback(), make));
-        co_await talk(client);
-      }
-      while (net::open_files() != 0 || net::this_endpoints().size() != 0) co_await turn();
-      EXPECT_EQ(net::this_bytes().bytes_in_use(), 0u);
-      machine.request_stop();
+  const auto body = [&]() -> task<> {
+    const auto make = [] {
+      net::http::router r;
+      r.get("/static/{path...}", static_files(served_root));
+      return net::http::handler(std::move(r));
     };
-    machine.run(main, false);
-  }
-  EXPECT_EQ(test_support::open_descriptors(), before);
-  return struck;
+    {
+      asker client(co_await net::http::serve(loopback(), make));
+      co_await talk(client);
+    }
+    while (net::open_files() != 0 || net::this_endpoints().size() != 0) co_await turn();
+    EXPECT_EQ(net::this_bytes().bytes_in_use(), 0u);
+  };
+  return test_support::run_with(plan, body, "off");
 }
 
 const std::string small = "a small file";
