@@ -213,6 +213,12 @@ void endpoint::shut_down_output() noexcept {
   end_output();
 }
 
+void endpoint::reset() noexcept {
+  net::reset_at_close(fd_);
+  break_output(ECONNRESET);
+  if (out().in_flight()) pool_.kernel_.cancel(out());  // to a peer that does not read it would last
+}
+
 void endpoint::out_done(std::int32_t result) noexcept {
   if (closing_ == closing::closing_fd) return pool_.freed(*this);
   sent(result);

@@ -114,6 +114,8 @@ class endpoint final : public skerry::detail::pooled,
   int output_error() const noexcept { return output_error_; }
   void wait_for_output(endpoint_leaf* writer) noexcept;
   void shut_down_output() noexcept;
+  /// Drops what is unsent; the close is a reset.
+  void reset() noexcept;
 
   /// The handle is gone.
   void release() noexcept;

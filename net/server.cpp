@@ -8,6 +8,7 @@
 #include <skerry/net/detail/server_part.hpp>
 #include <skerry/net/hand_over.hpp>
 #include <skerry/net/server.hpp>
+#include <skerry/shards/app.hpp>
 #include <skerry/shards/call_batch.hpp>
 
 #include <exception>
@@ -121,7 +122,10 @@ task<std::shared_ptr<hand_over_outcome>> offer(server_plan& plan, server_id id, 
 }
 
 task<server_plan> plan_server(listener first, server_options options) {
-  SKERRY_ASSERT(!options.hand_over, "a socket that somebody else holds is that one's to hand over");
+  if (options.hand_over) {
+    throw startup_error("a socket that was given to this process is its giver's to hand over: " + first.where().text() +
+                        "\nleave out the hand-over: systemd keeps such sockets open between two processes");
+  }
   server_plan plan(first.where(), options);
   for (shard_id s = 0; s < shard_count(); ++s) {
     if (s != this_shard_id()) plan.sockets[s].push_back(duplicate(first.fd()));
@@ -202,15 +206,7 @@ task<server_stats> stats_of(server_id of) {
   };
   const auto by_shard = co_await skerry::detail::call_everywhere(skerry::detail::handler_scope::root, ask, of);
   server_stats all;
-  for (const server_stats& each : by_shard) {
-    all.connections += each.connections;
-    all.accepted += each.accepted;
-    all.errors += each.errors;
-    all.refused_address += each.refused_address;
-    all.refused_memory += each.refused_memory;
-    all.waits_for_place += each.waits_for_place;
-    all.waits_for_token += each.waits_for_token;
-  }
+  for (const server_stats& each : by_shard) all += each;
   co_return all;
 }
 
@@ -232,5 +228,28 @@ task<bool> server::handed_over() const {
 }
 
 task<server_stats> server::stats() const { return detail::stats_of(id_); }
+
+void shut_down_when_handed_over(const server& s) {
+  if (!s.hands_over()) return;
+  const auto wait = [](task<bool> over) -> task<> {
+    const bool handed = co_await std::move(over);
+    if (handed) app::shutdown();
+  };
+  spawn(wait(s.handed_over()), "hand-over");
+}
+
+server_stats stats_of_this_shards_servers() { return detail::this_server_parts().stats(); }
+
+server_stats& server_stats::operator+=(const server_stats& other) noexcept {
+  connections += other.connections;
+  accepted += other.accepted;
+  errors += other.errors;
+  refused_connections += other.refused_connections;
+  refused_address += other.refused_address;
+  refused_memory += other.refused_memory;
+  waits_for_place += other.waits_for_place;
+  waits_for_token += other.waits_for_token;
+  return *this;
+}
 
 }  // namespace skerry::net

@@ -63,6 +63,8 @@ class server {
   const address& where() const noexcept { return at_; }
   /// Of all shards.
   task<server_stats> stats() const;
+  /// Whether it has the option hand_over.
+  bool hands_over() const noexcept { return hand_over_ != nullptr; }
   /// Waits until a successor serves; false if a drain begins before. Only with `server_options::hand_over` (asserted).
   task<bool> handed_over() const;
   /// Once (asserted). A limit of 0 cancels at once.
@@ -117,5 +119,11 @@ task<server> start_server(listener first, Handler, server_options options = serv
   return detail::start_from(std::move(first), std::move(options), &detail::run_handler<Handler>,
                             &detail::open_part_on<Handler>);
 }
+
+/// From now on the app shuts down when a successor serves; for a server without the option hand_over nothing changes.
+void shut_down_when_handed_over(const server& s);
+
+/// What all servers of this shard have come to together, here.
+server_stats stats_of_this_shards_servers();
 
 }  // namespace skerry::net

@@ -44,6 +44,7 @@
 #include <skerry/net/process/shutdown.hpp>
 #include <skerry/net/process/signals.hpp>
 #include <skerry/net/server.hpp>
+#include <skerry/net/server_flags.hpp>
 #include <skerry/net/stream.hpp>
 #include <skerry/shards/app.hpp>
 #include <skerry/shards/block_on.hpp>

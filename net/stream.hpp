@@ -123,6 +123,10 @@ class stream {
   /// No more bytes from us, after what was written; reading goes on.
   void shutdown_output() noexcept { open().shut_down_output(); }
 
+  /// Ends it so that the peer cannot take what it has for all there is: what was written and is not on its way is
+  /// dropped, writes throw, and when the handle goes, the peer gets a reset.
+  void reset() noexcept { open().reset(); }
+
   /// Throws std::system_error if the kernel refuses.
   template <socket_option Option>
   void set(const Option& option) {

@@ -30,9 +30,8 @@ task<> run() {
   limits.connections_max = 10'000;
   limits.connections_per_address_max = 1'000;
   const auto handler = [](net::stream client) { return tell_who_serves(std::move(client)); };
-  net::server here = co_await net::start_server(*at, handler, limits);
-  const bool is_old = co_await here.handed_over();
-  if (is_old) app::shutdown();  // drains: whoever was accepted here is served here
+  // Then the app drains: whoever was accepted here is served here.
+  net::shut_down_when_handed_over(co_await net::start_server(*at, handler, limits));
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <skerry/net/http/router.hpp>
 #include <skerry/net/http/server.hpp>
 #include <skerry/net/http/static_files.hpp>
+#include <skerry/net/server_flags.hpp>
 #include <skerry/shards/app.hpp>
 #include <skerry/shards/submit_to.hpp>
 
@@ -91,13 +92,15 @@ router make_router() {
   return r;
 }
 
-task<> serve_all(std::string files) {
+task<> serve_all(std::string files, const net::server_flags& flags) {
   const app_options& options = app::running_options();
   std::optional<net::address> at = net::address::parse(options.bind, *options.port);
   if (!at) throw startup_error("--bind takes an IP address");
   const auto keep = [](const std::string& path) { resources().emplace<static_root>(path); };
   for (shard_id s = 0; s < shard_count(); ++s) co_await submit_to(s, keep, files);
-  co_await serve(*at, [] { return handler(make_router()); });
+  server_options limits;
+  limits.connections = flags.options(limits.connections);
+  co_await serve(*at, [] { return handler(make_router()); }, limits);
 }
 
 }  // namespace
@@ -107,5 +110,6 @@ int main(int argc, char** argv) {
   skerry::app app("http_server", "a small HTTP service whose items live on their shards", "0.1.0", 8080);
   std::string files;
   app.options().add_option("static", files, "directory whose files are served at /static/; none unless it is given");
-  return app.run(argc, argv, [&] { return http_server::serve_all(files); });
+  const skerry::net::server_flags flags(app.options());
+  return app.run(argc, argv, [&] { return http_server::serve_all(files, flags); });
 }

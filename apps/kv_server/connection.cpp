@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <skerry/framework/observe/log.hpp>
 #include <skerry/framework/resources.hpp>
 
 #include <memory>
-#include <system_error>
 #include <utility>
 
 #include <kv_server/connection.hpp>
@@ -37,15 +35,11 @@ class connection {
 
 task<> serve(net::stream client) {
   connection served;
-  try {
-    while (!served.state.closing) {
-      co_await client.readable();
-      if (served.at_work == nullptr) served.at_work = resource<session_pool>().take();
-      co_await served.at_work->run(client, served.state);
-      if (served.at_work->idle()) resource<session_pool>().give_back(std::move(served.at_work));
-    }
-  } catch (const std::system_error& broken) {
-    log::debug("connection: {}", broken.what());
+  while (!served.state.closing) {
+    co_await client.readable();
+    if (served.at_work == nullptr) served.at_work = resource<session_pool>().take();
+    co_await served.at_work->run(client, served.state);
+    if (served.at_work->idle()) resource<session_pool>().give_back(std::move(served.at_work));
   }
 }
 

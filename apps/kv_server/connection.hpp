@@ -26,6 +26,7 @@ namespace kv_server {
 struct server_settings {
   using crosses_shards = server_settings;
   std::uint64_t memory_max = 0;
+  std::uint32_t connections_max = 0;
   std::uint64_t hash_seed = 0;
   std::uint16_t port = 0;
   std::int64_t started_ms = 0;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <skerry/framework/resources.hpp>
 #include <skerry/net/endpoint.hpp>
+#include <skerry/net/server.hpp>
 
 #include <algorithm>
 #include <deque>
@@ -53,9 +54,16 @@ void kv_shard::expired() noexcept {
 }
 
 shard_report kv_shard::report() const noexcept {
-  return {
-      keys_.size(),        keys_.expiring(), commands,          keys_.expired_total(),
-      keys_.memory_used(), connections,      connections_total, skerry::net::this_endpoints().stats().accept_failures};
+  const skerry::net::server_stats server = skerry::net::stats_of_this_shards_servers();
+  return {keys_.size(),
+          keys_.expiring(),
+          commands,
+          keys_.expired_total(),
+          keys_.memory_used(),
+          connections,
+          connections_total,
+          skerry::net::this_endpoints().stats().accept_failures,
+          server.refused_connections + server.refused_address + server.refused_memory};
 }
 
 namespace {

@@ -33,6 +33,7 @@ struct shard_report {
   std::uint64_t connections = 0;
   std::uint64_t connections_total = 0;
   std::uint64_t accept_failures = 0;
+  std::uint64_t connections_refused = 0;
 };
 
 class kv_shard final : private skerry::timers::timer {

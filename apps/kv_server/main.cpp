@@ -4,7 +4,8 @@
 #include <skerry/framework/random.hpp>
 #include <skerry/framework/resources.hpp>
 #include <skerry/framework/startup_error.hpp>
-#include <skerry/net/listener.hpp>
+#include <skerry/net/server.hpp>
+#include <skerry/net/server_flags.hpp>
 #include <skerry/shards/app.hpp>
 #include <skerry/shards/command_line.hpp>
 #include <skerry/shards/topology.hpp>
@@ -17,12 +18,15 @@ namespace {
 
 using namespace skerry;
 
-task<> serve_all(std::uint64_t memory_max) {
+task<> serve_all(std::uint64_t memory_max, const net::server_flags& flags) {
   const app_options& options = app::running_options();
   std::optional<net::address> at = net::address::parse(options.bind, options.port.value_or(6379));
   if (!at) throw startup_error("--bind takes an IP address");
   kv_server::server_settings settings;
+  net::server_options limits = flags.options();
+  limits.refusal = "-ERR max number of clients reached\r\n";
   settings.memory_max = memory_max;
+  settings.connections_max = limits.connections_max;
   settings.hash_seed = (*this_shard().random)();
   settings.port = at->port();
   settings.started_ms = clock::wall().count() / 1'000'000;
@@ -36,7 +40,8 @@ task<> serve_all(std::uint64_t memory_max) {
         },
         settings);
   }
-  co_await net::listen_on_all_shards(*at, [](net::stream s) { return kv_server::serve(std::move(s)); });
+  const auto handler = [](net::stream s) { return kv_server::serve(std::move(s)); };
+  co_await net::start_server(*at, handler, limits);
 }
 
 }  // namespace
@@ -46,5 +51,6 @@ int main(int argc, char** argv) {
   skerry::byte_size memory_max{skerry::memory_limit_bytes() / 4 * 3};
   app.options().add_option("maxmemory", memory_max, "keys and values of all shards together hold at most this",
                            skerry::byte_size{1 << 20});
-  return app.run(argc, argv, [&] { return serve_all(memory_max.bytes); });
+  const skerry::net::server_flags flags(app.options(), skerry::net::hot_restart::none);  // the keys would stay behind
+  return app.run(argc, argv, [&] { return serve_all(memory_max.bytes, flags); });
 }

@@ -150,6 +150,7 @@ std::string info_text(arguments args, const std::vector<shard_report>& reports, 
     sum.connections += r.connections;
     sum.connections_total += r.connections_total;
     sum.accept_failures += r.accept_failures;
+    sum.connections_refused += r.connections_refused;
     shards += fmt::format("shard{}:keys={},commands={}\r\n", s, r.keys, r.commands);
   }
   std::int64_t uptime = (clock::wall().count() / 1'000'000 - settings.started_ms) / 1000;
@@ -157,12 +158,14 @@ std::string info_text(arguments args, const std::vector<shard_report>& reports, 
       {"Server", fmt::format("redis_version:{}\r\nserver_name:skerry\r\nredis_mode:standalone\r\nprocess_id:{}\r\n"
                              "tcp_port:{}\r\nuptime_in_seconds:{}\r\n",
                              spoken_version, ::getpid(), settings.port, uptime)},
-      {"Clients", fmt::format("connected_clients:{}\r\nblocked_clients:0\r\n", sum.connections)},
+      {"Clients", fmt::format("connected_clients:{}\r\nmaxclients:{}\r\nblocked_clients:0\r\n", sum.connections,
+                              settings.connections_max)},
       {"Memory", fmt::format("used_memory:{}\r\nmaxmemory:{}\r\nmaxmemory_policy:noeviction\r\n", sum.memory_used,
                              settings.memory_max)},
-      {"Stats", fmt::format("total_connections_received:{}\r\ntotal_commands_processed:{}\r\nexpired_keys:{}\r\n"
-                            "accept_failures:{}\r\n",
-                            sum.connections_total, sum.commands, sum.expired, sum.accept_failures)},
+      {"Stats",
+       fmt::format("total_connections_received:{}\r\ntotal_commands_processed:{}\r\nrejected_connections:{}\r\n"
+                   "expired_keys:{}\r\naccept_failures:{}\r\n",
+                   sum.connections_total, sum.commands, sum.connections_refused, sum.expired, sum.accept_failures)},
       {"Shards", shards},
       {"Keyspace", sum.keys == 0 ? "" : fmt::format("db0:keys={},expires={},avg_ttl=0\r\n", sum.keys, sum.expiring)},
   };

@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <chrono>
 #include <new>
+#include <span>
 #include <system_error>
 #include <utility>
 
@@ -20,6 +21,9 @@ namespace {
 
 constexpr std::uint64_t without_limit = std::uint64_t{1} << 62;
 constexpr std::chrono::seconds error_lines_apart{10};
+
+/// In the place of a peer: a connection that is refused, and counted nowhere else.
+constexpr peer_key refused = nobody - 1;
 
 std::uint64_t places_of_this_shard(std::uint32_t max) {
   if (max == server_options::unlimited) return without_limit;
@@ -45,7 +49,7 @@ task<> send_place(server_id id, shard_id to) {
 class connection_task final : public skerry::detail::chain, public skerry::detail::pooled {
  public:
   connection_task(server_part& of, peer_key peer) noexcept
-      : chain("connection", current_scheduling_group(), nullptr), of_(of), peer_(peer) {}
+      : chain(peer == refused ? "refusal" : "connection", current_scheduling_group(), nullptr), of_(of), peer_(peer) {}
 
   void begin(task<>&& body) noexcept {
     scope& root = *this_shard().root;
@@ -136,9 +140,10 @@ void server_part::publish(std::string name) {
     about.labels.push_back({key, value});
     published_.push_back(metrics.add(count, std::move(about)));
   };
-  const auto* refused = "skerry_server_refused_total";
-  by(counts_.refused_address, refused, "Connections that were reset at once.", "reason", "address");
-  by(counts_.refused_memory, refused, "Connections that were reset at once.", "reason", "memory");
+  const auto* refusals = "skerry_server_refused_total";
+  by(counts_.refused_connections, refusals, "Connections that were not served.", "reason", "connections");
+  by(counts_.refused_address, refusals, "Connections that were not served.", "reason", "address");
+  by(counts_.refused_memory, refusals, "Connections that were not served.", "reason", "memory");
   const auto* waits = "skerry_server_accept_waits_total";
   by(counts_.waits_for_place, waits, "Times accepting paused, and clients waited in the kernel.", "for", "place");
   by(counts_.waits_for_token, waits, "Times accepting paused, and clients waited in the kernel.", "for", "token");
@@ -156,17 +161,22 @@ task<> server_part::accept_loop(loop_entry entry) {
       co_await until_token();
     }
     // Without a place one is taken all the same: only who has a client asks other shards for a place.
-    from.want(std::min(tokens(), std::max<std::uint64_t>(places_, 1)));
+    from.want(refuses() ? tokens() : std::min(tokens(), std::max<std::uint64_t>(places_, 1)));
     unique_fd fd = co_await from.accept_fd();
     if (fd.get() < 0) co_return;
     spend_token();
-    if (places_ == 0) {
+    if (places_ == 0 && refuses()) {
+      co_await ask_for_places();
+    } else if (places_ == 0) {
       from.want(0);
       co_await until_place();
     }
     if (gives_up_) {
       ++drain_result_.unserved;
       reset_at_close(fd.get());
+    } else if (places_ == 0) {
+      ++counts_.refused_connections;
+      refuse(std::move(fd));
     } else {
       serve(std::move(fd));
     }
@@ -220,16 +230,16 @@ task<> server_part::until_place() {
 
 void server_part::serve(unique_fd fd) {
   peer_key peer = nobody;
-  std::uint64_t* refused = nullptr;
+  bool entered = false;
   try {
     if (options_.connections_per_address_max != server_options::unlimited) {
       peer = peer_of(peer_address(fd.get()));
       if (peer != nobody && !by_address_.enter(peer, options_.connections_per_address_max)) {
         ++counts_.refused_address;
-        return reset_at_close(fd.get());
+        return refuse(std::move(fd));
       }
     }
-    refused = &counts_.refused_memory;
+    entered = true;
     auto made = std::make_unique<connection_task>(*this, peer);
     task<> body = handler_(stream::adopt_for(number_, fd.release(), ending_));
     ++counts_.accepted;
@@ -237,15 +247,57 @@ void server_part::serve(unique_fd fd) {
     --places_;
     return made.release()->begin(std::move(body));
   } catch (const std::bad_alloc&) {
-    ++(refused != nullptr ? *refused : counts_.refused_memory);
+    ++counts_.refused_memory;
   } catch (...) {
     failed(std::current_exception());  // a peer that has left already has no address any more
   }
   if (fd.get() >= 0) reset_at_close(fd.get());
-  if (peer != nobody && refused != nullptr) by_address_.leave(peer);
+  if (peer != nobody && entered) by_address_.leave(peer);
+}
+
+void server_part::refuse(unique_fd fd) {
+  if (refuses() && refusals_ < refusals_at_once) {
+    try {
+      auto made = std::make_unique<connection_task>(*this, refused);
+      task<> body = tell_refusal(stream::adopt_for(number_, fd.release(), ending_));
+      ++refusals_;
+      return made.release()->begin(std::move(body));
+    } catch (const std::bad_alloc&) {
+      // Reset, like those that are too many.
+    }
+  }
+  if (fd.get() >= 0) reset_at_close(fd.get());
+}
+
+/// A client that keeps its side open past the time for it is left to the closing order of its endpoint.
+task<> server_part::tell_refusal(stream client) {
+  const clock::time_point until = clock::now() + refusal_max;
+  const auto question = [](stream& from) -> task<> { co_await from.readable(); };
+  const auto rest = [](stream& from) -> task<> {
+    while (true) {
+      const buffer bytes = co_await from.read();
+      if (bytes.empty()) co_return;
+    }
+  };
+  try {
+    try {
+      if (options_.refusal_after_question) co_await with_deadline(until, question(client));
+    } catch (const timeout_error&) {
+      // It is told all the same.
+    }
+    client.try_write(std::as_bytes(std::span(options_.refusal)));
+    client.shutdown_output();
+    co_await with_deadline(until, rest(client));
+  } catch (const std::system_error& gone) {
+    log::debug("{}: refused connection: {}", name_, gone.what());
+  }
 }
 
 void server_part::leave(peer_key peer, bool cancelled) noexcept {
+  if (peer == refused) {
+    --refusals_;
+    return changed();
+  }
   if (peer != nobody) by_address_.leave(peer);
   --counts_.connections;
   ++places_;
@@ -279,7 +331,7 @@ task<> server_part::ask_for_places() {
     server_part* there = this_server_parts().find(whose);
     return there != nullptr ? there->lend(who) : 0;
   };
-  others_know_ = true;  // unless a place comes meanwhile: whoever sent it has forgotten us
+  others_know_ = !refuses();  // unless a place comes meanwhile: whoever sent it has forgotten us
   for (shard_id step = 1; step < shard_count(); ++step) {
     const shard_id s = (this_shard_id() + step) % shard_count();
     const std::uint32_t lent = co_await submit_to(s, ask, id_, this_shard_id());
@@ -292,7 +344,7 @@ task<> server_part::ask_for_places() {
 
 std::uint32_t server_part::lend(shard_id to) {
   if (places_ == 0) {
-    if (std::ranges::find(asked_us_, to) == asked_us_.end()) asked_us_.push_back(to);
+    if (!refuses() && std::ranges::find(asked_us_, to) == asked_us_.end()) asked_us_.push_back(to);
     return 0;
   }
   const auto lent = static_cast<std::uint32_t>(std::min<std::uint64_t>((places_ + 1) / 2, server_options::unlimited));
@@ -382,6 +434,12 @@ void server_parts::erase(server_id id) noexcept {
 
 bool server_parts::has_name(const std::string& name) const noexcept {
   return std::ranges::any_of(all_, [&](const auto& each) { return each->name() == name; });
+}
+
+server_stats server_parts::stats() const noexcept {
+  server_stats all;
+  for (const auto& each : all_) all += each->stats();
+  return all;
 }
 
 server_id server_parts::new_id() noexcept { return server_id{this_shard_id()} << 32 | ++started_; }

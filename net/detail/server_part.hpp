@@ -7,7 +7,8 @@
 ///                        |
 ///                    accept, no more than there are tokens and places; but one
 ///                        |
-///                    a place? --no--> wait with it in hand until a connection has ended or a place is lent
+///                    a place? --no--> wait with it in hand until a connection has ended or a place is lent.
+///                        |            Or, if that is what the options say, tell it and go on
 ///                        |
 ///                    connection_task in the root scope: handler(stream) --end--> leave()
 ///
@@ -19,12 +20,13 @@
 /// has no place left asks the others one by one; who has some gives half, and who has none remembers who asked, and
 /// gives it the next one that becomes free, in turn with its own needs. So a place is on one shard or on its way to
 /// one, and a shard waits only if all are taken. Rejected: a counter that all shards share, which would be an atomic
-/// that every connection of every shard writes to.
+/// that every connection of every shard writes to. A shard that refuses instead of waiting is not remembered; it may do
+/// so while the last free places are on their way from one shard to another.
 ///
 /// Affinity:   home shard.
 /// Ownership:  server_parts, a resource; it goes after a drain, when nothing of it runs, or with its shard.
 /// Invariants: (1) places, connections and places on their way are `connections_max` over all shards; (2) a loop waits
-///             only while something is bound to wake it.
+///             only while something is bound to wake it; (3) a part goes after its last refusal, whose words it holds.
 
 #include <skerry/framework/observe/metrics.hpp>
 #include <skerry/framework/sync/event.hpp>
@@ -60,7 +62,7 @@ class server_part final : private drainable, private timers::timer {
   /// Under this name, or one like it that no other server has.
   void publish(std::string name);
   void accept_from(listener from);
-  server_stats stats() const noexcept { return counts_; }
+  const server_stats& stats() const noexcept { return counts_; }
 
   /// Gives its sockets to a successor, until it ends.
   void keep_hand_over(join_handle<> loop) noexcept { hand_over_ = std::move(loop); }
@@ -69,7 +71,7 @@ class server_part final : private drainable, private timers::timer {
   /// Another process serves these, too.
   void leave_rest() noexcept;
 
-  /// Some of our places for another shard; none, and it is remembered.
+  /// Some of our places for another shard; none, and it is remembered if it waits for one.
   std::uint32_t lend(shard_id to);
   void receive_places(std::uint32_t count) noexcept;
 
@@ -93,6 +95,10 @@ class server_part final : private drainable, private timers::timer {
   task<> ask_for_places();
   void settle_places() noexcept;
   void serve(unique_fd fd);
+  /// Whether those for whom there is no place are told so.
+  bool refuses() const noexcept { return !options_.refusal.empty(); }
+  void refuse(unique_fd fd);
+  task<> tell_refusal(stream client);
   /// A connection has ended.
   void leave(peer_key peer, bool cancelled) noexcept;
   void failed(const std::exception_ptr& error) noexcept;
@@ -101,7 +107,7 @@ class server_part final : private drainable, private timers::timer {
 
   void begin_drain() noexcept override { begin_ending(); }
   bool drained() const noexcept override { return loops_.empty(); }
-  bool empty() const noexcept override { return loops_.empty() && counts_.connections == 0; }
+  bool empty() const noexcept override { return loops_.empty() && counts_.connections == 0 && refusals_ == 0; }
   void expired() noexcept override { changed(); }
 
   const server_id id_;
@@ -115,6 +121,7 @@ class server_part final : private drainable, private timers::timer {
   bool others_know_ = false;       // every other shard remembers that we ask
   bool own_turn_ = false;          // the next free place is ours, if others want it, too
   std::size_t loops_waiting_ = 0;  // for a place, each with a client
+  std::uint32_t refusals_ = 0;     // being told
   std::vector<listener*> loops_;
   clock::time_point next_accept_{};  // the token bucket, as the time at which it is full again
   address_counts by_address_;
@@ -136,6 +143,7 @@ class server_parts {
 
   server_part& make(server_id id, const server_options& options, connection_handler handler);
   server_part* find(server_id id) noexcept;
+  server_stats stats() const noexcept;
   void erase(server_id id) noexcept;
   bool has_name(const std::string& name) const noexcept;
   /// Of a server that this shard starts.

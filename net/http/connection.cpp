@@ -106,6 +106,9 @@ connection<Stream>::connection(site& here, Stream&& client)
 template <byte_stream Stream>
 connection<Stream>::~connection() {
   --site_.counters->connections;
+  if constexpr (requires { stream_.reset(); }) {
+    if (open_ended_) stream_.reset();
+  }
   if (at_work_ != nullptr) stock_.give_back(std::move(at_work_));
 }
 
@@ -378,21 +381,23 @@ task<> connection<Stream>::answer(response& made) {
   co_await send(out);
   if (!body.empty()) co_await send(body);
   if (producer != nullptr && !no_body) co_await stream_body(*producer);
-  if (closing_) stream_.shutdown_output();
+  if (closing_ && !open_ended_) stream_.shutdown_output();
 }
 
 template <byte_stream Stream>
 task<> connection<Stream>::stream_body(response::producer& write_body) {
   wait_at(stage::handler);
+  open_ended_ = promised_ == unknown_size && !chunked_out_;
   try {
     co_await write_body(*this);
+    open_ended_ = false;
     if (chunked_out_) co_await send("0\r\n\r\n");
     if (promised_ != 0 && promised_ != unknown_size) {
       closing_ = true;  // nothing stands in for what is missing
       log::error("a response ended {} bytes before its end", promised_);
     }
   } catch (const std::system_error& broken) {
-    // Too late for a status: without its last chunk the peer sees that the body is not whole.
+    // Too late for a status: by its length, its last chunk or a reset the peer sees that the body is not whole.
     closing_ = true;
     const bool left = broken.code() == std::errc::broken_pipe || broken.code() == std::errc::connection_reset;
     left ? log::debug("connection: {}", broken.what()) : log::error("a response ended early: {}", broken.what());

@@ -146,6 +146,7 @@ class connection final : body_source, body_writer {
   bool closing_ = false;
   bool response_begun_ = false;  // to the request that was read last, if not ended by now
   bool chunked_out_ = false;
+  bool open_ended_ = false;  // a body is under way that ends with the connection: what is cut must not look whole
 };
 
 }  // namespace skerry::net::http::detail

@@ -18,6 +18,15 @@
 /// One timer per connection watches all of them: progress only notes a new deadline. When one passes, the whole
 /// exchange is cancelled where it stands; who had asked and got no answer yet gets 408 or 503 before the close.
 ///
+/// Connections are net::start_server's: `server_options::connections` limits them, and lets the next process take the
+/// port over. Whoever is too many is told 503 as soon as its request has begun to come, and has to come again; with an
+/// empty `connections.refusal` it waits in the kernel until there is room.
+///
+///     net::http::server_options options;
+///     options.connections.connections_max = 10'000;
+///     options.connections.hand_over = true;      // a hot restart: hand_over.hpp
+///     co_await net::http::serve(at, [] { return make(); }, options);
+///
 /// Affinity:     serve on any shard; handlers on the shard of their connection.
 /// Lifetime:     the handlers live until their shard ends.
 /// Errors:       an http_error of a handler is answered with its status, any other exception is logged and answered
@@ -25,14 +34,14 @@
 ///               5xx and the end of the connection. startup_error when the port cannot be had.
 /// Cancellation: serve returns once all shards listen. In a drain requests in flight are answered with
 ///               `Connection: close`, idle connections end at once.
-/// Limits:       server_options, all on by default. Per connection at most one head, one response and the stream's
-///               marks.
+/// Limits:       server_options, all on by default but those on connections. Per connection at most one head, one
+///               response and the stream's marks.
 
 #include <skerry/framework/resources.hpp>
 #include <skerry/net/http/request.hpp>
 #include <skerry/net/http/request_parser.hpp>
 #include <skerry/net/http/response.hpp>
-#include <skerry/net/listener.hpp>
+#include <skerry/net/server.hpp>
 
 #include <chrono>
 #include <cstdint>
@@ -43,9 +52,16 @@
 
 namespace skerry::net::http {
 
-/// What one client may cost. Times are measured in the loop's milliseconds.
+namespace detail {
+/// Without limits, and with the words for whoever one of them refuses.
+net::server_options refusing_by_503();
+}  // namespace detail
+
+/// What one client may cost, and how many there may be. Times are measured in the loop's milliseconds.
 struct server_options {
   using crosses_shards = server_options;
+
+  net::server_options connections = detail::refusing_by_503();  ///< without a name of its own, it has `name`
 
   head_limits head;
   std::uint64_t body_bytes_max = 1 << 20;         ///< 413 beyond; a handler may set another for its request
@@ -100,11 +116,22 @@ task<> prepare_sites(server_options options) {
 }  // namespace detail
 
 /// Serves HTTP on `at` on every shard with what `make()` gives there: something that is called with a request and
-/// returns task<response>. A maker serves one address. Returns the address with its real port.
+/// returns task<response>. A maker serves one address. Gives a handle to drain it by, and to ask what it has come to.
 template <class Make>
-task<address> serve(address at, Make, server_options options = server_options()) {
+task<net::server> start_server(address at, Make, server_options options = server_options()) {
   co_await detail::prepare_sites<Make>(options);
-  co_return co_await listen_on_all_shards(at, detail::serve_with<Make>());
+  net::server_options connections = std::move(options.connections);
+  if (connections.name.empty()) connections.name = std::move(options.name);
+  co_return co_await net::start_server(at, detail::serve_with<Make>(), std::move(connections));
+}
+
+/// The same until the stop of the app, which is shut down when a successor serves. Returns the address with its real
+/// port.
+template <class Make>
+task<address> serve(address at, Make make, server_options options = server_options()) {
+  const net::server started = co_await http::start_server(at, make, std::move(options));
+  shut_down_when_handed_over(started);
+  co_return started.where();
 }
 
 }  // namespace skerry::net::http

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <skerry/framework/clock.hpp>
+#include <skerry/framework/observe/log.hpp>
 #include <skerry/framework/startup_error.hpp>
 #include <skerry/net/byte_pool.hpp>
 #include <skerry/net/file/file.hpp>
@@ -15,6 +16,7 @@
 #include <array>
 #include <cerrno>
 #include <cstdint>
+#include <exception>
 #include <expected>
 #include <memory>
 #include <optional>
@@ -101,6 +103,21 @@ class piece_buffer {
  private:
   std::span<std::byte> block_;
 };
+
+/// Gives what asking the kernel about an open file gives. What passes by itself is answered with 503.
+template <class T>
+task<T> as_answer(task<T> asked) {
+  try {
+    co_return co_await std::move(asked);
+  } catch (const std::system_error& failed) {
+    const std::error_code why = failed.code();
+    if (why == std::errc::not_enough_memory || why == std::errc::resource_unavailable_try_again) {
+      throw http_error(503, "no file can be read at the moment");
+    }
+    if (why.value() == ESTALE) throw http_error(503, "the file changed while it was read");
+    throw;
+  }
+}
 
 /// Stops at the end of a file that has become shorter; the connection sees that bytes are missing.
 task<> send_part(file& from, std::uint64_t offset, std::uint64_t left, body_writer& out) {
@@ -202,12 +219,12 @@ task<std::optional<file>> directory::open(std::string name) {
 task<std::optional<found_file>> directory::open_regular(std::string name) {
   std::optional<file> opened = co_await open(std::move(name));
   if (!opened) co_return std::nullopt;
-  const file_status status = co_await opened->status();
+  const file_status status = co_await as_answer(opened->status());
   if (status.kind == file_kind::other) co_return std::nullopt;
   co_return found_file{std::move(*opened), status};
 }
 
-/// Puts the variant that the client likes best in place of the file.
+/// Puts the variant that the client likes best in place of the file; one that cannot be had is passed over.
 task<content_coding> directory::choose_variant(const request& r, const std::string& name, found_file& chosen) {
   const accepted_codings accepted(r.head().fields);
   std::array<content_coding, variants.size()> offered;
@@ -218,7 +235,12 @@ task<content_coding> directory::choose_variant(const request& r, const std::stri
     if (best == content_coding::identity) break;
     const auto* which = std::ranges::find(variants, best, &variant::coding);
     std::string beside = name + std::string(which->suffix);
-    std::optional<found_file> found = co_await open_regular(std::move(beside));
+    std::optional<found_file> found;
+    try {
+      found = co_await open_regular(std::move(beside));
+    } catch (const std::exception& refused) {
+      log::debug("{} beside {}: {}", which->suffix, name, refused.what());
+    }
     if (found && found->status.kind == file_kind::regular) {
       chosen = std::move(*found);
       co_return best;
@@ -293,7 +315,8 @@ task<response> directory::answer(request& r) {
   const std::uint64_t length = size == 0 ? 0 : part.last - part.first + 1;
   if (length <= read_whole_max && r.method() == method::get) {
     std::string bytes(static_cast<std::size_t>(length), '\0');
-    const std::size_t got = co_await found->bytes.read(std::as_writable_bytes(std::span(bytes)), part.first);
+    const auto room = std::as_writable_bytes(std::span(bytes));
+    const std::size_t got = co_await as_answer(found->bytes.read(room, part.first));
     if (got != length) throw http_error(503, "the file changed while it was read");
     co_return std::move(made.body(type, std::move(bytes)));
   }

@@ -25,9 +25,14 @@
 ///     a socket, FIFO or device           404
 ///     what the process may not read      403
 ///     no descriptor or memory left       503
+///     the device fails, or the like      500, and a line in the log that names the file
+///     a file that changes while it is    the file that was opened, as long as it was then. If it has become shorter or
+///     sent                               a read fails: 503 or 500 for one of up to read_whole_max, else the head has
+///                                        gone, and the connection ends before Content-Length is reached
 ///
 /// Precompressed: of a type that shrinks, `name.br`, `name.zst` and `name.gz` beside the file are chosen among by
-/// Accept-Encoding, and every answer has Vary. That they hold the same as the file is for whoever puts them there.
+/// Accept-Encoding, and every answer has Vary. That they hold the same as the file is for whoever puts them there. One
+/// that cannot be opened, for whatever reason, is passed over.
 ///
 /// Validators: an ETag of size, time of change in nanoseconds and inode; Last-Modified. A file that was changed within
 /// `settled` has the tag in its weak form: the kernel's clock is coarse, and another change may hide in the same tick.

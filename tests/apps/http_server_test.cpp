@@ -2,16 +2,23 @@
 /// http_server and the HTTP example as processes, over TCP.
 
 #include <algorithm>
+#include <atomic>
+#include <cerrno>
 #include <csignal>
 #include <cstdint>
+#include <memory>
+#include <stdexcept>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 #include <support/scratch_directory.hpp>
 #include <support/server_process.hpp>
+#include <sys/socket.h>
+#include <sys/time.h>
 
 namespace {
 
@@ -150,6 +157,77 @@ TEST(http_server, ends_on_sigterm_with_an_idle_connection_open) {
   EXPECT_NE(idle.receive(), "");
   server.signal(SIGTERM);
   EXPECT_EQ(server.wait(), 0);
+}
+
+TEST(http_server, past_max_connections_a_client_gets_503_and_the_others_are_served) {
+  std::vector<std::string> limited = four_shards;
+  limited.insert(limited.end(), {"--max-connections", "5", "--admin", "off"});
+  server_process server(HTTP_SERVER, limited);
+  std::vector<std::unique_ptr<blocking_client>> served;
+  const auto greets = [](blocking_client& client) {
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    std::string answer;
+    while (!answer.ends_with("Hello, World!")) {
+      const std::string more = client.receive();
+      if (more.empty()) break;
+      answer += more;
+    }
+    return answer.starts_with("HTTP/1.1 200 OK\r\n");
+  };
+  for (int i = 0; i < 5; ++i) {
+    served.push_back(std::make_unique<blocking_client>(server.port()));
+    EXPECT_TRUE(greets(*served.back()));
+  }
+  const std::string refusals[] = {
+      "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+      "POST /items HTTP/1.1\r\nHost: a\r\nContent-Length: 400000\r\n\r\n" + std::string(400'000, 'x'),
+      "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", ""};
+  for (const std::string& request : refusals) {
+    blocking_client more(server.port());
+    const timeval most{10, 0};
+    ::setsockopt(more.fd(), SOL_SOCKET, SO_RCVTIMEO, &most, sizeof most);
+    more.send(request);
+    errno = 0;
+    const std::string answer = more.receive_exactly(1 << 20);
+    EXPECT_EQ(errno, 0) << "a reset, or no end within " << most.tv_sec << " s";
+    EXPECT_TRUE(answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n")) << answer;
+    EXPECT_NE(answer.find("\r\nConnection: close\r\n"), answer.npos) << answer;
+    EXPECT_NE(answer.find("\r\nRetry-After: 1\r\n"), answer.npos) << answer;
+    EXPECT_TRUE(answer.ends_with("\r\n\r\n")) << "no body, whatever was asked: " << answer;
+  }
+  for (auto& client : served) EXPECT_TRUE(greets(*client));
+  server.signal(SIGTERM);
+  EXPECT_EQ(server.wait(), 0) << server.log();
+}
+
+TEST(http_server, sigterm_under_load_ends_with_0_with_limits_on) {
+  std::vector<std::string> limited = four_shards;
+  limited.insert(limited.end(), {"--max-connections", "6", "--max-connections-per-address", "5", "--admin", "off"});
+  server_process server(HTTP_SERVER, limited);
+  std::atomic<int> refused = 0, greeted = 0;
+  std::vector<std::thread> load;
+  for (int i = 0; i < 16; ++i) {
+    load.emplace_back([&, keeps = i < 5] {
+      try {
+        while (true) {
+          blocking_client client(server.port());  // throws when nobody listens any more
+          for (std::string answer = "200"; answer.find("200") != answer.npos;) {
+            client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+            answer = client.receive();
+            if (answer.find(" 503 ") != answer.npos) ++refused;
+            if (answer.find(" 200 ") != answer.npos) ++greeted;
+            if (!keeps) break;
+          }
+        }
+      } catch (const std::runtime_error&) {
+        // The server has ended.
+      }
+    });
+  }
+  while (refused < 100 || greeted < 100) std::this_thread::yield();
+  server.signal(SIGTERM);
+  EXPECT_EQ(server.wait(), 0) << server.log();
+  for (std::thread& thread : load) thread.join();
 }
 
 TEST(http_echo, gives_back_the_body_it_was_sent) {

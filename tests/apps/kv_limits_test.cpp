@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // What bad input and bad times get: a defined answer, bounded memory, and nobody else notices. The server as a process.
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <memory>
 #include <string>
@@ -13,10 +15,12 @@
 #include <kv_client.hpp>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 
 namespace {
 
 using namespace kv_test;
+using namespace std::chrono_literals;
 
 constexpr std::size_t mebibyte = std::size_t{1} << 20;
 
@@ -260,6 +264,93 @@ TEST(kv_limits, keys_past_its_bound_is_refused_and_scan_goes_on) {
   client.send(command({"KEYS", "*"}) + command({"KEYS", "1*"}));
   const std::string refusal = "-ERR KEYS would answer more than 64 MiB, use SCAN\r\n*";
   EXPECT_EQ(client.receive_exactly(refusal.size()), refusal);
+}
+
+/// Everything up to the end, within `limit`.
+std::string refusal_within(std::chrono::milliseconds limit, blocking_client& client) {
+  const timeval most{limit.count() / 1000, limit.count() % 1000 * 1000};
+  ::setsockopt(client.fd(), SOL_SOCKET, SO_RCVTIMEO, &most, sizeof most);
+  const std::string all = receive_all(client);
+  EXPECT_NE(errno, EAGAIN) << "no end after " << limit.count() << " ms";
+  return all;
+}
+
+TEST(kv_limits, past_max_connections_a_client_hears_redis_words_and_others_are_served) {
+  const std::string words = "-ERR max number of clients reached\r\n";
+  server_process server(KV_SERVER, four_shards_with({"--max-connections", "10"}));
+  std::vector<std::unique_ptr<blocking_client>> served;
+  const auto fill = [&] {
+    while (served.size() < 10) {
+      served.push_back(std::make_unique<blocking_client>(server.port()));
+      EXPECT_EQ(ask(*served.back(), {"SET", "k", "v"}, "+OK\r\n"), "+OK\r\n");
+    }
+  };
+  for (std::uint64_t round = 1; round <= 5; ++round) {
+    fill();
+    errno = 0;
+    blocking_client silent(server.port());
+    EXPECT_EQ(refusal_within(5s, silent), words);
+    blocking_client asking(server.port());
+    asking.send(command({"GET", "k"}));
+    EXPECT_EQ(refusal_within(5s, asking), words) << "what it had asked already makes no reset of it";
+    EXPECT_EQ(info(*served.back(), "rejected_connections"), 2 * round);
+    EXPECT_EQ(info(*served.back(), "connected_clients"), 10u);
+    EXPECT_EQ(info(*served.back(), "maxclients"), 10u);
+    served.erase(served.begin(), served.begin() + 3);
+    while (info(*served.back(), "connected_clients") != 7) {
+    }
+  }
+  server.signal(SIGTERM);
+  EXPECT_EQ(server.wait(), 0) << server.log();
+}
+
+TEST(kv_limits, past_max_connections_per_address_a_client_hears_redis_words) {
+  server_process server(KV_SERVER, {"--shards", "1", "--max-connections-per-address", "2"});
+  blocking_client one(server.port()), two(server.port());
+  EXPECT_EQ(ask(one, {"SET", "k", "v"}, "+OK\r\n"), "+OK\r\n");
+  EXPECT_EQ(ask(two, {"GET", "k"}, "$1\r\nv\r\n"), "$1\r\nv\r\n");
+  errno = 0;
+  blocking_client three(server.port());
+  EXPECT_EQ(refusal_within(5s, three), "-ERR max number of clients reached\r\n");
+  EXPECT_EQ(info(one, "rejected_connections"), 1u);
+}
+
+TEST(kv_limits, sigterm_under_load_ends_with_0_with_limits_on) {
+  server_process server(KV_SERVER, four_shards_with({"--max-connections", "8"}));
+  std::atomic<int> refused = 0, served = 0;
+  std::vector<std::thread> load;
+  for (int i = 0; i < 12; ++i) {
+    load.emplace_back([&] {
+      try {
+        while (true) {
+          blocking_client client(server.port());  // throws when nobody listens any more
+          client.send(command({"SET", "k", "v"}));
+          const std::string answer = client.receive();
+          if (answer.starts_with("-ERR max")) ++refused;
+          if (answer == "+OK\r\n") ++served;
+        }
+      } catch (const std::runtime_error&) {
+        // The server has ended.
+      }
+    });
+  }
+  std::vector<std::unique_ptr<blocking_client>> idle;  // they take places, so that others are refused
+  while (refused < 100 || served < 100) {
+    if (idle.size() < 6) {
+      idle.push_back(std::make_unique<blocking_client>(server.port()));
+    } else {
+      std::this_thread::yield();
+    }
+  }
+  server.signal(SIGTERM);
+  EXPECT_EQ(server.wait(), 0) << server.log();
+  for (std::thread& thread : load) thread.join();
+}
+
+TEST(kv_limits, a_hot_restart_is_not_offered_as_keys_would_stay_behind) {
+  const skerry::test::finished_program done = skerry::test::run_program(KV_SERVER, {"--hand-over"});
+  EXPECT_NE(done.status, 0);
+  EXPECT_NE(done.output.find("--hand-over"), std::string::npos) << done.output;
 }
 
 TEST(kv_limits, out_of_descriptors_it_goes_on_serving_and_accepts_again_every_time) {

@@ -9,12 +9,14 @@
 #include <skerry/shards/block_on.hpp>
 #include <skerry/shards/host.hpp>
 
+#include <cerrno>
 #include <chrono>
 #include <functional>
 #include <future>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -98,6 +100,31 @@ void run_with_clock(const std::function<task<>(manual_clock&)>& body) {
   const std::ptrdiff_t before = test_support::open_descriptors();
   run_shards(quiet_options(1), [&]() -> task<> { return body(time); }, time);
   EXPECT_EQ(test_support::open_descriptors(), before);
+}
+
+TEST(close, of_a_stream_that_was_reset_waits_for_nobody_and_the_peer_hears_a_reset) {
+  for (const bool unsent : {true, false}) {
+    run_and_count([unsent]() -> task<> {
+      connected pair = co_await connect_pair(1);
+      set_send_buffer(pair.ours, 1);
+      const std::string written = numbered_bytes(unsent ? endpoint::high_water : 10);
+      co_await pair.ours.write(written);
+      for (int i = 0; i < 20; ++i) co_await turn();  // a send is under way, and the peer does not read
+      EXPECT_EQ(pair.ours.output_empty(), !unsent);
+      pair.ours.reset();
+      EXPECT_THROW(pair.ours.try_write(std::as_bytes(std::span("x"))), std::system_error);
+      drop(std::move(pair.ours));
+      while (this_endpoints().size() != 0) co_await turn();
+      EXPECT_EQ(this_endpoints().stats().rests_dropped, 0u);
+      int error = 0;
+      try {
+        (void)co_await pair.theirs.receive_all();
+      } catch (const std::system_error& broken) {
+        error = broken.code().value();
+      }
+      EXPECT_EQ(error, ECONNRESET);
+    });
+  }
 }
 
 TEST(close, a_peer_that_takes_only_a_part_is_given_up_and_counted) {

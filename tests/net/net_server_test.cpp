@@ -1,27 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Servers: limits and their answers, drains that lose nobody who had connected, and hand-overs.
+/// Servers: limits and their answers, and drains that lose nobody who had connected.
 
-#include <skerry/framework/observe/metrics.hpp>
 #include <skerry/framework/random.hpp>
 #include <skerry/framework/startup_error.hpp>
 #include <skerry/framework/task/spawn.hpp>
 #include <skerry/framework/task/yield.hpp>
 #include <skerry/net/detail/server_part.hpp>
-#include <skerry/net/hand_over.hpp>
 #include <skerry/net/server.hpp>
 #include <skerry/shards/app.hpp>
 
 #include <algorithm>
 #include <chrono>
-#include <functional>
-#include <optional>
 #include <string>
 #include <system_error>
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include <gtest/gtest.h>
+#include <net/server_clients.hpp>
 #include <poll.h>
 #include <support/raw_peer.hpp>
 #include <support/run_shards.hpp>
@@ -34,68 +30,7 @@
 namespace skerry {
 namespace {
 
-using namespace std::chrono_literals;
-using net::drain_result;
-using net::server_options;
-using net::server_stats;
-using net::start_server;
-using test_support::loopback;
-using test_support::manual_clock;
-using test_support::quiet_options;
-using test_support::raw_peer;
-using test_support::read_all;
-using test_support::run_shards;
-using test_support::text_of;
-using test_support::turn;
-
-/// Answers each byte with the shard's number, until the end.
-task<> echo(net::stream client) {
-  while (true) {
-    const buffer bytes = co_await client.read();
-    if (bytes.empty()) co_return;
-    co_await client.write(std::string(bytes.size(), static_cast<char>('0' + this_shard_id())));
-  }
-}
-constexpr auto echo_handler = [](net::stream client) { return echo(std::move(client)); };
-
-/// One question and its answer; false if the end or a reset came instead.
-task<bool> ask(raw_peer& peer) {
-  try {
-    co_await peer.send("?");
-    const std::string answer = co_await peer.receive_exactly(1);
-    co_return answer.size() == 1;
-  } catch (const std::system_error&) {
-    co_return false;
-  }
-}
-
-/// Whether its kernel has the answer.
-bool has_answer(const raw_peer& peer) { return peer.fd() >= 0 && test_support::queued_bytes(peer.fd(), SIOCINQ) > 0; }
-std::size_t answered(const std::vector<raw_peer>& peers) {
-  return static_cast<std::size_t>(std::ranges::count_if(peers, has_answer));
-}
-
-task<> until(std::function<bool()> so) {
-  while (!so()) co_await turn();
-}
-
-/// Turns enough for whatever the shards were about to do.
-task<> settle() {
-  for (int i = 0; i < 50; ++i) co_await turn();
-}
-
-std::uint64_t metric(const std::string& name, const std::string& label = "") {
-  std::uint64_t sum = 0;
-  for (const observe::sample& each : this_shard().metrics->take_snapshot()) {
-    const bool fits =
-        each.info.name == name &&
-        (label.empty() || std::ranges::any_of(each.info.labels, [&](auto& has) { return has.value == label; }));
-    if (!fits) continue;
-    if (const auto* count = std::get_if<std::uint64_t>(&each.value)) sum += *count;
-    if (const auto* gauge = std::get_if<std::int64_t>(&each.value)) sum += static_cast<std::uint64_t>(*gauge);
-  }
-  return sum;
-}
+using namespace server_tests;
 
 TEST(server, serves_on_all_shards_and_counts) {
   run_shards(3, []() -> task<> {
@@ -452,145 +387,6 @@ TEST(server, a_start_that_fails_or_is_cancelled_leaves_nothing) {
       EXPECT_EQ(net::this_endpoints().stats().listeners, 0u) << turns;
     }
     app::shutdown();
-  });
-}
-
-// --- hand-over ---
-
-server_options handing_over() {
-  server_options options;
-  options.hand_over = true;
-  return options;
-}
-
-TEST(hand_over, a_successor_gets_the_sockets_and_nobody_is_refused_or_lost) {
-  run_shards(2, []() -> task<> {
-    std::optional<net::server> old(co_await start_server(loopback(), echo_handler, handing_over()));
-    const net::address at = old->where();
-    bool over = false;
-    std::size_t asked = 0, lost = 0;
-    std::vector<join_handle<>> clients;
-    for (int i = 0; i < 4; ++i) {
-      clients.push_back(spawn([&]() -> task<> {
-        while (!over) {
-          try {
-            raw_peer peer(at);  // throws when it is refused
-            if (asked % 3 == 0) co_await turn();
-            ++asked;
-            const bool served = co_await ask(peer);
-            if (!served) ++lost;
-          } catch (const std::system_error& refused) {
-            ADD_FAILURE() << refused.what();
-            ++lost;
-          }
-        }
-      }));
-    }
-    for (int generation = 0; generation < 6; ++generation) {
-      const std::size_t before = asked;
-      net::server next = co_await start_server(at, echo_handler, handing_over());
-      EXPECT_TRUE(co_await old->handed_over());
-      co_await until([&] { return asked > before + 20; });
-      const drain_result end = co_await old->drain(60s);
-      EXPECT_EQ(end.cancelled + end.unserved, 0u);
-      old.emplace(std::move(next));
-      co_await until([&] { return asked > before + 60; });
-    }
-    over = true;
-    for (auto& each : clients) co_await each;
-    EXPECT_EQ(lost, 0u);
-    EXPECT_GE(asked, 360u);
-    co_await old->drain(10s);
-  });
-}
-
-TEST(hand_over, whoever_waits_in_the_sockets_is_the_successors) {
-  run_shards(1, []() -> task<> {
-    server_options full = handing_over();
-    full.connections_max = 1;
-    net::server old = co_await start_server(loopback(), echo_handler, full);
-    raw_peer first(old.where());
-    EXPECT_TRUE(co_await ask(first));
-    co_await settle();
-    std::vector<raw_peer> waiting;
-    for (int i = 0; i < 30; ++i) waiting.emplace_back(old.where());
-    net::server next = co_await start_server(old.where(), echo_handler, handing_over());
-    EXPECT_TRUE(co_await old.handed_over());
-    std::size_t served = 0;
-    std::vector<join_handle<>> asking;
-    for (raw_peer& peer : waiting) {
-      asking.push_back(spawn([&]() -> task<> {
-        const bool answered_it = co_await ask(peer);
-        if (answered_it) ++served;
-      }));
-    }
-    co_await until([&] { return served >= 29; });  // while the old one is full, and has one in hand
-    EXPECT_GE((co_await next.stats()).accepted, 29u);
-    const drain_result end = co_await old.drain(60s);
-    EXPECT_EQ(end.unserved, 0u);
-    for (auto& each : asking) co_await each;
-    EXPECT_EQ(served, 30u);
-    co_await next.drain(10s);
-  });
-}
-
-TEST(hand_over, a_successor_that_ends_before_it_serves_has_taken_nothing) {
-  run_shards(1, []() -> task<> {
-    net::server old = co_await start_server(loopback(), echo_handler, handing_over());
-    for (int i = 0; i < 3; ++i) {
-      std::optional<net::detail::predecessor> taken = co_await net::detail::take_over(old.where());
-      EXPECT_TRUE(taken.has_value());
-      EXPECT_EQ(taken ? taken->listening.size() : 0, 1u);
-    }
-    raw_peer peer(old.where());
-    EXPECT_TRUE(co_await ask(peer));
-    net::server next = co_await start_server(old.where(), echo_handler, handing_over());
-    EXPECT_TRUE(co_await old.handed_over());
-    co_await old.drain(10s);
-    co_await next.drain(10s);
-  });
-}
-
-TEST(hand_over, a_drain_without_a_successor_says_so) {
-  run_shards(1, []() -> task<> {
-    net::server s = co_await start_server(loopback(), echo_handler, handing_over());
-    const net::address at = s.where();
-    auto over = spawn([&]() -> task<bool> { co_return co_await s.handed_over(); });
-    co_await turn();
-    co_await s.drain(10s);
-    EXPECT_FALSE(co_await over);
-    // Nobody is there any more, so the next one opens the port itself.
-    net::server next = co_await start_server(at, echo_handler, handing_over());
-    raw_peer peer(at);
-    EXPECT_TRUE(co_await ask(peer));
-    co_await next.drain(10s);
-  });
-}
-
-TEST(hand_over, strange_answers_are_refused_by_name) {
-  run_shards(1, []() -> task<> {
-    const net::address at = loopback(9);
-    net::message_listener name(net::detail::hand_over_name(at), net::message_kind::packets,
-                               net::detail::hand_over_line());
-    for (const char* answer :
-         {"hello", "skerry 1 sockets 0", "skerry 1 sockets 99999", "skerry 1 sockets 2", "skerry 1 sockets 2x"}) {
-      auto asking = spawn([&]() -> task<> { (void)co_await net::detail::take_over(at); });
-      std::optional<net::message_socket> asked = co_await name.accept();
-      const int wrong[] = {0};
-      try {
-        if (asked) co_await asked->send(answer, wrong);
-        if (asked) co_await asked->send(answer);
-      } catch (const std::system_error& gone) {
-        EXPECT_EQ(gone.code(), std::errc::broken_pipe) << "it has gone after the first";
-      }
-      std::string told;
-      try {
-        co_await asking;
-      } catch (const startup_error& refused) {
-        told = refused.what();
-      }
-      EXPECT_NE(told.find("stop that process first"), std::string::npos) << answer << ": " << told;
-    }
   });
 }
 

@@ -77,6 +77,8 @@ task<int> count_words(std::string file);
 task<std::string> read_line(net::stream& from);
 task<> serve(net::stream client);
 task<> serve(net::message_socket client);
+task<> serve(net::server_options limits);
+http::handler make();
 task<> save_state();
 task<> load_configuration();
 task<> greet_everybody();

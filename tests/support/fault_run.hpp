@@ -6,6 +6,7 @@
 /// Affinity: the thread of the test, which becomes the shard.
 
 #include <functional>
+#include <string>
 
 #include <gtest/gtest.h>
 #include <support/faulty_backend.hpp>
@@ -16,7 +17,8 @@ namespace skerry::test_support {
 
 /// Runs `body` on a shard whose kernel follows `plan`, which leaves no descriptor behind; tells whether the plan made
 /// anything fail.
-inline bool run_with(const fault_plan& plan, const std::function<task<>()>& body) {
+inline bool run_with(const fault_plan& plan, const std::function<task<>()>& body,
+                     const std::string& log_level = "warning") {
   bool struck = false;
   const fault_plan noticing = [&](const submission& what, std::uint64_t nth) {
     fault planned = plan(what, nth);
@@ -24,7 +26,7 @@ inline bool run_with(const fault_plan& plan, const std::function<task<>()>& body
     return planned;
   };
   const std::ptrdiff_t before = open_descriptors();
-  run_alone(body, make_faulty_backends(1, noticing, 1));
+  run_alone(body, make_faulty_backends(1, noticing, 1), log_level);
   EXPECT_EQ(open_descriptors(), before);
   return struck;
 }

@@ -14,6 +14,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -47,11 +48,14 @@ class manual_clock final : public clock_source {
 };
 
 /// As block_on does, on `backends`, or on one that the host makes.
-inline void run_alone(const std::function<task<>()>& main, std::vector<std::unique_ptr<backend>> backends) {
+inline void run_alone(const std::function<task<>()>& main, std::vector<std::unique_ptr<backend>> backends,
+                      const std::string& log_level = "warning") {
   placement where;
   where.shards.resize(1);
   where.count_reason = "test";
-  host machine(quiet_options(1), where, kernel_clock(), std::move(backends));
+  app_options options = quiet_options(1);
+  options.log_level = log_level;
+  host machine(options, where, kernel_clock(), std::move(backends));
   auto main_alone = [&]() -> task<> {
     co_await main();
     this_shard().root->cancel();  // what main left behind is not waited for

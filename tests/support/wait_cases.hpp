@@ -329,14 +329,18 @@ struct read_line : with_peer {
 };
 
 struct flush : with_peer {
+  std::size_t unread = 0;
+  bool read_by_somebody = false;
   task<> prepare() {
     co_await with_peer::prepare();
-    pair->ours.try_write(std::as_bytes(std::span(block)));
+    unread = pair->ours.try_write(std::as_bytes(std::span(block)));
   }
   auto wait() { return pair->ours.flush(); }
+  /// The peer counts what it reads: it may have everything before we hear that all is sent.
   void serve() {
+    if (std::exchange(read_by_somebody, true)) return;
     spawn([this]() -> task<> {
-      while (!pair->ours.output_empty()) co_await pair->theirs.receive();
+      while (unread != 0) unread -= (co_await pair->theirs.receive()).size();
     });
   }
 };

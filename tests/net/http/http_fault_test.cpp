@@ -15,12 +15,11 @@
 #include <gtest/gtest.h>
 #include <net/http/scripted_server.hpp>
 #include <net/http/serving.hpp>
-#include <support/faulty_backend.hpp>
+#include <support/fault_run.hpp>
 
 namespace skerry::http_tests {
 namespace {
 
-using test_support::fault;
 using test_support::fault_plan;
 
 /// How many requests failed.
@@ -50,30 +49,13 @@ task<int> converse() {
 
 /// Runs it on a kernel that follows `plan`; tells whether that made anything fail, and the number of failed requests.
 std::pair<bool, int> converse_under(const fault_plan& plan) {
-  bool struck = false;
-  const fault_plan noticing = [&](const submission& what, std::uint64_t nth) {
-    fault planned = plan(what, nth);
-    struck |= planned.error != 0;
-    return planned;
-  };
-  app_options quiet = quiet_options(1);
-  quiet.log_level = "off";
-  placement where;
-  where.shards.resize(1);
-  where.count_reason = "test";
-  const std::ptrdiff_t before = test_support::open_descriptors();
   int failed = 0;
-  {
-    host machine(quiet, where, kernel_clock(), test_support::make_faulty_backends(1, noticing, 1));
-    auto main = [&]() -> task<> {
-      resources().emplace<world>();
-      failed = co_await converse();
-      while (net::this_endpoints().size() != 0) co_await turn();
-      machine.request_stop();
-    };
-    machine.run(main, false);
-  }
-  EXPECT_EQ(test_support::open_descriptors(), before);
+  const auto body = [&]() -> task<> {
+    resources().emplace<world>();
+    failed = co_await converse();
+    while (net::this_endpoints().size() != 0) co_await turn();
+  };
+  const bool struck = test_support::run_with(plan, body, "off");
   return {struck, failed};
 }
 

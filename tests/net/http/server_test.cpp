@@ -145,6 +145,24 @@ TEST(http_server, a_stream_that_fails_has_no_last_chunk) {
   });
 }
 
+TEST(http_server, a_stream_whose_end_is_the_connections_is_reset_when_it_fails) {
+  with_server([](const address& at) -> task<> {
+    const auto reset = [&at](std::string request) -> task<bool> {
+      try {
+        (void)co_await whole_answer(at, request);
+      } catch (const std::system_error& broken) {
+        co_return broken.code() == std::errc::connection_reset;
+      }
+      co_return false;
+    };
+    EXPECT_TRUE(co_await reset("GET /broken-stream HTTP/1.0\r\n\r\n")) << "an end would look like the body's";
+    EXPECT_FALSE(co_await reset("GET /broken-stream HTTP/1.1\r\nHost: a\r\n\r\n"));
+    EXPECT_FALSE(co_await reset("HEAD /broken-stream HTTP/1.0\r\n\r\n"));
+    const std::string whole = co_await whole_answer(at, "GET /stream HTTP/1.0\r\n\r\n");
+    EXPECT_EQ(body_of(whole), "one two");
+  });
+}
+
 TEST(http_server, writes_large_bodies_whole) {
   with_server([](const address& at) -> task<> {
     const std::string answer = co_await whole_answer(at, "GET /large HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
