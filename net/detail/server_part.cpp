@@ -21,8 +21,10 @@ namespace {
 constexpr std::uint64_t without_limit = std::uint64_t{1} << 62;
 constexpr std::chrono::seconds error_lines_apart{10};
 
-std::uint64_t places_of_this_shard(std::uint32_t max) {
+std::uint64_t places_of_this_shard(std::uint32_t max, accept_policy how, server_id id) {
+  if (accepts_for_all(how) && this_shard_id() != starter_of(id)) return 0;
   if (max == server_options::unlimited) return without_limit;
+  if (accepts_for_all(how)) return max;
   return max / shard_count() + (this_shard_id() < max % shard_count() ? 1 : 0);
 }
 
@@ -41,33 +43,26 @@ task<> send_place(server_id id, shard_id to) {
 
 }  // namespace
 
-/// One connection: what `spawn` makes, but that it tells its server of the end.
-class connection_task final : public skerry::detail::chain, public skerry::detail::pooled {
- public:
-  connection_task(server_part& of, peer_key peer) noexcept
-      : chain("connection", current_scheduling_group(), nullptr), of_(of), peer_(peer) {}
+void connection_task::begin(task<>&& body) noexcept {
+  scope& root = *this_shard().root;
+  ++of_.tasks_;
+  root.add(*this);
+  start(std::move(body).release(result_));
+  if (root.closing()) cancel();
+}
 
-  void begin(task<>&& body) noexcept {
-    scope& root = *this_shard().root;
-    root.add(*this);
-    start(std::move(body).release(result_));
-    if (root.closing()) cancel();
-  }
-  const server_part& server() const noexcept { return of_; }
+void connection_task::connection_left() noexcept {
+  SKERRY_ASSERT(!gone_, "a connection leaves its task once");
+  gone_ = true;
+  of_.left();
+}
 
- private:
-  void ended() noexcept override {
-    if (const std::exception_ptr error = result_.take_error(); error != nullptr) of_.failed(error);
-    of_.leave(peer_, was_cancelled());  // may spawn, so before the root scope may be empty
-    this_shard().root->remove(*this);
-    delete this;
-  }
-
-  server_part& of_;
-  const peer_key peer_;
-  skerry::detail::result_slot<void> result_;
-};
-static_assert(sizeof(connection_task) <= sizeof(skerry::detail::spawned<void>), "idle connections are many");
+void connection_task::ended() noexcept {
+  if (const std::exception_ptr error = result_.take_error(); error != nullptr) of_.failed(error);
+  of_.leave(peer_, was_cancelled(), gone_);  // may spawn, so before the root scope may be empty
+  this_shard().root->remove(*this);
+  delete this;
+}
 
 /// A listener that is being accepted from, from the making of its loop on: a drain may come before the first step.
 class server_part::loop_entry {
@@ -97,11 +92,16 @@ server_part::server_part(server_id id, std::uint16_t number, const server_option
       options_(options),
       handler_(handler),
       home_(this_assembled_shard()),
-      places_(places_of_this_shard(options.connections_max)),
+      places_(places_of_this_shard(options.connections_max, options.accept, id)),
       by_address_((*this_shard().random)()) {
   const bool sensible = std::min({options_.connections_max, options_.connections_per_address_max,
                                   options_.accepts_per_second, options_.accepts_at_once}) != 0;
   SKERRY_ASSERT(sensible, "a limit of a server is at least 1");
+  if (accepts_for_all(options_.accept) && this_shard_id() == starter_of(id)) {
+    choice_.emplace(options_.accept, shard_count());
+    waiting_.resize(shard_count());
+    sending_.resize(shard_count());
+  }
   home_.add_drainable(*this);
   if (home_.draining()) begin_drain();
 }
@@ -164,12 +164,18 @@ task<> server_part::accept_loop(loop_entry entry) {
       from.want(0);
       co_await until_place();
     }
+    std::optional<shard_id> where;
+    while (!gives_up_ && !(where = where_to_serve())) {
+      changed_.reset();
+      co_await changed_.wait();
+    }
     if (gives_up_) {
       ++drain_result_.unserved;
       reset_at_close(fd.get());
-    } else {
-      serve(std::move(fd));
+      continue;
     }
+    --places_;
+    *where == this_shard_id() ? serve(std::move(fd)) : hand_over(*where, std::move(fd));
   }
   drain_result_.unserved += from.queued();
 }
@@ -209,7 +215,7 @@ task<> server_part::until_place() {
   } const waiting(loops_waiting_);
   ++counts_.waits_for_place;
   while (!gives_up_ && places_ == 0) {
-    if (others_know_) {
+    if (others_know_ || accepts_for_others()) {
       changed_.reset();
       co_await changed_.wait();
     } else {
@@ -218,39 +224,53 @@ task<> server_part::until_place() {
   }
 }
 
-void server_part::serve(unique_fd fd) {
+void server_part::serve(unique_fd fd) noexcept {
   peer_key peer = nobody;
-  std::uint64_t* refused = nullptr;
   try {
     if (options_.connections_per_address_max != server_options::unlimited) {
-      peer = peer_of(peer_address(fd.get()));
-      if (peer != nobody && !by_address_.enter(peer, options_.connections_per_address_max)) {
+      const peer_key known = peer_of(peer_address(fd.get()));
+      if (known != nobody && !by_address_.enter(known, options_.connections_per_address_max)) {
         ++counts_.refused_address;
-        return reset_at_close(fd.get());
+        reset_at_close(fd.get());
+        return give_place_back();
       }
+      peer = known;
     }
-    refused = &counts_.refused_memory;
     auto made = std::make_unique<connection_task>(*this, peer);
     task<> body = handler_(stream::adopt_for(number_, fd.release(), ending_));
     ++counts_.accepted;
     ++counts_.connections;
-    --places_;
     return made.release()->begin(std::move(body));
   } catch (const std::bad_alloc&) {
-    ++(refused != nullptr ? *refused : counts_.refused_memory);
+    ++counts_.refused_memory;
   } catch (...) {
     failed(std::current_exception());  // a peer that has left already has no address any more
   }
   if (fd.get() >= 0) reset_at_close(fd.get());
-  if (peer != nobody && refused != nullptr) by_address_.leave(peer);
+  if (peer != nobody) by_address_.leave(peer);
+  give_place_back();
 }
 
-void server_part::leave(peer_key peer, bool cancelled) noexcept {
-  if (peer != nobody) by_address_.leave(peer);
-  --counts_.connections;
+/// To whoever hands them out.
+void server_part::give_place_back() noexcept {
+  if (is_handed_connections()) {
+    --change_;
+    ++free_places_;
+    tell_starter();
+    return changed();
+  }
+  if (choice_) choice_->change(this_shard_id(), -1);
   ++places_;
-  if (ending_) ++(cancelled ? drain_result_.cancelled : drain_result_.finished);
   settle_places();
+}
+
+void server_part::leave(peer_key peer, bool cancelled, bool gone) noexcept {
+  if (peer != nobody) by_address_.leave(peer);
+  --tasks_;
+  if (gone) return changed();
+  --counts_.connections;
+  if (ending_) ++(cancelled ? drain_result_.cancelled : drain_result_.finished);
+  give_place_back();
 }
 
 void server_part::failed(const std::exception_ptr& error) noexcept {
@@ -321,6 +341,170 @@ void server_part::settle_places() noexcept {
   changed();
 }
 
+// --- one shard accepts for all ---
+
+bool server_part::is_handed_connections() const noexcept {
+  return accepts_for_all(options_.accept) && !accepts_for_others();
+}
+
+std::optional<shard_id> server_part::where_to_serve() noexcept {
+  if (!choice_) return this_shard_id();
+  std::optional<shard_id> where = this_shard_id();
+  if (ending_) {
+    choice_->change(*where, 1);
+  } else if ((where = choice_->next(*this_shard().random)) == this_shard_id()) {
+    choice_->taken(*where, 1);
+  }
+  return where;
+}
+
+void server_part::hand_over(shard_id to, unique_fd fd) noexcept {
+  const int number = fd.get();
+  try {
+    waiting_[to].push_back(std::move(fd));
+    ++away_;
+    if (!sending_[to]) spawn(send_waiting(to), "hand-over");
+  } catch (const std::bad_alloc&) {
+    ++counts_.refused_memory;
+    reset_at_close(number);
+    if (fd.get() < 0) {
+      waiting_[to].pop_back();
+      --away_;
+    }
+    choice_->taken(to, 1);
+    choice_->change(to, -1);
+    ++places_;
+    settle_places();
+  }
+}
+
+/// Until nobody waits for it any more.
+task<> server_part::send_waiting(shard_id to) {
+  struct under_way {
+    under_way(server_part& of, shard_id there) noexcept : part(of), shard(there) {
+      part.sending_[shard] = true;
+      ++part.senders_;
+    }
+    ~under_way() {
+      part.sending_[shard] = false;
+      --part.senders_;
+      part.changed();
+      part.home_.drain_progressed();
+    }
+    under_way(const under_way&) = delete;
+    under_way& operator=(const under_way&) = delete;
+    server_part& part;
+    shard_id shard;
+  } const sending(*this, to);
+  const auto deliver = [](server_id whose, std::vector<unique_fd> connections) {
+    server_part* there = this_server_parts().find(whose);
+    const bool takes = there != nullptr && !this_shard().root->closing();
+    if (takes) there->take(std::move(connections));
+    return takes;
+  };
+  while (!waiting_[to].empty()) {
+    std::vector<unique_fd> batch = std::exchange(waiting_[to], {});
+    const std::size_t size = batch.size();
+    bool taken = true;
+    if (ending_) {
+      choice_->change(this_shard_id(), static_cast<std::int64_t>(size));
+      for (unique_fd& each : batch) serve(std::move(each));
+      taken = false;
+    } else {
+      taken = co_await submit_to(to, deliver, id_, std::move(batch));
+    }
+    choice_->taken(to, size);
+    if (!taken) {
+      choice_->change(to, -static_cast<std::int64_t>(size));
+      away_ -= static_cast<std::int64_t>(size);
+    }
+    changed();
+  }
+}
+
+void server_part::take(std::vector<unique_fd> connections) noexcept {
+  for (unique_fd& each : connections) serve(std::move(each));
+}
+
+/// One message at a time; what changes meanwhile goes with the next.
+void server_part::tell_starter() noexcept {
+  if (telling_) return;
+  try {
+    spawn(tell_changes(), "hand-over");
+    telling_ = true;
+  } catch (const std::bad_alloc&) {
+    // The next change tries again, and tells all.
+  }
+}
+
+task<> server_part::tell_changes() {
+  const auto deliver = [](server_id whose, shard_id from, std::int64_t connections, std::uint64_t places) {
+    if (server_part* there = this_server_parts().find(whose)) there->changed_there(from, connections, places);
+  };
+  const server_id id = id_;
+  server_part* here = this;
+  while (here != nullptr && (here->change_ != 0 || here->free_places_ != 0)) {
+    const std::int64_t connections = std::exchange(here->change_, 0);
+    const std::uint64_t places = std::exchange(here->free_places_, 0);
+    co_await submit_to(starter_of(id), deliver, id, this_shard_id(), connections, places);
+    here = this_server_parts().find(id);  // it goes when the starter knows of the last end
+  }
+  if (here != nullptr) here->telling_ = false;
+}
+
+void server_part::changed_there(shard_id from, std::int64_t connections, std::uint64_t places) noexcept {
+  choice_->change(from, connections);
+  away_ -= static_cast<std::int64_t>(places);
+  places_ += places;
+  changed();
+  home_.drain_progressed();
+}
+
+// --- connections that move ---
+
+connection_task* server_part::expect(int fd) {
+  peer_key peer = nobody;
+  if (options_.connections_per_address_max != server_options::unlimited) {
+    try {
+      peer = peer_of(peer_address(fd));
+    } catch (const std::system_error&) {
+      // It has left already, and counts for no address.
+    }
+  }
+  auto made = std::make_unique<connection_task>(*this, peer);
+  // It is served already: no limit of its address refuses it.
+  if (peer != nobody) by_address_.enter(peer, server_options::unlimited);
+  return made.release();
+}
+
+void server_part::unexpect(connection_task* node) noexcept {
+  if (node->peer() != nobody) by_address_.leave(node->peer());
+  delete node;
+}
+
+void server_part::came() noexcept {
+  ++counts_.connections;
+  if (is_handed_connections()) {
+    ++change_;
+    tell_starter();
+  } else if (choice_) {
+    choice_->change(this_shard_id(), 1);
+    --away_;
+  }
+}
+
+void server_part::left() noexcept {
+  --counts_.connections;
+  if (is_handed_connections()) {
+    --change_;
+    tell_starter();
+  } else if (choice_) {
+    choice_->change(this_shard_id(), -1);
+    ++away_;
+  }
+  changed();
+}
+
 // --- the end ---
 
 std::vector<unique_fd> server_part::share() const {
@@ -342,7 +526,7 @@ void server_part::begin_ending() noexcept {
 }
 
 task<> server_part::until_idle() {
-  while (!empty()) {
+  while (!empty() || away_ != 0) {
     changed_.reset();
     co_await changed_.wait();
   }
@@ -373,6 +557,11 @@ server_part& server_parts::make(server_id id, const server_options& options, con
 
 server_part* server_parts::find(server_id id) noexcept {
   const auto at = std::ranges::find_if(all_, [&](const auto& each) { return each->id() == id; });
+  return at == all_.end() ? nullptr : at->get();
+}
+
+server_part* server_parts::find_numbered(std::uint16_t number) noexcept {
+  const auto at = std::ranges::find_if(all_, [&](const auto& each) { return each->number() == number; });
   return at == all_.end() ? nullptr : at->get();
 }
 
