@@ -74,6 +74,7 @@ task<int> count();
 task<int> count_words(std::string file);
 task<std::string> read_line(net::stream& from);
 task<> serve(net::stream client);
+task<> serve(net::stream client, std::string key);
 task<> serve(net::message_socket client);
 task<> save_state();
 task<> load_configuration();
