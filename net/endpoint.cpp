@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <skerry/framework/reactor/reactor.hpp>
 #include <skerry/net/acceptor.hpp>
+#include <skerry/net/detail/copied_buffers.hpp>
+#include <skerry/net/detail/moving.hpp>
 #include <skerry/net/endpoint.hpp>
 #include <skerry/net/socket.hpp>
 
+#include <algorithm>
 #include <cerrno>
+#include <span>
+#include <string>
+#include <string_view>
 #include <system_error>
 #include <utility>
 
@@ -44,7 +50,7 @@ void endpoint::arm_recv() noexcept { prepare::recv_multishot(pool_.kernel_.submi
 
 /// While closing, what still comes is read and dropped: unread bytes would make the kernel reset the connection.
 bool endpoint::wants_input() const noexcept {
-  return !peer_ended_ && (closing_ == closing::no ? !paused_ : closing_ < closing::cancelling);
+  return !peer_ended_ && !leaving_ && (closing_ == closing::no ? !paused_ : closing_ < closing::cancelling);
 }
 
 void endpoint::resume_recv() noexcept {
@@ -98,7 +104,7 @@ void endpoint::in_done(std::int32_t result, std::uint32_t flags) noexcept {
     if (wants_input() && !starving) arm_recv();
     if (result <= 0 && result != -ENOBUFS) pool_.buffers_.pass_on();
   }
-  if (input_ready()) wake_reader();
+  if (input_ready() || leaving_) wake_reader();
   if (closing_ != closing::no) advance_close();
 }
 
@@ -126,9 +132,38 @@ buffer endpoint::take_input() {
   return {};
 }
 
-void endpoint::begin_drain() noexcept {
+void endpoint::put_back(std::span<const std::byte> bytes) {
+  SKERRY_ASSERT(reader_ == nullptr, "nobody reads while bytes are put back");
+  received* first = received_;
+  std::uint16_t pieces = 0;
+  try {
+    for (; !bytes.empty(); ++pieces) {  // from the last on
+      const std::size_t piece = (bytes.size() - 1) % buffer_pool::buffer_bytes + 1;
+      buffer copied = detail::this_copied_buffers().copy(bytes.last(piece));
+      first = new received{std::move(copied), first};
+      bytes = bytes.first(bytes.size() - piece);
+      if (received_ == nullptr && pieces == 0) received_last_ = first;
+    }
+  } catch (...) {
+    while (first != received_) delete std::exchange(first, first->next);
+    throw;
+  }
+  received_ = first;
+  received_count_ = static_cast<std::uint16_t>(received_count_ + pieces);
+  if (received_count_ >= buffers_max && !paused_) {
+    paused_ = true;
+    pool_.kernel_.cancel(in());
+  }
+}
+
+void endpoint::begin_drain(bool arrived) noexcept {
+  if (leaving_) {
+    drain_begun_ = true;
+    return;
+  }
   const bool is_new = !heard_ && clock::now() < deadline_;
-  if (closing_ != closing::no || input_ready() || !(is_new || net::unread_bytes(fd_) > 0)) return end_input();
+  const bool ready = arrived ? input_ended_ || input_error_ != 0 : input_ready();
+  if (closing_ != closing::no || ready || !(is_new || net::unread_bytes(fd_) > 0)) return end_input();
   if (ends_soon_) return;
   ends_soon_ = true;
   if (!is_new) deadline_ = clock::now() + first_bytes_max;
@@ -166,7 +201,7 @@ void endpoint::wake_writer() noexcept {
 }
 
 void endpoint::send_pending() noexcept {
-  if (out().in_flight() || output_error_ != 0) return;
+  if (out().in_flight() || output_error_ != 0 || leaving_) return;
   if (sending_.empty()) {
     sending_.swap(pending_);
     wake_writer();  // there is room again while this is on its way
@@ -178,7 +213,8 @@ void endpoint::send_pending() noexcept {
 
 void endpoint::sent(std::int32_t result) noexcept {
   if (result > 0) sending_.consume(pool_.bytes_, static_cast<std::size_t>(result));
-  if (result <= 0 && !is_interruption(result)) {
+  // Cancelled are sends of whoever leaves, and may stay after all, and those that were given up: broken already.
+  if (result <= 0 && !is_interruption(result) && result != -ECANCELED) {
     break_output(result == 0 ? EPIPE : -result);
     net::shut_down_input(fd_);  // after what has come: whoever waits for an answer to what was lost would wait for ever
     // No write will hear of it any more, and what a reader waits for may be the answer to what was lost.
@@ -222,7 +258,85 @@ void endpoint::reset() noexcept {
 void endpoint::out_done(std::int32_t result) noexcept {
   if (closing_ == closing::closing_fd) return pool_.freed(*this);
   sent(result);
+  if (leaving_) wake_reader();
   if (closing_ != closing::no) advance_close();
+}
+
+// --- to another shard ---
+
+void endpoint::begin_leaving() noexcept {
+  SKERRY_ASSERT(closing_ == closing::no, "a connection that has a handle moves");
+  SKERRY_ASSERT(reader_ == nullptr, "nobody reads from a connection that moves");
+  SKERRY_ASSERT(writer_ == nullptr, "nobody writes to a connection that moves");
+  if (ends_soon_) --pool_.ending_soon_;
+  drain_begun_ = ends_soon_;
+  ends_soon_ = false;
+  leaving_ = true;
+  if (starved().linked()) starved().unlink();
+  pool_.kernel_.cancel(in());
+  pool_.kernel_.cancel(out());
+}
+
+detail::parcel endpoint::pack() {
+  SKERRY_ASSERT(may_leave(), "what is packed is nobody's but ours");
+  const auto text = [](const auto& bytes) {
+    return std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  };
+  std::string unread;
+  for (const received* each = received_; each != nullptr; each = each->next) unread += text(each->bytes);
+  std::string unsent(text(sending_.bytes()));
+  unsent += text(pending_.bytes());
+  detail::parcel packed{unique_fd(std::exchange(fd_, -1))};
+  packed.unread = std::move(unread);
+  packed.unsent = std::move(unsent);
+  packed.first_bytes = deadline_;
+  packed.input_error = input_error_;
+  packed.output_error = output_error_;
+  packed.accepted = accepted_;
+  packed.heard = heard_;
+  packed.input_ended = input_ended_;
+  packed.peer_ended = peer_ended_;
+  packed.shutdown_wanted = shutdown_wanted_;
+  packed.draining = drain_begun_;
+  return packed;
+}
+
+void endpoint::leave() noexcept {
+  pending_.clear(pool_.bytes_);
+  sending_.clear(pool_.bytes_);
+  if (to_flush_) std::erase(pool_.to_flush_, this);
+  to_flush_ = false;
+  pool_.gone(*this);
+}
+
+void endpoint::come_back(unique_fd own) noexcept {
+  if (own.get() >= 0) fd_ = own.release();
+  leaving_ = false;
+  send_pending();
+}
+
+endpoint::endpoint(endpoint_pool& pool, const detail::parcel& from, std::uint16_t server)
+    : pool_(pool),
+      deadline_(from.first_bytes),
+      fd_(-1),
+      input_error_(from.input_error),
+      output_error_(from.output_error),
+      server_(server),
+      accepted_(from.accepted),
+      input_ended_(from.input_ended),
+      peer_ended_(from.peer_ended),
+      shutdown_wanted_(from.shutdown_wanted),
+      heard_(from.heard) {
+  put_back(std::as_bytes(std::span(from.unread)));
+  try {
+    if (from.unsent.empty()) return;
+    pending_.append(pool_.bytes_, std::as_bytes(std::span(from.unsent)));
+    pool_.want_flush(*this);
+  } catch (...) {
+    pending_.clear(pool_.bytes_);
+    drop_received();
+    throw;
+  }
 }
 
 // --- the closing order ---
@@ -333,6 +447,20 @@ endpoint* endpoint_pool::adopt(int fd, bool accepted, std::uint16_t server, bool
   return made;
 }
 
+endpoint* endpoint_pool::adopt(detail::parcel& from, std::uint16_t server, bool draining) {
+  auto* made = new endpoint(*this, from, server);
+  made->fd_ = from.fd.release();
+  all_.push_back(*made);
+  ++stats_.endpoints;
+  if (made->accepted()) ++accepted_;
+  if (made->wants_input()) made->arm_recv();
+  if (draining || from.draining || (made->accepted() && home_.draining())) {
+    made->begin_drain(true);
+    if (ending_soon_ != 0) look_soon();
+  }
+  return made;
+}
+
 void endpoint_pool::want_flush(endpoint& e) {
   if (e.to_flush_) return;
   to_flush_.push_back(&e);
@@ -364,13 +492,17 @@ void endpoint_pool::expired() noexcept {
 }
 
 void endpoint_pool::freed(endpoint& e) noexcept {
-  static_cast<skerry::detail::list_hook<pool_tag>&>(e).unlink();
-  --stats_.endpoints;
   if (--closing_ == 0 && ending_soon_ == 0 && armed()) timers::this_timers().cancel(*this);  // an idle shard sleeps
-  if (e.accepted()) --accepted_;
-  delete &e;
+  gone(e);
   // A descriptor is free again: whoever ran out of them may accept.
   acceptors_.for_each([](acceptor& a) { a.descriptor_freed(); });
+}
+
+void endpoint_pool::gone(endpoint& e) noexcept {
+  static_cast<skerry::detail::list_hook<pool_tag>&>(e).unlink();
+  --stats_.endpoints;
+  if (e.accepted()) --accepted_;
+  delete &e;
   home_.drain_progressed();
 }
 

@@ -34,10 +34,14 @@
 /// the error, never an end of stream, and a writer does not wait for a send to find out. So does a send that our own
 /// kernel refuses (ENOMEM): no write may hear of it any more, and who reads would wait for the answer to what was lost.
 ///
+/// One that moves to another shard leaves by detail/moving.hpp: receive and send are cancelled, and when both have
+/// answered all that is here is packed.
+///
 /// Affinity:   home shard.
 /// Ownership:  the pool; a stream is a handle.
 /// Invariants: (1) at most one recv in flight, and one send or close; (2) the descriptor is closed after the
-///             last completion; (3) recv is unarmed while paused, starved of buffers, or not wanted any more.
+///             last completion; (3) recv is unarmed while paused, starved of buffers, or not wanted any more;
+///             (4) one that has left has no descriptor.
 /// Limits:     `buffers_max` receive buffers, with what the kernel handed over in the same entry at most
 ///             `buffers_max - 1 + buffers_per_entry`; `high_water` bytes in pending_ and as many in sending_;
 ///             `send_rest_max` and then `linger` after the handle is gone, counted when they run out. 224 bytes.
@@ -49,6 +53,7 @@
 #include <skerry/framework/task/chain.hpp>
 #include <skerry/framework/task/frame_pool.hpp>
 #include <skerry/net/byte_pool.hpp>
+#include <skerry/net/socket.hpp>
 #include <skerry/shards/shard.hpp>
 #include <skerry/timers/timer.hpp>
 
@@ -60,6 +65,9 @@
 
 namespace skerry::net {
 
+namespace detail {
+struct parcel;
+}
 class endpoint_pool;
 class endpoint;
 class acceptor;
@@ -106,6 +114,8 @@ class endpoint final : public skerry::detail::pooled,
   /// The next bytes; empty at the end. Throws std::system_error. Asserts input_ready().
   buffer take_input();
   void wait_for_input(endpoint_leaf* reader) noexcept;
+  /// The next input, before what is there. Throws std::system_error when there is no room, and puts nothing back.
+  void put_back(std::span<const std::byte> bytes);
 
   // --- out ---
   /// Takes as much as fits under the high-water mark and tells how much. Throws when the connection is broken.
@@ -117,12 +127,23 @@ class endpoint final : public skerry::detail::pooled,
   /// Drops what is unsent; the close is a reset.
   void reset() noexcept;
 
+  // --- to another shard ---
+  /// Receives and sends no more; what is under way is asked to end.
+  void begin_leaving() noexcept;
+  bool may_leave() const noexcept { return !in().in_flight() && !out().in_flight(); }
+  /// All there is to move, with the descriptor. Throws std::bad_alloc.
+  detail::parcel pack();
+  /// It lives on elsewhere.
+  void leave() noexcept;
+  /// It does not leave: as before, but for its handle.
+  void come_back(unique_fd own) noexcept;
+
   /// The handle is gone.
   void release() noexcept;
   /// No more input from the peer is wanted: readers get what has arrived, then the end.
   void end_input() noexcept;
-  /// The same, once what is on its way has come.
-  void begin_drain() noexcept;
+  /// The same, once what is on its way has come; `arrived`: with a parcel, and the kernel has not been asked since.
+  void begin_drain(bool arrived = false) noexcept;
   int fd() const noexcept { return fd_; }
   /// Whether a drain ends its input and waits for it.
   bool accepted() const noexcept { return accepted_; }
@@ -147,7 +168,12 @@ class endpoint final : public skerry::detail::pooled,
   };
   enum class closing : std::uint8_t { no, sending_rest, lingering, cancelling, closing_fd };
 
+  /// What has come in a parcel; its descriptor is still there.
+  endpoint(endpoint_pool& pool, const detail::parcel& from, std::uint16_t server);
+
   in_operation& in() noexcept { return *this; }
+  const in_operation& in() const noexcept { return *this; }
+  const out_operation& out() const noexcept { return *this; }
   out_operation& out() noexcept { return *this; }
   buffer_waiter& starved() noexcept { return *this; }
   void in_done(std::int32_t result, std::uint32_t flags) noexcept;
@@ -190,6 +216,8 @@ class endpoint final : public skerry::detail::pooled,
   bool heard_ : 1 = false;            // something has come from the peer
   bool heard_lately_ : 1 = false;     // since the last look
   bool ends_soon_ : 1 = false;        // a drain waits for what is on its way
+  bool leaving_ : 1 = false;          // to another shard
+  bool drain_begun_ : 1 = false;      // meanwhile: the next shard's to deal with
 };
 
 /// What one shard's endpoints have come to, since the start where not told otherwise.
@@ -210,6 +238,8 @@ class endpoint_pool final : public poller, public drainable, private timers::tim
 
   /// Takes the descriptor over, also when it throws. `draining`: a drain of its server has begun.
   endpoint* adopt(int fd, bool accepted, std::uint16_t server = 0, bool draining = false);
+  /// What a parcel has. Throws when memory is lacking, and takes nothing then.
+  endpoint* adopt(detail::parcel& from, std::uint16_t server, bool draining);
   /// The drain of one server, by its number.
   void begin_drain_of(std::uint16_t server) noexcept;
   void flush() noexcept override;
@@ -229,6 +259,7 @@ class endpoint_pool final : public poller, public drainable, private timers::tim
   void publish();
   void look_soon() noexcept;
   void freed(endpoint& e) noexcept;
+  void gone(endpoint& e) noexcept;
   void expired() noexcept override;
 
   shard& home_;

@@ -6,6 +6,7 @@
 #include <skerry/framework/task/spawn.hpp>
 #include <skerry/net/admin/admin.hpp>
 #include <skerry/net/detail/server_part.hpp>
+#include <skerry/net/detail/steering.hpp>
 #include <skerry/net/hand_over.hpp>
 #include <skerry/net/server.hpp>
 #include <skerry/shards/app.hpp>
@@ -13,7 +14,10 @@
 
 #include <exception>
 #include <optional>
+#include <string>
 #include <system_error>
+#include <utility>
+#include <vector>
 
 namespace skerry::net {
 
@@ -26,27 +30,29 @@ struct server_plan {
   server_plan(const address& where, const server_options& with) : at(where), options(with), sockets(shard_count()) {}
   address at;
   server_options options;
-  std::optional<listener> first;                ///< this shard's, whose socket all share
+  std::vector<listener> own;                    ///< this shard's; empty: it opens one like the others
   std::vector<std::vector<unique_fd>> sockets;  ///< by shard; one that has none opens its own
+  std::string not_steered;                      ///< why the kernel cannot be told to, or empty
   std::optional<message_listener> name;         ///< where successors ask
   std::optional<message_socket> predecessor;    ///< is told when we serve
 };
 
-address accept_from_all(server_id id, const server_options& options, connection_handler handler,
+address accept_from_all(server_id id, const server_options& options, connection_handler handler, address at,
                         std::vector<listener> from) {
-  const address at = from.front().where();
+  if (!from.empty()) at = from.front().where();
   server_part& here = this_server_parts().make(id, options, handler);
   here.publish(options.name.empty() ? at.text() : options.name);
   for (listener& each : from) here.accept_from(std::move(each));
   return at;
 }
 
-/// Drains and forgets, on all shards. None accepts any more before the first waits.
+/// Drains and forgets, on all shards. None accepts any more before the first waits, and nobody is between two.
 task<drain_result> end_server(server_id id, clock::duration limit) {
   const auto begin_here = [](server_id whose) {
     if (server_part* here = this_server_parts().find(whose)) here->begin_ending();
   };
   co_await shielded(skerry::detail::call_everywhere(skerry::detail::handler_scope::root, begin_here, id));
+  // Who was handed over is there: by the starter, as this is, and requests of a pair of shards keep their order.
   const auto end_here = [](server_id whose, clock::duration at_most) -> task<drain_result> {
     server_part* here = this_server_parts().find(whose);
     if (here == nullptr) co_return drain_result();
@@ -89,16 +95,34 @@ class half_started {
 
 task<address> open_all(server_plan& plan, server_id id, connection_handler handler, part_opener open) {
   address at = plan.at;
+  const bool for_all = accepts_for_all(plan.options.accept);
   for (shard_id s = 0; s < shard_count(); ++s) {
-    if (s == this_shard_id() && plan.first) {
-      std::vector<listener> own;
-      own.push_back(std::move(*plan.first));
-      at = accept_from_all(id, plan.options, handler, std::move(own));
+    if (s == this_shard_id() && for_all) continue;
+    if (s == this_shard_id() && !plan.own.empty()) {
+      at = accept_from_all(id, plan.options, handler, at, std::move(plan.own));
     } else {
       at = co_await open(s, id, plan.options, at, std::move(plan.sockets[s]));
     }
   }
+  // Who accepts for all begins when all are there to be handed somebody.
+  if (for_all) at = accept_from_all(id, plan.options, handler, at, std::move(plan.own));
   co_return at;
+}
+
+/// Has the kernel choose by the CPU, or tells the log why not.
+task<> steer_if_wanted(const server_plan& plan, server_id id) {
+  if (plan.options.accept != accept_policy::steered) co_return;
+  std::string refusal = plan.not_steered;
+  if (refusal.empty()) {
+    const auto ask = [] { return cpu_of_this_shard(); };
+    const auto cpus = co_await skerry::detail::call_everywhere(skerry::detail::handler_scope::root, ask);
+    server_part* here = this_server_parts().find(id);
+    const auto share = here != nullptr ? here->share() : std::vector<unique_fd>();
+    refusal = share.empty() ? "the server ends" : steer(share.front().get(), cpus);
+  }
+  if (!refusal.empty()) {
+    log::warning("{}: connections are spread by the kernel's hash, not by CPU: {}", plan.at.text(), refusal);
+  }
 }
 
 /// Tells whom we took over from, and offers the sockets to the next.
@@ -127,10 +151,11 @@ task<server_plan> plan_server(listener first, server_options options) {
                         "\nleave out the hand-over: systemd keeps such sockets open between two processes");
   }
   server_plan plan(first.where(), options);
-  for (shard_id s = 0; s < shard_count(); ++s) {
+  plan.not_steered = "all shards accept from one socket";
+  for (shard_id s = 0; s < shard_count() && !accepts_for_all(options.accept); ++s) {
     if (s != this_shard_id()) plan.sockets[s].push_back(duplicate(first.fd()));
   }
-  plan.first.emplace(std::move(first));
+  plan.own.push_back(std::move(first));
   co_return plan;
 }
 
@@ -147,14 +172,23 @@ task<server_plan> plan_server(address at, server_options options) {
     std::optional<predecessor> old = co_await take_over(at);
     if (old) {
       plan.name.emplace(std::move(old->name), hand_over_line());
+      plan.not_steered = "the sockets come from another process, and their order is not known";
       for (std::size_t i = 0; i < old->listening.size(); ++i) {
-        plan.sockets[i % shard_count()].push_back(std::move(old->listening[i]));
+        if (accepts_for_all(options.accept)) {
+          plan.own.emplace_back(std::move(old->listening[i]));
+        } else {
+          plan.sockets[i % shard_count()].push_back(std::move(old->listening[i]));
+        }
       }
       plan.predecessor.emplace(std::move(old->line));
       co_return plan;
     }
   }
   co_await until_port_is_free(at);
+  if (accepts_for_all(options.accept)) {
+    plan.own.push_back(listen_or_explain(at, in_drain::finishes));
+    plan.at = plan.own.front().where();
+  }
   co_return plan;
 }
 
@@ -166,6 +200,7 @@ task<server> start_planned(task<server_plan> planning, connection_handler handle
   std::shared_ptr<hand_over_outcome> outcome;
   try {
     plan.at = co_await open_all(plan, started.id(), handler, open);
+    co_await steer_if_wanted(plan, started.id());
     outcome = co_await offer(plan, started.id(), plan.at);
   } catch (...) {
     failed = std::current_exception();
@@ -186,8 +221,8 @@ address open_part(server_id id, const server_options& options, connection_handle
                   std::vector<unique_fd> sockets) {
   std::vector<listener> from;
   for (unique_fd& each : sockets) from.emplace_back(std::move(each));
-  if (from.empty()) from.push_back(listen_or_explain(at, in_drain::finishes));
-  return accept_from_all(id, options, handler, std::move(from));
+  if (from.empty() && !accepts_for_all(options.accept)) from.push_back(listen_or_explain(at, in_drain::finishes));
+  return accept_from_all(id, options, handler, at, std::move(from));
 }
 
 task<server> start_at(address at, server_options options, connection_handler handler, part_opener open) {

@@ -21,10 +21,14 @@
 /// else; it is counted, and logged once in ten seconds: as a warning, or at level debug what the peer did (a reset,
 /// silence).
 ///
-/// `listen_on_all_shards` is the same without limits, counts or an end of its own, for programs that need none.
+/// `listen_on_all_shards` without options is the same without limits, counts or an end of its own, for programs that
+/// need none.
 ///
-/// Affinity:     starts and drains from any shard; handlers run where their connection was accepted. The handle belongs
-///               to the shard that started it.
+/// Which shard serves a connection is the kernel's choice, or `server_options::accept`'s. A handler may still give its
+/// connection to another shard (stream::move_to); it stays one of the server's there.
+///
+/// Affinity:     starts and drains from any shard; handlers run where the accept policy puts their connection. The
+///               handle belongs to the shard that started it.
 /// Ownership:    the shards keep the server; the handle may go.
 /// Errors:       startup_error when the address cannot be had, with the way out.
 /// Cancellation: a start that is cancelled ends what it began with a drain without time. A drain that is cancelled
@@ -125,5 +129,17 @@ void shut_down_when_handed_over(const server& s);
 
 /// What all servers of this shard have come to together, here.
 server_stats stats_of_this_shards_servers();
+
+/// listen_on_all_shards with limits or another accept policy: a server that serves until the stop of the app.
+template <class Handler>
+task<address> listen_on_all_shards(address at, Handler serve, server_options options) {
+  server started = co_await start_server(at, serve, std::move(options));
+  co_return started.where();
+}
+/// The same for a socket that listens.
+template <class Handler>
+task<> accept_on_all_shards(listener first, Handler serve, server_options options) {
+  co_await start_server(std::move(first), serve, std::move(options));
+}
 
 }  // namespace skerry::net

@@ -19,6 +19,18 @@
 /// A connection counts until its task has ended; its descriptor may live on for endpoint::send_rest_max and linger.
 /// Those that come in one turn before a limit is reached are accepted together, and wait in the process.
 ///
+///     accept policy   who accepts                 a connection is served
+///     reuseport       every shard, of its socket  where the kernel's hash of its addresses puts it
+///     steered         every shard, of its socket  by the shard of the CPU that its first packet came to
+///     round_robin     the one that starts it      on each shard in turn
+///     least_loaded    the one that starts it      on the one of two random shards that has fewer
+///
+/// `reuseport` costs nothing and is uneven where connections are few or long. `steered` saves the way of each packet
+/// between two CPUs, where the network card spreads connections and the shards are pinned (net/detail/steering.hpp);
+/// else it says in the log why not and is `reuseport`. The last two cost the hand-over, a message for a batch and a
+/// place in another shard's queues; they are for connections that live long. They are also for what has one socket, a
+/// Unix name or one that was handed to the process, of which else each shard takes what it gets.
+///
 /// Limits: none of these by default. Then the descriptors are the bound (RLIMIT_NOFILE): accepting pauses when they run
 ///         out and goes on when one is given back, see acceptor.hpp. `refusals_at_once` per shard; one more is reset.
 
@@ -28,6 +40,8 @@
 #include <string>
 
 namespace skerry::net {
+
+enum class accept_policy : std::uint8_t { reuseport, steered, round_robin, least_loaded };
 
 struct server_options {
   using crosses_shards = server_options;
@@ -39,10 +53,11 @@ struct server_options {
   /// Of one peer address on one shard; of IPv6 addresses, of one /64. The kernel spreads an address's connections over
   /// the shards, so in all it may have as many times more as there are of them. At least 1.
   std::uint32_t connections_per_address_max = unlimited;
-  std::uint32_t accepts_per_second = unlimited;  ///< on each shard, on average; at least 1
+  std::uint32_t accepts_per_second = unlimited;  ///< on each shard that accepts, on average; at least 1
   std::uint32_t accepts_at_once = 100;           ///< of these, without a pause before; at least 1
   std::string refusal;                           ///< what whoever is refused is told; empty: as in the table above
   bool refusal_after_question = false;           ///< told when the client has said something, if it does
+  accept_policy accept = accept_policy::reuseport;
   /// Takes the sockets over from the process that serves there, and offers them to the next: hand_over.hpp.
   bool hand_over = false;
   std::string name;  ///< the label `server` of its metrics; empty for its address
@@ -54,6 +69,11 @@ inline constexpr std::uint32_t refusals_at_once = 256;
 namespace detail {
 /// The same on every shard: who made it, and its number there.
 using server_id = std::uint64_t;
+/// Whether one shard accepts for all, and which.
+constexpr bool accepts_for_all(accept_policy how) noexcept {
+  return how == accept_policy::round_robin || how == accept_policy::least_loaded;
+}
+constexpr std::uint32_t starter_of(server_id id) noexcept { return static_cast<std::uint32_t>(id >> 32); }
 }  // namespace detail
 
 /// What one server has come to, on one shard or on all.

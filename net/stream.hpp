@@ -9,7 +9,12 @@
 ///       co_await s.write(bytes);
 ///     }
 ///
-/// Affinity:     the shard that accepted or connected it.
+/// `move_to` hands the connection over to another shard, for one that turns out to be the busier, or where the data is:
+///
+///     const auto serve_there = [](net::stream client, std::string key) { return serve(std::move(client), key); };
+///     co_await std::move(s).move_to(owner, serve_there, key);
+///
+/// Affinity:     the shard that accepted or connected it, or that it was moved to.
 /// Lifetime:     a buffer that was read may outlive the stream; bytes given to write must live until it returns.
 ///               Dropping the handle sends what was written, then closes in the order that endpoint.hpp describes.
 /// Errors:       std::system_error from the kernel's answer; the end of the stream is an empty buffer.
@@ -19,15 +24,19 @@
 #include <skerry/framework/io/byte_stream.hpp>
 #include <skerry/framework/task/task.hpp>
 #include <skerry/net/address.hpp>
+#include <skerry/net/detail/moving.hpp>
 #include <skerry/net/endpoint.hpp>
 #include <skerry/net/socket_options.hpp>
+#include <skerry/shards/submit_to.hpp>
 
 #include <algorithm>
+#include <concepts>
 #include <coroutine>
 #include <optional>
 #include <span>
 #include <string_view>
 #include <system_error>
+#include <type_traits>
 #include <utility>
 
 namespace skerry::net {
@@ -133,6 +142,32 @@ class stream {
     option.apply(open().fd());
   }
 
+  /// Gives bytes back that were read: the next read has them. Throws std::system_error when 16 MiB such bytes are
+  /// unread on this shard.
+  void put_back(std::span<const std::byte> bytes) { open().put_back(bytes); }
+
+  /// Hands the connection over to shard `target`, where `handler(stream, args…)` runs as a task of the root scope, as
+  /// the handlers of listeners do; returns when the target has it. Nothing is lost: what has come and was not read is
+  /// what the handler reads first, an end or a reset included; what was written and not sent is sent from there; a side
+  /// that was shut down stays so; options of the socket stay. What a buffered_reader has taken out it gives back by
+  /// `give_back()`. A connection of a server stays that server's, with its place.
+  ///
+  /// `handler` has no captures; what it takes by value crosses, and is checked. To the own shard, too, it is another
+  /// task. Nobody reads from or writes to the stream meanwhile (asserted).
+  ///
+  /// In a drain it returns when the handler has ended, and throws what that threw: whoever drains waits for this task.
+  ///
+  /// Errors: std::bad_alloc here or there, or no_buffer_space, and std::system_error(operation_canceled) from a target
+  /// that is stopping. Those and a cancel close the connection in order, unless the target has it by then.
+  template <class Handler, class... Args>
+  task<> move_to(shard_id target, Handler, Args... args) && {
+    skerry::detail::require_no_captures<Handler>();
+    (skerry::detail::require_crossing<Args>(), ...);
+    static_assert(std::same_as<std::invoke_result_t<Handler, stream, Args...>, task<>>,
+                  "the handler of a moved connection is a function from (stream, args…) to task<>");
+    return move<Handler, Args...>(std::move(*this), target, std::move(args)...);
+  }
+
   /// Bytes that were written and have not reached the kernel.
   bool output_empty() const noexcept { return endpoint_->output_empty(); }
   int fd() const noexcept { return endpoint_->fd(); }
@@ -146,7 +181,32 @@ class stream {
   }
 
  private:
+  friend class detail::arrival;
   explicit stream(endpoint* e) noexcept : endpoint_(e) {}
+
+  template <class Handler, class... Args>
+  static task<> arrive(borrowed<detail::parcel> from, Args... args) {
+    detail::arrival here(*from);
+    task<> body = Handler{}(here.open(), std::move(args)...);
+    if (here.sender_waits()) co_return co_await std::move(body);
+    here.begin(std::move(body));
+  }
+  template <class Handler, class... Args>
+  static task<> move(stream from, shard_id target, Args... args) {
+    endpoint& e = from.open();
+    if (target == this_shard_id()) {
+      detail::change_of_task change(e);
+      change.begin(Handler{}(std::move(from), std::move(args)...));
+      co_return;
+    }
+    detail::departure leaving(e);
+    from.endpoint_ = nullptr;
+    while (!leaving.may_pack()) co_await leaving.until_let_go();
+    const auto receive = [](borrowed<detail::parcel> packed, Args... rest) {
+      return arrive<Handler, Args...>(packed, std::move(rest)...);
+    };
+    co_await submit_to(target, receive, borrowed(leaving.pack()), std::move(args)...);
+  }
   endpoint& open() const noexcept {
     SKERRY_ASSERT(endpoint_ != nullptr, "a stream that was moved from is not used");
     return *endpoint_;

@@ -22,11 +22,10 @@ namespace {
 constexpr std::uint64_t without_limit = std::uint64_t{1} << 62;
 constexpr std::chrono::seconds error_lines_apart{10};
 
-/// In the place of a peer: a connection that is refused, and counted nowhere else.
-constexpr peer_key refused = nobody - 1;
-
-std::uint64_t places_of_this_shard(std::uint32_t max) {
+std::uint64_t places_of_this_shard(std::uint32_t max, accept_policy how, server_id id) {
+  if (accepts_for_all(how) && this_shard_id() != starter_of(id)) return 0;
   if (max == server_options::unlimited) return without_limit;
+  if (accepts_for_all(how)) return max;
   return max / shard_count() + (this_shard_id() < max % shard_count() ? 1 : 0);
 }
 
@@ -45,33 +44,26 @@ task<> send_place(server_id id, shard_id to) {
 
 }  // namespace
 
-/// One connection: what `spawn` makes, but that it tells its server of the end.
-class connection_task final : public skerry::detail::chain, public skerry::detail::pooled {
- public:
-  connection_task(server_part& of, peer_key peer) noexcept
-      : chain(peer == refused ? "refusal" : "connection", current_scheduling_group(), nullptr), of_(of), peer_(peer) {}
+void connection_task::begin(task<>&& body) noexcept {
+  scope& root = *this_shard().root;
+  ++of_.tasks_;
+  root.add(*this);
+  start(std::move(body).release(result_));
+  if (root.closing()) cancel();
+}
 
-  void begin(task<>&& body) noexcept {
-    scope& root = *this_shard().root;
-    root.add(*this);
-    start(std::move(body).release(result_));
-    if (root.closing()) cancel();
-  }
-  const server_part& server() const noexcept { return of_; }
+void connection_task::connection_left() noexcept {
+  SKERRY_ASSERT(!gone_, "a connection leaves its task once");
+  gone_ = true;
+  of_.left();
+}
 
- private:
-  void ended() noexcept override {
-    if (const std::exception_ptr error = result_.take_error(); error != nullptr) of_.failed(error);
-    of_.leave(peer_, was_cancelled());  // may spawn, so before the root scope may be empty
-    this_shard().root->remove(*this);
-    delete this;
-  }
-
-  server_part& of_;
-  const peer_key peer_;
-  skerry::detail::result_slot<void> result_;
-};
-static_assert(sizeof(connection_task) <= sizeof(skerry::detail::spawned<void>), "idle connections are many");
+void connection_task::ended() noexcept {
+  if (const std::exception_ptr error = result_.take_error(); error != nullptr) of_.failed(error);
+  of_.leave(peer_, was_cancelled(), gone_);  // may spawn, so before the root scope may be empty
+  this_shard().root->remove(*this);
+  delete this;
+}
 
 /// A listener that is being accepted from, from the making of its loop on: a drain may come before the first step.
 class server_part::loop_entry {
@@ -101,11 +93,16 @@ server_part::server_part(server_id id, std::uint16_t number, const server_option
       options_(options),
       handler_(handler),
       home_(this_assembled_shard()),
-      places_(places_of_this_shard(options.connections_max)),
+      places_(places_of_this_shard(options.connections_max, options.accept, id)),
       by_address_((*this_shard().random)()) {
   const bool sensible = std::min({options_.connections_max, options_.connections_per_address_max,
                                   options_.accepts_per_second, options_.accepts_at_once}) != 0;
   SKERRY_ASSERT(sensible, "a limit of a server is at least 1");
+  if (accepts_for_all(options_.accept) && this_shard_id() == starter_of(id)) {
+    choice_.emplace(options_.accept, shard_count());
+    waiting_.resize(shard_count());
+    sending_.resize(shard_count());
+  }
   home_.add_drainable(*this);
   if (home_.draining()) begin_drain();
 }
@@ -166,20 +163,29 @@ task<> server_part::accept_loop(loop_entry entry) {
     if (fd.get() < 0) co_return;
     spend_token();
     if (places_ == 0 && refuses()) {
-      co_await ask_for_places();
+      if (!accepts_for_others()) co_await ask_for_places();
+      if (places_ == 0 && !gives_up_) {
+        ++counts_.refused_connections;
+        refuse(std::move(fd));
+        continue;
+      }
     } else if (places_ == 0) {
       from.want(0);
       co_await until_place();
     }
+    std::optional<shard_id> where;
+    // Meanwhile another loop may have taken the place.
+    while (!gives_up_ && (places_ == 0 || !(where = where_to_serve()))) {
+      changed_.reset();
+      co_await changed_.wait();
+    }
     if (gives_up_) {
       ++drain_result_.unserved;
       reset_at_close(fd.get());
-    } else if (places_ == 0) {
-      ++counts_.refused_connections;
-      refuse(std::move(fd));
-    } else {
-      serve(std::move(fd));
+      continue;
     }
+    --places_;
+    *where == this_shard_id() ? serve(std::move(fd)) : hand_over(*where, std::move(fd));
   }
   drain_result_.unserved += from.queued();
 }
@@ -219,7 +225,7 @@ task<> server_part::until_place() {
   } const waiting(loops_waiting_);
   ++counts_.waits_for_place;
   while (!gives_up_ && places_ == 0) {
-    if (others_know_) {
+    if (others_know_ || accepts_for_others()) {
       changed_.reset();
       co_await changed_.wait();
     } else {
@@ -228,23 +234,22 @@ task<> server_part::until_place() {
   }
 }
 
-void server_part::serve(unique_fd fd) {
+void server_part::serve(unique_fd fd) noexcept {
   peer_key peer = nobody;
-  bool entered = false;
   try {
     if (options_.connections_per_address_max != server_options::unlimited) {
-      peer = peer_of(peer_address(fd.get()));
-      if (peer != nobody && !by_address_.enter(peer, options_.connections_per_address_max)) {
+      const peer_key known = peer_of(peer_address(fd.get()));
+      if (known != nobody && !by_address_.enter(known, options_.connections_per_address_max)) {
         ++counts_.refused_address;
-        return refuse(std::move(fd));
+        refuse(std::move(fd));
+        return give_place_back();
       }
+      peer = known;
     }
-    entered = true;
     auto made = std::make_unique<connection_task>(*this, peer);
     task<> body = handler_(stream::adopt_for(number_, fd.release(), ending_));
     ++counts_.accepted;
     ++counts_.connections;
-    --places_;
     return made.release()->begin(std::move(body));
   } catch (const std::bad_alloc&) {
     ++counts_.refused_memory;
@@ -252,13 +257,14 @@ void server_part::serve(unique_fd fd) {
     failed(std::current_exception());  // a peer that has left already has no address any more
   }
   if (fd.get() >= 0) reset_at_close(fd.get());
-  if (peer != nobody && entered) by_address_.leave(peer);
+  if (peer != nobody) by_address_.leave(peer);
+  give_place_back();
 }
 
-void server_part::refuse(unique_fd fd) {
+void server_part::refuse(unique_fd fd) noexcept {
   if (refuses() && refusals_ < refusals_at_once) {
     try {
-      auto made = std::make_unique<connection_task>(*this, refused);
+      auto made = std::make_unique<connection_task>(*this, refused_peer);
       task<> body = tell_refusal(stream::adopt_for(number_, fd.release(), ending_));
       ++refusals_;
       return made.release()->begin(std::move(body));
@@ -293,16 +299,30 @@ task<> server_part::tell_refusal(stream client) {
   }
 }
 
-void server_part::leave(peer_key peer, bool cancelled) noexcept {
-  if (peer == refused) {
+/// To whoever hands them out.
+void server_part::give_place_back() noexcept {
+  if (is_handed_connections()) {
+    --change_;
+    ++free_places_;
+    tell_starter();
+    return changed();
+  }
+  if (choice_) choice_->change(this_shard_id(), -1);
+  ++places_;
+  settle_places();
+}
+
+void server_part::leave(peer_key peer, bool cancelled, bool gone) noexcept {
+  --tasks_;
+  if (peer == refused_peer) {
     --refusals_;
     return changed();
   }
   if (peer != nobody) by_address_.leave(peer);
+  if (gone) return changed();
   --counts_.connections;
-  ++places_;
   if (ending_) ++(cancelled ? drain_result_.cancelled : drain_result_.finished);
-  settle_places();
+  give_place_back();
 }
 
 void server_part::failed(const std::exception_ptr& error) noexcept {
@@ -394,7 +414,7 @@ void server_part::begin_ending() noexcept {
 }
 
 task<> server_part::until_idle() {
-  while (!empty()) {
+  while (!empty() || away_ != 0) {
     changed_.reset();
     co_await changed_.wait();
   }
@@ -425,6 +445,11 @@ server_part& server_parts::make(server_id id, const server_options& options, con
 
 server_part* server_parts::find(server_id id) noexcept {
   const auto at = std::ranges::find_if(all_, [&](const auto& each) { return each->id() == id; });
+  return at == all_.end() ? nullptr : at->get();
+}
+
+server_part* server_parts::find_numbered(std::uint16_t number) noexcept {
+  const auto at = std::ranges::find_if(all_, [&](const auto& each) { return each->number() == number; });
   return at == all_.end() ? nullptr : at->get();
 }
 

@@ -23,16 +23,29 @@
 /// that every connection of every shard writes to. A shard that refuses instead of waiting is not remembered; it may do
 /// so while the last free places are on their way from one shard to another.
 ///
+/// Where one shard accepts for all (accept_policy), it has all places, and takes one before it chooses a shard:
+///
+///     starter: accept, place, shard_choice  --descriptors, a batch at a time-->  take(): serve
+///              changed(): loads, places     <--ended, free places: batches-----  leave()
+///
+/// One message each way is under way per shard at most, and whatever comes meanwhile goes with the next. A place comes
+/// back with the news of the end, so the starter counts who is served elsewhere (`away_`), and a drain of the app,
+/// which asks each shard for itself, waits there for all of them. Once the server ends, nobody is handed over any more.
+///
+/// A connection that moves takes its place along (moving.hpp): its task here lives on and does not count.
+///
 /// Affinity:   home shard.
 /// Ownership:  server_parts, a resource; it goes after a drain, when nothing of it runs, or with its shard.
 /// Invariants: (1) places, connections and places on their way are `connections_max` over all shards; (2) a loop waits
-///             only while something is bound to wake it; (3) a part goes after its last refusal, whose words it holds.
+///             only while something is bound to wake it; (3) a part goes after its last refusal, whose words it holds;
+///             (4) at most shard_choice::untaken_max connections are on their way to a shard.
 
 #include <skerry/framework/observe/metrics.hpp>
 #include <skerry/framework/sync/event.hpp>
 #include <skerry/framework/task/spawn.hpp>
 #include <skerry/framework/task/task.hpp>
 #include <skerry/net/detail/address_counts.hpp>
+#include <skerry/net/detail/shard_choice.hpp>
 #include <skerry/net/server.hpp>
 #include <skerry/net/server_options.hpp>
 #include <skerry/shards/shard.hpp>
@@ -42,6 +55,7 @@
 #include <deque>
 #include <exception>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -57,6 +71,7 @@ class server_part final : private drainable, private timers::timer {
   server_part& operator=(const server_part&) = delete;
 
   server_id id() const noexcept { return id_; }
+  std::uint16_t number() const noexcept { return number_; }
   /// Empty before it is published.
   const std::string& name() const noexcept { return name_; }
   /// Under this name, or one like it that no other server has.
@@ -74,6 +89,20 @@ class server_part final : private drainable, private timers::timer {
   /// Some of our places for another shard; none, and it is remembered if it waits for one.
   std::uint32_t lend(shard_id to);
   void receive_places(std::uint32_t count) noexcept;
+
+  /// What the shard that accepts for all has for us.
+  void take(std::vector<unique_fd> connections) noexcept;
+  /// What `from` has told: so many connections more or fewer, and places that are free again.
+  void changed_there(shard_id from, std::int64_t connections, std::uint64_t places) noexcept;
+
+  /// A node for a connection that has moved here, whose handler it will run.
+  connection_task* expect(int fd);
+  /// It will run none.
+  void unexpect(connection_task* node) noexcept;
+  /// A connection that has moved here, with its place; and one that has left, whose task lives on.
+  void came() noexcept;
+  void left() noexcept;
+  bool ending() const noexcept { return ending_; }
 
   /// Ends listening and input.
   void begin_ending() noexcept;
@@ -94,20 +123,31 @@ class server_part final : private drainable, private timers::timer {
   task<> until_place();
   task<> ask_for_places();
   void settle_places() noexcept;
-  void serve(unique_fd fd);
+  /// One that has a place.
+  void serve(unique_fd fd) noexcept;
+  void give_place_back() noexcept;
   /// Whether those for whom there is no place are told so.
   bool refuses() const noexcept { return !options_.refusal.empty(); }
-  void refuse(unique_fd fd);
+  void refuse(unique_fd fd) noexcept;
   task<> tell_refusal(stream client);
-  /// A connection has ended.
-  void leave(peer_key peer, bool cancelled) noexcept;
+  /// A connection's task has ended; `gone`: not here.
+  void leave(peer_key peer, bool cancelled, bool gone) noexcept;
+
+  bool accepts_for_others() const noexcept { return choice_.has_value(); }
+  bool is_handed_connections() const noexcept;
+  /// Nothing while no shard has room.
+  std::optional<shard_id> where_to_serve() noexcept;
+  void hand_over(shard_id to, unique_fd fd) noexcept;
+  task<> send_waiting(shard_id to);
+  void tell_starter() noexcept;
+  task<> tell_changes();
   void failed(const std::exception_ptr& error) noexcept;
   task<> until_idle();
   void changed() noexcept { changed_.set(); }
 
   void begin_drain() noexcept override { begin_ending(); }
-  bool drained() const noexcept override { return loops_.empty(); }
-  bool empty() const noexcept override { return loops_.empty() && counts_.connections == 0 && refusals_ == 0; }
+  bool drained() const noexcept override { return loops_.empty() && away_ == 0; }
+  bool empty() const noexcept override { return loops_.empty() && tasks_ == 0 && senders_ == 0; }
   void expired() noexcept override { changed(); }
 
   const server_id id_;
@@ -123,6 +163,15 @@ class server_part final : private drainable, private timers::timer {
   std::size_t loops_waiting_ = 0;  // for a place, each with a client
   std::uint32_t refusals_ = 0;     // being told
   std::vector<listener*> loops_;
+  std::size_t tasks_ = 0;                        // of connections, also that have left or are refused
+  std::optional<shard_choice> choice_;           // where this shard accepts for all
+  std::vector<std::vector<unique_fd>> waiting_;  // there: by shard, for the message under way to come back
+  std::vector<bool> sending_;                    // there: whether one is
+  std::size_t senders_ = 0;
+  std::int64_t away_ = 0;    // there: places that are with other shards
+  std::int64_t change_ = 0;  // elsewhere: what the starter does not know yet
+  std::uint64_t free_places_ = 0;
+  bool telling_ = false;
   clock::time_point next_accept_{};  // the token bucket, as the time at which it is full again
   address_counts by_address_;
   event changed_{"change of a server"};
@@ -136,6 +185,34 @@ class server_part final : private drainable, private timers::timer {
   std::vector<observe::registration> published_;
 };
 
+/// In the place of a peer: a connection that is refused, and counted nowhere else.
+inline constexpr peer_key refused_peer = nobody - 1;
+
+/// One connection: what `spawn` makes, but that it tells its server of the end.
+class connection_task final : public skerry::detail::chain, public skerry::detail::pooled {
+ public:
+  connection_task(server_part& of, peer_key peer) noexcept
+      : chain(peer == refused_peer ? "refusal" : "connection", current_scheduling_group(), nullptr),
+        of_(of),
+        peer_(peer) {}
+
+  void begin(task<>&& body) noexcept;
+  server_part& server() const noexcept { return of_; }
+  /// Its connection counts elsewhere now.
+  void connection_left() noexcept;
+  bool has_connection() const noexcept { return !gone_; }
+  peer_key peer() const noexcept { return peer_; }
+
+ private:
+  void ended() noexcept override;
+
+  bool gone_ = false;  // fills the chain's padding
+  server_part& of_;
+  const peer_key peer_;
+  skerry::detail::result_slot<void> result_;
+};
+static_assert(sizeof(connection_task) <= sizeof(skerry::detail::spawned<void>), "idle connections are many");
+
 /// The parts of one shard.
 class server_parts {
  public:
@@ -144,6 +221,7 @@ class server_parts {
   server_part& make(server_id id, const server_options& options, connection_handler handler);
   server_part* find(server_id id) noexcept;
   server_stats stats() const noexcept;
+  server_part* find_numbered(std::uint16_t number) noexcept;
   void erase(server_id id) noexcept;
   bool has_name(const std::string& name) const noexcept;
   /// Of a server that this shard starts.

@@ -139,6 +139,15 @@ class buffered_reader {
     }
   }
 
+  /// Gives what has come and was not read back to the stream, whose next read has it: for whoever moves the stream, or
+  /// goes on without this reader. Throws std::system_error when the stream has no room; then it is still here.
+  void give_back()
+    requires requires(Stream& s, std::span<const std::byte> bytes) { s.put_back(bytes); }
+  {
+    from_.put_back(std::as_bytes(std::span(unread_.view(unread_.size()))));
+    unread_.drop(unread_.size());
+  }
+
   /// Bytes that have come and were not read.
   std::size_t unread() const noexcept { return unread_.size(); }
 

@@ -268,6 +268,22 @@ TEST(tail, gives_every_client_on_every_shard_what_is_added_and_ends_on_sigterm) 
   EXPECT_NE(refused.output.find("no file "), std::string::npos) << refused.output;
 }
 
+TEST(rebalance, serves_each_board_on_one_shard_wherever_its_clients_come) {
+  server_process server(path_of("19_rebalance"), three_shards);
+  const char* boards[] = {"tides", "winds", "stars", "birds"};
+  for (int round = 1; round <= 20; ++round) {
+    for (const std::string board : boards) {
+      blocking_client client(server.port());
+      client.send(board + "\nfirst of two\nsecond\n");
+      const std::string expected = board + ' ' + std::to_string(2 * round - 1) + ": first of two\n" + board + ' ' +
+                                   std::to_string(2 * round) + ": second\n";
+      EXPECT_EQ(client.receive_exactly(expected.size()), expected);
+    }
+  }
+  server.signal(SIGTERM);
+  EXPECT_EQ(server.wait(), 0);
+}
+
 TEST(examples, fit_on_a_page_and_open_with_what_to_type) {
   std::vector<std::string> names;
   for (const auto& file : std::filesystem::directory_iterator(EXAMPLES_SOURCE)) {
@@ -287,7 +303,8 @@ TEST(examples, fit_on_a_page_and_open_with_what_to_type) {
                                       "06_what_crosses", "07_line_server", "08_client", "09_select", "10_nursery",
                                       "11_http_echo",  // http_server_test has this one
                                       "12_tcp_proxy", "13_chat", "14_static_files", "15_retry", "16_time_server",
-                                      "17_tail", "18_hot_restart"}));  // hand_over_test has this one
+                                      "17_tail", "18_hot_restart",  // hand_over_test has this one
+                                      "19_rebalance"}));
 }
 
 }  // namespace

@@ -28,6 +28,17 @@ task<std::string> hears(raw_peer& peer, std::string words) {
   }
 }
 
+/// Whether it is served; not by a first byte alone, which a refusal has, too.
+task<bool> is_served(raw_peer& peer) {
+  try {
+    co_await peer.send("?");
+    const std::string answer = co_await peer.receive_exactly(1);
+    co_return answer == "?";
+  } catch (const std::system_error&) {
+    co_return false;
+  }
+}
+
 TEST(server, with_a_refusal_whoever_is_too_many_is_told_and_nobody_waits) {
   for (unsigned shards : {1u, 3u}) {
     run_shards(shards, [shards]() -> task<> {
@@ -56,6 +67,35 @@ TEST(server, with_a_refusal_whoever_is_too_many_is_told_and_nobody_waits) {
       EXPECT_EQ((co_await s.stats()).accepted, 13u);
       const drain_result end = co_await s.drain(10s);
       EXPECT_EQ(end.finished, 1u) << "who was refused is not among them";
+    });
+  }
+}
+
+TEST(server, that_hands_connections_to_other_shards_tells_whom_it_refuses_and_takes_the_next) {
+  for (const net::accept_policy how : {net::accept_policy::round_robin, net::accept_policy::least_loaded}) {
+    run_shards(3, [how]() -> task<> {
+      server_options limits;
+      limits.accept = how;
+      limits.connections_max = 4;
+      limits.refusal = "full\n";
+      net::server s = co_await start_server(loopback(), echo_handler, limits);
+      std::deque<raw_peer> served;
+      for (std::uint64_t refused = 0, round = 0; round < 20; ++round) {
+        while (served.size() < 4) {
+          raw_peer next(s.where());
+          const bool let_in = co_await is_served(next);
+          // The place of one that has left is with the accepting shard a message later.
+          if (let_in) served.push_back(std::move(next));
+          refused += let_in ? 0 : 1;
+        }
+        raw_peer too_many(s.where());
+        EXPECT_EQ(co_await hears(too_many, "?"), "full\n");
+        EXPECT_EQ((co_await s.stats()).refused_connections, ++refused);
+        for (raw_peer& each : served) EXPECT_TRUE(co_await is_served(each));
+        served.pop_front();
+      }
+      const drain_result end = co_await s.drain(10s);
+      EXPECT_EQ(end.unserved + end.cancelled, 0u);
     });
   }
 }

@@ -76,6 +76,7 @@ task<int> count();
 task<int> count_words(std::string file);
 task<std::string> read_line(net::stream& from);
 task<> serve(net::stream client);
+task<> serve(net::stream client, std::string key);
 task<> serve(net::message_socket client);
 task<> serve(net::server_options limits);
 http::handler make();

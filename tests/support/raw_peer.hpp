@@ -114,6 +114,19 @@ class raw_peer {
   net::unique_fd fd_;
 };
 
+/// What its kernel has for it, when the other side has ended; outside tasks.
+inline std::string what_came(const raw_peer& peer) {
+  std::string all(std::size_t{1} << 20, '\0');
+  std::size_t size = 0;
+  ssize_t got = 0;
+  while ((got = ::recv(peer.fd(), all.data() + size, all.size() - size, MSG_DONTWAIT)) > 0) {
+    size += static_cast<std::size_t>(got);
+  }
+  EXPECT_EQ(got, 0) << errno;
+  all.resize(size);
+  return all;
+}
+
 struct connected {
   connected(net::stream stream, raw_peer peer) : ours(std::move(stream)), theirs(std::move(peer)) {}
   net::stream ours;

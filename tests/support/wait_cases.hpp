@@ -328,6 +328,23 @@ struct read_line : with_peer {
   void serve() { pair->theirs.try_send("a line\nhalf of "); }
 };
 
+/// Each wait moves a connection of its own.
+struct move_of_a_stream : usual {
+  static constexpr unsigned shards = 2;
+  static constexpr bool by_itself = true;
+  std::vector<connected> pairs;
+  task<> prepare() {
+    for (int i = 0; i < 3; ++i) pairs.push_back(co_await connect_pair());
+  }
+  task<> wait() {
+    connected pair = std::move(pairs.back());
+    pairs.pop_back();
+    const auto drop = [](net::stream) -> task<> { co_return; };
+    co_await std::move(pair.ours).move_to(1, drop);
+  }
+  void serve() {}
+};
+
 struct flush : with_peer {
   std::size_t unread = 0;
   bool read_by_somebody = false;
