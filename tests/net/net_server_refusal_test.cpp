@@ -33,7 +33,7 @@ task<bool> is_served(raw_peer& peer) {
   try {
     co_await peer.send("?");
     const std::string answer = co_await peer.receive_exactly(1);
-    co_return answer == "?";
+    co_return answer >= "0" && answer <= "9";  // the number of a shard
   } catch (const std::system_error&) {
     co_return false;
   }
