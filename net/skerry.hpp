@@ -56,6 +56,6 @@
 #include <skerry/shards/sharded.hpp>
 #include <skerry/shards/submit_to.hpp>
 #include <skerry/shards/transferable.hpp>
-#include <skerry/timers/retry.hpp>
 #include <skerry/timers/sleep.hpp>
 #include <skerry/timers/with_timeout.hpp>
+#include <skerry/toolkit/retry.hpp>

@@ -2,9 +2,9 @@
 // Something unreliable, tried again: each attempt has a time limit, and the pauses between them grow.
 // Run it with: build/release/apps/15_retry
 #include <skerry/shards/app.hpp>
-#include <skerry/timers/retry.hpp>
 #include <skerry/timers/sleep.hpp>
 #include <skerry/timers/with_timeout.hpp>
+#include <skerry/toolkit/retry.hpp>
 
 #include <chrono>
 #include <string>

@@ -50,6 +50,8 @@ def main():
     core = sum(text.count("\n") for path, text in library.items() if sources.in_layer(path, *CORE))
 
     failed = row("lines of framework + timers + shards", core, CORE_LINES_MAX)
+    for layer in (each for each in sources.LAYERS if each not in CORE):
+        row(f"    beside them: {layer}", sum(text.count("\n") for path, text in library.items() if sources.in_layer(path, layer)))
     lines = preprocessed_lines(options.root, options.compiler)
     if lines is None:
         print("net/skerry.hpp:1: <skerry/skerry.hpp> does not preprocess\n    fix: see the compiler's message above")

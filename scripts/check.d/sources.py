@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 
-LAYERS = ("framework", "timers", "shards", "net")
+LAYERS = ("framework", "timers", "backends", "shards", "toolkit", "net", "simulation")
 SOURCE_ENDINGS = (".hpp", ".cpp")
 
 # Comments, strings and characters, in the order in which a compiler sees them. Group 1 is a comment. The quote of

@@ -4,10 +4,12 @@ include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
 set(package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/skerry")
-install(TARGETS skerry_framework skerry_timers skerry_shards skerry_net skerry_skerry
+get_property(layers GLOBAL PROPERTY SKERRY_LAYERS)
+list(TRANSFORM layers PREPEND skerry_ OUTPUT_VARIABLE targets)
+install(TARGETS ${targets} skerry_skerry
         EXPORT skerry_targets ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}")
 install(EXPORT skerry_targets NAMESPACE skerry:: FILE skerry_targets.cmake DESTINATION "${package_dir}")
-foreach(layer framework timers shards net)
+foreach(layer ${layers})
   install(DIRECTORY "${PROJECT_SOURCE_DIR}/${layer}" DESTINATION include/skerry
           FILES_MATCHING PATTERN "*.hpp" PATTERN "skerry.hpp" EXCLUDE)
 endforeach()

@@ -2,7 +2,7 @@
 /// retry: how often, how long in between, what ends it. Time is the test's own.
 
 #include <skerry/framework/random.hpp>
-#include <skerry/timers/retry.hpp>
+#include <skerry/toolkit/retry.hpp>
 
 #include <chrono>
 #include <system_error>
