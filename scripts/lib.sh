@@ -20,7 +20,7 @@ usage() {  # prints the comment that opens the script, the only copy of its manu
 # ---- Debian packages, in groups, so that nobody installs a compiler they do not use ----
 packages_of() {
   case $1 in
-    build) echo g++ cmake ninja-build pkg-config git python3 liburing-dev libboost-dev libhwloc-dev libcli11-dev \
+    build) echo g++ cmake ninja-build pkg-config git python3 liburing-dev libboost-dev libboost-context-dev libhwloc-dev libcli11-dev \
       libfmt-dev nlohmann-json3-dev zlib1g-dev libbrotli-dev libzstd-dev libgtest-dev libgmock-dev libbenchmark-dev \
       libhttp-parser-dev libssl-dev libc-ares-dev ;;
     clang) echo clang-19 libclang-rt-19-dev ;;

@@ -123,7 +123,6 @@ host::~host() = default;
 
 void host::run(const std::function<task<>()>& main, bool auto_shutdown) {
   place_this_thread(where_.shards[0]);
-  shard& first = *shards_[0];
   start(0);
   std::vector<std::thread> threads;
   threads.reserve(shards_.size());
@@ -136,14 +135,20 @@ void host::run(const std::function<task<>()>& main, bool auto_shutdown) {
                                    refused.what()));
     }
   }
+  run_first(main, auto_shutdown);
+  for (std::thread& t : threads) t.join();
+  if (main_error_ != nullptr) std::rethrow_exception(main_error_);
+}
+
+/// Shard 0 and, on it, what stops the others.
+void host::run_first(const std::function<task<>()>& main, bool auto_shutdown) {
+  shard& first = *shards_[0];
   {
     auto handle = detail::spawn_in(first.control(), control(main, auto_shutdown), "control", scheduling_group::main);
     first.run();
     SKERRY_ASSERT(handle.is_finished(), "shard 0 runs as long as the task that stops the others");
   }
   first.stop();
-  for (std::thread& t : threads) t.join();
-  if (main_error_ != nullptr) std::rethrow_exception(main_error_);
 }
 
 void host::start(shard_id id) {

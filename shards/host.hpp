@@ -38,6 +38,9 @@
 namespace skerry {
 
 class shard;
+namespace sim {
+class machine;
+}
 
 class host {
  public:
@@ -62,8 +65,10 @@ class host {
 
  private:
   friend class shard;
+  friend class sim::machine;  // a simulator runs the shards in turns, in one thread
 
   void start(shard_id id);
+  void run_first(const std::function<task<>()>& main, bool auto_shutdown);
   task<> control(const std::function<task<>()>& main, bool auto_shutdown);
   task<> drain();
   task<> end_everything();

@@ -2,7 +2,7 @@
 # What Skerry uses from the system. The installed config file includes this same file, so the two cannot drift.
 find_package(Threads REQUIRED)
 find_package(fmt REQUIRED)
-find_package(Boost 1.74 REQUIRED)
+find_package(Boost 1.74 REQUIRED COMPONENTS context)
 find_package(CLI11 REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(PkgConfig REQUIRED)

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <skerry/framework/observe/trace.hpp>
+#include <skerry/shards/placement.hpp>
+#include <skerry/shards/shard.hpp>
+#include <skerry/simulation/detail/machine.hpp>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include <fmt/format.h>
+
+namespace skerry::sim {
+
+using detail::shard_runner;
+using detail::simulated_backend;
+using std::chrono::nanoseconds;
+
+machine::machine(detail::world& in, std::string name, unsigned number)
+    : world_(in), name_(std::move(name)), ip_(10u << 24 | (number + 1)) {
+  options_.shards = 1;
+  options_.log_level = "off";
+  options_.admin = "off";
+  options_.overprovision = true;
+  options_.thread_names = false;
+  options_.ring_entries = 256;
+  options_.bind = ip_text();
+}
+
+machine::~machine() = default;
+
+std::string machine::ip_text() const {
+  return fmt::format("{}.{}.{}.{}", ip_ >> 24, ip_ >> 16 & 255, ip_ >> 8 & 255, ip_ & 255);
+}
+
+void machine::start(std::function<task<>()> main, bool auto_shutdown) {
+  SKERRY_ASSERT(state_ == state::off, "a host that runs is not started");
+  state_ = state::running;
+  world_.after(nanoseconds(0), [this, body = std::move(main), auto_shutdown]() mutable {
+    if (state_ == state::running && instance_ == nullptr) start_now(std::move(body), auto_shutdown);
+  });
+}
+
+void machine::start_now(std::function<task<>()> main, bool auto_shutdown) {
+  main_ = std::move(main);
+  auto_shutdown_ = auto_shutdown;
+  const auto count = *options_.shards;
+  placement where;
+  where.shards.resize(count);
+  where.count_reason = "simulated";
+  app_options given = options_;
+  given.seed = world_.given().seed * 0x9e3779b97f4a7c15 + ip_ + std::uint64_t{++lives_} * 0x632be59bd9b4e019;
+  given.port.reset();  // it would ask the real machine for descriptors
+  std::vector<std::unique_ptr<backend>> kernels;
+  kernels_.clear();
+  for (shard_id id = 0; id < count; ++id) {
+    auto made = std::make_unique<simulated_backend>(*this, id, given.ring_entries);
+    kernels_.push_back(made.get());
+    kernels.push_back(std::move(made));
+  }
+  instance_ = std::make_unique<host>(given, std::move(where), *this, std::move(kernels));
+  instance_->options_.port = options_.port;
+  if (given.log_level != "off") instance_->log().line_queued();  // its thread is the world's, not a shard's turn's
+  running_ = count;
+  for (shard_id id = 0; id < count; ++id) {
+    runners_.push_back(std::make_unique<shard_runner>(*this, id, world_.next_runner_number()));
+    kernels_[id]->runs_on(*runners_.back());
+    instance_->shards_[id]->loop().add(*runners_.back());
+    world_.can_run(*runners_.back());
+  }
+  world_.note("start", ip_, count);
+}
+
+void machine::run_shard(shard_id id) {
+  if (id != 0) return instance_->run_thread(id);
+  instance_->start(0);
+  instance_->run_first(main_, auto_shutdown_);
+}
+
+void machine::runner_ended() {
+  if (--running_ != 0 || state_ == state::dying) return;
+  world_.after(nanoseconds(0), [this] { off_now(); });
+}
+
+void machine::off_now() {
+  for (const auto& each : runners_) {
+    if (each->trace != nullptr) world_.fold(each->trace->hash());
+  }
+  const std::exception_ptr error = instance_->main_error_;
+  const bool died = state_ == state::dying;
+  instance_.reset();
+  runners_.clear();
+  kernels_.clear();
+  main_ = nullptr;
+  for (auto& each : descriptors_) {
+    if (each != nullptr && --each->descriptors == 0) each->closed();
+  }
+  descriptors_.clear();
+  open_ = 0;
+  state_ = state::off;
+  ahead_ = nanoseconds(0);
+  world_.note("off", ip_, died);
+  if (error != nullptr && !died) {
+    try {
+      std::rethrow_exception(error);
+    } catch (const std::exception& thrown) {
+      world_.violate(fmt::format("host {}: main ended with an exception: {}", name_, thrown.what()));
+    } catch (...) {
+      world_.violate(fmt::format("host {}: main ended with an exception that is no std::exception", name_));
+    }
+  }
+  for (auto& each : std::exchange(waiting_for_end_, {})) each();
+}
+
+void machine::stop() {
+  world_.after(nanoseconds(0), [this] {
+    if (state_ == state::running && instance_ != nullptr) instance_->request_stop();
+  });
+}
+
+void machine::crash() {
+  world_.after(nanoseconds(0), [this] {
+    if (state_ != state::running) return;
+    world_.note("crash", ip_);
+    if (instance_ == nullptr) {
+      state_ = state::off;  // it was about to start
+      return;
+    }
+    state_ = state::dying;
+    // Out of the world first: nothing that follows is seen by anybody.
+    for (auto& each : std::exchange(descriptors_, {})) {
+      if (each != nullptr && --each->descriptors == 0) each->vanished();
+    }
+    open_ = 0;
+    for (simulated_backend* each : kernels_) each->die();
+    run_to_its_end();
+  });
+}
+
+/// With a time of its own, which jumps whenever nobody can run.
+void machine::run_to_its_end() {
+  for (const auto& each : runners_) {
+    world_.cannot_run(*each);
+    each->wake();  // a wake-up may be under way in the world, and would not arrive any more
+  }
+  instance_->request_stop();
+  constexpr std::uint64_t turns_max = 5'000'000;
+  for (std::uint64_t turns = 0; running_ != 0; ++turns) {
+    bool ran = false;
+    for (const auto& each : runners_) {
+      if (each->now == shard_runner::state::ended) continue;
+      if (each->now == shard_runner::state::waiting && !each->woken && each->deadline_at > monotonic()) continue;
+      each->run();
+      ran = true;
+    }
+    if (!ran) {
+      nanoseconds next = nanoseconds::max();
+      for (const auto& each : runners_) {
+        if (each->now != shard_runner::state::ended) next = std::min(next, each->deadline_at);
+      }
+      if (next == nanoseconds::max() || turns > turns_max) {
+        return world_.violate(
+            fmt::format("host {} crashed, and its frames cannot be destroyed: they wait for ever", name_));
+      }
+      ahead_ += std::max(next - monotonic(), nanoseconds(0));
+    }
+    if (turns > turns_max) {
+      return world_.violate(fmt::format("host {} crashed, and its tasks go on and on", name_));
+    }
+  }
+  off_now();
+}
+
+void machine::stall(shard_id shard, nanoseconds how_long) {
+  SKERRY_ASSERT(shard < *options_.shards, "there is no such shard");
+  if (shard < runners_.size()) runners_[shard]->stall_until(world_.now() + how_long);
+}
+
+void machine::when_off(std::move_only_function<void()> what) {
+  if (state_ == state::off) return world_.after(nanoseconds(0), std::move(what));
+  waiting_for_end_.push_back(std::move(what));
+}
+
+nanoseconds machine::monotonic() noexcept { return world_.read_clock() + ahead_; }
+
+nanoseconds machine::wall() noexcept {
+  constexpr std::chrono::seconds start(1'790'000'000);  // in September 2026
+  return start + world_.read_clock() + ahead_ + wall_shift_;
+}
+
+int machine::open(std::shared_ptr<detail::node> what) {
+  if (state_ == state::dying) return -ENETDOWN;
+  if (open_ >= world_.given().system.descriptors_max) return -EMFILE;
+  auto free = std::ranges::find(descriptors_, nullptr);
+  if (free == descriptors_.end()) free = descriptors_.insert(free, nullptr);
+  ++what->descriptors;
+  ++open_;
+  *free = std::move(what);
+  return first_descriptor + static_cast<int>(free - descriptors_.begin());
+}
+
+std::shared_ptr<detail::node> machine::find(int fd) const noexcept {
+  const auto place = static_cast<std::size_t>(fd - first_descriptor);
+  return fd >= first_descriptor && place < descriptors_.size() ? descriptors_[place] : nullptr;
+}
+
+int machine::duplicate(int fd) {
+  std::shared_ptr<detail::node> what = find(fd);
+  return what == nullptr ? -EBADF : open(std::move(what));
+}
+
+int machine::close(int fd) noexcept {
+  if (state_ == state::dying) return 0;
+  std::shared_ptr<detail::node> what = find(fd);
+  if (what == nullptr) return -EBADF;
+  descriptors_[static_cast<std::size_t>(fd - first_descriptor)] = nullptr;
+  --open_;
+  if (--what->descriptors == 0) what->closed();
+  return 0;
+}
+
+std::uint16_t machine::next_ephemeral_port() noexcept {
+  last_port_ = last_port_ >= 60999 ? std::uint16_t{32768} : static_cast<std::uint16_t>(last_port_ + 1);
+  return last_port_;
+}
+
+void machine::abandon() noexcept {
+  for (const auto& each : runners_) {
+    if (!each->own->ended()) each->own->abandon();
+  }
+  // Never destroyed, and reachable: frames on stacks that nobody unwinds refer to them.
+  static auto& left = *new std::vector<std::unique_ptr<host>>;
+  static auto& left_runners = *new std::vector<std::unique_ptr<shard_runner>>;
+  if (instance_ != nullptr) left.push_back(std::move(instance_));
+  for (auto& each : runners_) left_runners.push_back(std::move(each));
+  runners_.clear();
+}
+
+}  // namespace skerry::sim

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// The simulated network: TCP sockets as nodes, and what is under way between them.
+///
+///     send --> flight (pieces, in order, each with its time) --> arrived --> recv
+///              | the way is cut, the peer's host is off: again after 200 ms, twice as long each time, 15 times
+///              v
+///              timed out
+///
+/// A connection is two sockets that know each other; each direction delivers in order and without loss, as TCP does, so
+/// loss shows as delay. What may go wrong, each with a probability of its own: pieces of a few bytes, delays, resets,
+/// refusals, connections that are reset before they are accepted, transfers that are shorter than they could be.
+///
+/// Affinity:   the simulator's thread.
+/// Limits:     `socket_buffer_bytes` unacknowledged and as many unread per socket; the backlog of a listener as it was
+///             asked for. IPv4 only; a host has one address, and 127.0.0.1.
+
+#include <skerry/simulation/detail/simulated_backend.hpp>
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <netinet/in.h>
+
+namespace skerry::sim::detail {
+
+class world;
+
+struct place {
+  std::uint32_t ip = 0;  // in the host's byte order; 0: any
+  std::uint16_t port = 0;
+  bool operator==(const place&) const = default;
+};
+
+/// -1: no IPv4 address.
+int read_name(const sockaddr* name, socklen_t bytes, place& into) noexcept;
+void write_name(const place& from, sockaddr* name, socklen_t* bytes) noexcept;
+
+class tcp_socket;
+
+/// All that is bound, of all machines.
+class network {
+ public:
+  /// 0 or -errno. Port 0 becomes a free one.
+  int bind(tcp_socket& s, place at);
+  void unbind(tcp_socket& s) noexcept { std::erase(bound_, &s); }
+  bool taken(const machine& on, std::uint16_t port) const noexcept;
+  /// One of those that listen there, drawn; null if nobody does.
+  tcp_socket* listener_at(const machine& on, const place& at) noexcept;
+
+ private:
+  std::vector<tcp_socket*> bound_;
+};
+
+class tcp_socket final : public node {
+ public:
+  explicit tcp_socket(machine& of) noexcept;
+  ~tcp_socket() override;
+
+  // What system calls do; 0 or -errno.
+  int listen(int backlog);
+  int accept_now();
+  int shut_down(int how);
+  int local_name(sockaddr* name, socklen_t* bytes) const noexcept;
+  int peer_name(sockaddr* name, socklen_t* bytes) const noexcept;
+  int unacknowledged() const noexcept {
+    return static_cast<int>(unacknowledged_ + (end_sent_ && !end_arrived_ ? 1 : 0));
+  }
+  int unread() const noexcept { return static_cast<int>(arrived_.size() - taken_); }
+  bool listens() const noexcept { return role_ == role::listening; }
+
+  std::uint32_t events() const noexcept override;
+  bool attempt(request& r) noexcept override;
+  void closed() noexcept override;
+  void vanished() noexcept override;
+
+  machine& of;
+  place local, remote;
+  bool reuse_address = false;
+  bool reuse_port = false;
+  bool reset_at_close = false;
+
+ private:
+  friend class network;
+  enum class role : std::uint8_t { fresh, listening, connecting, connected };
+  struct piece {
+    std::string bytes;
+    bool end = false;
+    std::chrono::nanoseconds due{0};
+  };
+
+  world& in() const noexcept;
+  std::shared_ptr<tcp_socket> self() { return std::static_pointer_cast<tcp_socket>(shared_from_this()); }
+
+  bool attempt_accept(request& r) noexcept;
+  bool attempt_connect(request& r) noexcept;
+  bool attempt_receive(request& r) noexcept;
+  bool attempt_send(request& r) noexcept;
+
+  void knock(unsigned tries);
+  void answer(bool accepted, const std::shared_ptr<tcp_socket>& other);
+  void put_under_way(piece what);
+  void send_end();
+  void schedule_flight();
+  void deliver_first();
+  void come(piece& what);
+  void make_room();
+  void send_reset();
+  void broken(int error);
+
+  role role_ = role::fresh;
+  // of a listener
+  std::deque<std::shared_ptr<tcp_socket>> waiting_;
+  std::size_t backlog_ = 0;
+  // of one that connects
+  bool knocking_ = false;
+  int connect_result_ = 1;  // 1: none yet
+  // of a connection
+  std::weak_ptr<tcp_socket> peer_;
+  std::deque<piece> flight_;
+  bool flight_scheduled_ = false;
+  unsigned tries_ = 0;
+  std::chrono::nanoseconds last_due_{0};
+  std::size_t unacknowledged_ = 0;
+  bool end_sent_ = false, end_arrived_ = false;  // of ours
+  std::string arrived_;                          // and not read, from taken_ on
+  std::size_t taken_ = 0;
+  std::deque<piece> outside_;  // has come and finds no room
+  bool peer_ended_ = false;
+  bool input_shut_ = false;
+  bool gone_ = false;
+  int error_ = 0;
+  bool dead_ = false;  // reset or timed out
+};
+
+}  // namespace skerry::sim::detail

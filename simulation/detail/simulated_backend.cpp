@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <skerry/simulation/detail/machine.hpp>
+#include <skerry/simulation/detail/simulated_backend.hpp>
+#include <skerry/simulation/detail/world.hpp>
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <utility>
+
+#include <poll.h>
+
+namespace skerry::sim::detail {
+
+// --- requests ---
+
+bool request::multishot() const noexcept {
+  switch (what_.opcode) {
+    case IORING_OP_POLL_ADD: return (what_.len & IORING_POLL_ADD_MULTI) != 0;
+    case IORING_OP_ACCEPT: return (what_.ioprio & IORING_ACCEPT_MULTISHOT) != 0;
+    case IORING_OP_RECV:
+    case IORING_OP_RECVMSG: return (what_.ioprio & IORING_RECV_MULTISHOT) != 0;
+    default: return false;
+  }
+}
+
+machine& request::owner() const noexcept { return from_.owner(); }
+
+void request::finish(std::int32_t result, std::uint32_t flags) noexcept {
+  SKERRY_ASSERT(!finished_, "a simulated operation ends once");
+  finished_ = true;
+  at_.reset();
+  from_.arrive(*this, result, flags, true);
+}
+
+void request::emit(std::int32_t result, std::uint32_t flags) noexcept {
+  SKERRY_ASSERT(!finished_, "what has ended completes no more");
+  // The kernel may stop at any time of its own accord; whoever asked asks again.
+  if (world::current().chance(world::current().given().system.ended_multishot)) return finish(result, flags);
+  from_.arrive(*this, result, flags | IORING_CQE_F_MORE, false);
+}
+
+int request::take_buffer(void*& data, std::uint32_t& bytes) noexcept {
+  const buffer_ring& lent = from_.receive_buffers();
+  const auto* ring = static_cast<const io_uring_buf_ring*>(lent.memory());
+  if (from_.buffers_taken_ == ring->tail) return -1;
+  const auto* entries = static_cast<const io_uring_buf*>(lent.memory());
+  const io_uring_buf& next = entries[from_.buffers_taken_++ & (lent.capacity() - 1)];
+  data = reinterpret_cast<void*>(next.addr);
+  bytes = next.len;
+  return next.bid;
+}
+
+// --- nodes ---
+
+/// True when it has ended.
+bool node::try_one(request& r) noexcept {
+  if (!r.is_poll()) return attempt(r);
+  const std::uint32_t ready = events() & (r.what().poll32_events | POLLERR | POLLHUP);
+  if (ready == 0) return false;
+  r.multishot() ? r.emit(static_cast<std::int32_t>(ready)) : r.finish(static_cast<std::int32_t>(ready));
+  return r.finished();
+}
+
+void node::start(request& r) noexcept {
+  r.at_ = shared_from_this();
+  if (!try_one(r)) waiting_.push_back(&r);
+}
+
+void node::changed() noexcept {
+  if (std::exchange(changing_, true)) {
+    changed_again_ = true;
+    return;
+  }
+  const std::shared_ptr<node> stays = shared_from_this();
+  do {
+    changed_again_ = false;
+    for (std::size_t i = 0; i < waiting_.size();) {
+      request& r = *waiting_[i];
+      if (try_one(r)) {
+        std::erase(waiting_, &r);
+      } else {
+        ++i;
+      }
+    }
+  } while (changed_again_);
+  changing_ = false;
+}
+
+void node::cancel(request& r) noexcept {
+  std::erase(waiting_, &r);
+  r.finish(r.progress > 0 ? static_cast<std::int32_t>(r.progress) : -ECANCELED);
+}
+
+void node::cancel_all() noexcept {
+  for (request* each : std::exchange(waiting_, {})) {
+    each->finish(each->progress > 0 ? static_cast<std::int32_t>(each->progress) : -ECANCELED);
+  }
+}
+
+// --- the backend ---
+
+namespace {
+constexpr std::uint32_t receive_buffers_for(unsigned entries) { return std::min(4 * entries, 2048u); }
+}  // namespace
+
+simulated_backend::simulated_backend(machine& of, shard_id shard, unsigned entries)
+    : backend(receive_buffers_for(entries)), of_(of), shard_(shard), ring_(entries) {
+  SKERRY_ASSERT(std::has_single_bit(entries), "ring entries are a power of two");
+  slots_ = ring_.data();
+  mask_ = entries - 1;
+  full_at_ = entries;
+  kernel_flags_ = &pending_flag_;
+  entry_flags_ = 1;
+}
+
+simulated_backend::~simulated_backend() = default;
+
+void simulated_backend::cancel_fd(int fd) noexcept {
+  submission& s = next_slot();
+  s.opcode = IORING_OP_ASYNC_CANCEL;
+  s.fd = fd;
+}
+
+void simulated_backend::wake(backend& target) noexcept {
+  ++stats_.wakes_sent;
+  submission& s = next_slot();  // rides in the next entry, as a message between rings does
+  s.opcode = IORING_OP_MSG_RING;
+  s.off = static_cast<simulated_backend&>(target).shard_;
+}
+
+void simulated_backend::wake_from_outside() noexcept { runner_->wake(); }
+
+int simulated_backend::register_buffer(unsigned, const iovec&) noexcept { return 0; }
+
+void simulated_backend::make_room() noexcept {
+  ++stats_.full;
+  process_all();
+}
+
+void simulated_backend::submit_and_reap() noexcept {
+  ++stats_.kernel_entries;
+  process_all();
+  runner_->woken = false;
+  reap();
+}
+
+void simulated_backend::wait(clock::time_point deadline) noexcept {
+  ++stats_.kernel_entries;
+  process_all();
+  if (arrived_.empty()) {
+    ++stats_.waits;
+    runner_->sleep(deadline);
+  }
+  runner_->woken = false;
+  reap();
+}
+
+void simulated_backend::process_all() noexcept {
+  while (submitted_ != tail_) {
+    const submission what = slots_[submitted_++ & mask_];
+    ++stats_.submissions;
+    process(what);
+  }
+  full_at_ = submitted_ + mask_ + 1;
+  while (!cancels_.empty()) {
+    const auto found = requests_.find(&cancels_.pop_front());
+    SKERRY_ASSERT(found != requests_.end(), "what is cancelled is in flight");
+    request& r = *found->second;
+    if (!r.finished_) std::shared_ptr<node>(r.at_)->cancel(r);
+  }
+}
+
+/// What an operation of a machine that is off ends with: errors that nobody tries again after.
+std::int32_t simulated_backend::refusal(const submission& what) noexcept {
+  switch (what.opcode) {
+    case IORING_OP_CLOSE: return 0;
+    case IORING_OP_ACCEPT:
+    case IORING_OP_POLL_ADD: return -EBADF;
+    case IORING_OP_RECV:
+    case IORING_OP_SEND:
+    case IORING_OP_RECVMSG:
+    case IORING_OP_SENDMSG: return -ECONNRESET;
+    case IORING_OP_CONNECT: return -ENETDOWN;
+    default: return -EIO;
+  }
+}
+
+void simulated_backend::process(const submission& what) noexcept {
+  world& w = world::current();
+  if (what.opcode == IORING_OP_MSG_RING) {
+    const auto target = static_cast<shard_id>(what.off);
+    if (dead_) return of_.kernel(target)->runner_->wake();  // the world does not wait for those that die
+    w.after(w.between(std::chrono::nanoseconds(100), std::chrono::microseconds(20)),
+            [&m = of_, life = of_.lives(), target] {
+              simulated_backend* kernel = m.lives() == life ? m.kernel(target) : nullptr;
+              if (kernel != nullptr) kernel->runner_->wake();
+            });
+    return;
+  }
+  if (what.opcode == IORING_OP_ASYNC_CANCEL) {
+    if (const std::shared_ptr<node> at = of_.find(what.fd)) at->cancel_all();
+    return;
+  }
+  auto* op = reinterpret_cast<operation*>(what.user_data);
+  auto made = std::make_unique<request>(*this, *op, what);
+  request& r = *made;
+  r.number_ = ++numbers_;
+  requests_.insert_or_assign(op, std::move(made));
+  if (dead_) return r.finish(refusal(what));
+  if (what.opcode == IORING_OP_CLOSE) return r.finish(of_.close(what.fd));
+  if (!r.is_poll()) {
+    if (w.chance(w.given().system.interrupted)) return r.finish(-EINTR);
+    if (w.chance(w.given().system.out_of_memory)) return r.finish(-ENOMEM);
+  }
+  const std::shared_ptr<node> at = of_.find(what.fd);
+  if (at == nullptr) return r.finish(-EBADF);
+  at->start(r);
+}
+
+void simulated_backend::arrive(request& r, std::int32_t result, std::uint32_t flags, bool last) noexcept {
+  arrived_.push_back({&r, result, flags, last});
+  pending_flag_ = 1;
+  if (runner_->now != shard_runner::state::waiting) return;
+  dead_ ? runner_->wake() : world::current().can_run(*runner_);
+}
+
+/// In the order in which they came but for neighbours that change places, and some that stay for the next time.
+void simulated_backend::reap() noexcept {
+  world& w = world::current();
+  std::vector<arrival> now = std::exchange(arrived_, {});
+  if (!dead_ && now.size() > 1) {
+    for (std::size_t i = 1; i < now.size(); ++i) {
+      if (now[i - 1].of != now[i].of && w.draw(4) == 0) std::swap(now[i - 1], now[i]);
+    }
+    const double late = w.given().system.late_completion;
+    if (late > 0) {
+      std::vector<arrival> rest;
+      for (arrival& each : now) {
+        if (each.of->held_back_ || w.chance(late)) {
+          each.of->held_back_ = true;
+          rest.push_back(each);
+        }
+      }
+      std::erase_if(now, [](const arrival& each) { return each.of->held_back_; });
+      for (arrival& each : rest) each.of->held_back_ = false;
+      arrived_ = std::move(rest);
+    }
+  }
+  pending_flag_ = !arrived_.empty();
+  for (const arrival& each : now) {
+    operation& op = each.of->op_;
+    if (each.last) requests_.erase(&op);
+    deliver(op, each.result, each.flags);
+  }
+}
+
+void simulated_backend::die() noexcept {
+  dead_ = true;
+  std::vector<request*> all;
+  for (const auto& [op, each] : requests_) {
+    if (!each->finished_) all.push_back(each.get());
+  }
+  std::ranges::sort(all, {}, [](const request* each) { return each->number_; });
+  for (request* each : all) {
+    if (each->at_ != nullptr) std::erase(each->at_->waiting_, each);
+    each->finish(refusal(each->what_));
+  }
+}
+
+}  // namespace skerry::sim::detail

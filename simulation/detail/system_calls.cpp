@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: Apache-2.0
+// The system calls that the layers above the backend make themselves. Programs that link skerry::simulation are linked
+// with --wrap for each (CMakeLists.txt of the project), so their own calls, and those of the layers, come here. Inside
+// a simulation, what concerns a simulated descriptor is answered by the world; everything else goes to the kernel.
+//
+// The second half is the guard: calls that would bring the real world's time, chance, threads or waits into a shard's
+// turn are reported, with the stack, as a violation.
+#include <skerry/simulation/detail/machine.hpp>
+#include <skerry/simulation/detail/network.hpp>
+#include <skerry/simulation/detail/world.hpp>
+
+#include <cerrno>
+#include <cstdarg>
+#include <cstdlib>
+#include <ctime>
+#include <memory>
+#include <string>
+
+#include <execinfo.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/types.h>
+
+namespace {
+
+using skerry::sim::machine;
+using skerry::sim::detail::node;
+using skerry::sim::detail::tcp_socket;
+using skerry::sim::detail::world;
+
+/// The machine whose shard has its turn; null outside of simulations and between turns.
+machine* here() noexcept {
+  world* in = world::running();
+  return in != nullptr && in->running_shard() != nullptr ? &in->running_shard()->of : nullptr;
+}
+
+bool simulated(int fd) noexcept { return fd >= machine::first_descriptor && world::running() != nullptr; }
+
+int answer(int result) noexcept {
+  if (result >= 0) return result;
+  errno = -result;
+  return -1;
+}
+
+/// The node of a descriptor as the running machine knows it.
+std::shared_ptr<node> node_of(int fd) noexcept {
+  machine* m = here();
+  return m == nullptr ? nullptr : m->find(fd);
+}
+
+template <class Fn>
+int with_socket(int fd, Fn fn) noexcept {
+  const std::shared_ptr<node> found = node_of(fd);
+  if (found == nullptr) return answer(-EBADF);
+  auto* socket = dynamic_cast<tcp_socket*>(found.get());
+  return answer(socket == nullptr ? -ENOTSOCK : fn(*socket));
+}
+
+void give(void* value, socklen_t* bytes, int what) noexcept {
+  if (*bytes < sizeof what) return;
+  *static_cast<int*>(value) = what;
+  *bytes = sizeof what;
+}
+
+void report_leak(const char* what) noexcept {
+  world* in = world::running();
+  if (in == nullptr || in->running_shard() == nullptr || !skerry::on_shard()) return;  // the log's thread may
+  void* frames[32];
+  const int depth = ::backtrace(frames, 32);
+  char** names = ::backtrace_symbols(frames, depth);
+  std::string text =
+      fmt::format("the real world was asked for {}, so the run cannot be repeated; ask Skerry's own\n", what);
+  for (int i = 1; i < depth && names != nullptr; ++i) text += fmt::format("    {}\n", names[i]);
+  std::free(names);
+  in->violate(std::move(text));
+}
+
+}  // namespace
+
+extern "C" {
+
+// --- sockets ---
+
+int __real_socket(int, int, int);
+int __wrap_socket(int family, int type, int protocol) {
+  machine* m = here();
+  if (m == nullptr) return __real_socket(family, type, protocol);
+  if (family != AF_INET || (type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) != SOCK_STREAM) return answer(-EAFNOSUPPORT);
+  return answer(m->open(std::make_shared<tcp_socket>(*m)));
+}
+
+int __real_bind(int, const sockaddr*, socklen_t);
+int __wrap_bind(int fd, const sockaddr* name, socklen_t bytes) {
+  if (!simulated(fd)) return __real_bind(fd, name, bytes);
+  return with_socket(fd, [&](tcp_socket& s) {
+    skerry::sim::detail::place at;
+    if (skerry::sim::detail::read_name(name, bytes, at) != 0) return -EAFNOSUPPORT;
+    return world::current().net().bind(s, at);
+  });
+}
+
+int __real_listen(int, int);
+int __wrap_listen(int fd, int backlog) {
+  if (!simulated(fd)) return __real_listen(fd, backlog);
+  return with_socket(fd, [&](tcp_socket& s) { return s.listen(backlog); });
+}
+
+int __real_accept4(int, sockaddr*, socklen_t*, int);
+int __wrap_accept4(int fd, sockaddr* name, socklen_t* bytes, int flags) {
+  if (!simulated(fd)) return __real_accept4(fd, name, bytes, flags);
+  return with_socket(fd, [&](tcp_socket& s) { return s.accept_now(); });
+}
+
+int __real_getsockname(int, sockaddr*, socklen_t*);
+int __wrap_getsockname(int fd, sockaddr* name, socklen_t* bytes) {
+  if (!simulated(fd)) return __real_getsockname(fd, name, bytes);
+  return with_socket(fd, [&](tcp_socket& s) { return s.local_name(name, bytes); });
+}
+
+int __real_getpeername(int, sockaddr*, socklen_t*);
+int __wrap_getpeername(int fd, sockaddr* name, socklen_t* bytes) {
+  if (!simulated(fd)) return __real_getpeername(fd, name, bytes);
+  return with_socket(fd, [&](tcp_socket& s) { return s.peer_name(name, bytes); });
+}
+
+int __real_shutdown(int, int);
+int __wrap_shutdown(int fd, int how) {
+  if (!simulated(fd)) return __real_shutdown(fd, how);
+  return with_socket(fd, [&](tcp_socket& s) { return s.shut_down(how); });
+}
+
+int __real_setsockopt(int, int, int, const void*, socklen_t);
+int __wrap_setsockopt(int fd, int level, int name, const void* value, socklen_t bytes) {
+  if (!simulated(fd)) return __real_setsockopt(fd, level, name, value, bytes);
+  return with_socket(fd, [&](tcp_socket& s) {
+    if (level != SOL_SOCKET) return 0;  // they change when packets go, of which there are none
+    const bool on = bytes >= sizeof(int) && *static_cast<const int*>(value) != 0;
+    switch (name) {
+      case SO_REUSEADDR: s.reuse_address = on; return 0;
+      case SO_REUSEPORT: s.reuse_port = on; return 0;
+      case SO_LINGER: {
+        const auto* linger = static_cast<const ::linger*>(value);
+        s.reset_at_close = bytes >= sizeof *linger && linger->l_onoff != 0 && linger->l_linger == 0;
+        return 0;
+      }
+      case SO_ATTACH_REUSEPORT_CBPF: return -ENOPROTOOPT;
+      default: return 0;
+    }
+  });
+}
+
+int __real_getsockopt(int, int, int, void*, socklen_t*);
+int __wrap_getsockopt(int fd, int level, int name, void* value, socklen_t* bytes) {
+  if (!simulated(fd)) return __real_getsockopt(fd, level, name, value, bytes);
+  return with_socket(fd, [&](tcp_socket& s) {
+    if (level != SOL_SOCKET) return -ENOPROTOOPT;
+    switch (name) {
+      case SO_TYPE: give(value, bytes, SOCK_STREAM); return 0;
+      case SO_ACCEPTCONN: give(value, bytes, s.listens()); return 0;
+      case SO_ERROR: give(value, bytes, 0); return 0;
+      default: return -ENOPROTOOPT;
+    }
+  });
+}
+
+// --- descriptors ---
+
+int __real_close(int);
+int __wrap_close(int fd) {
+  if (!simulated(fd)) return __real_close(fd);
+  machine* m = here();
+  // Between turns a host's objects are destroyed; its machine has closed what was left.
+  return m == nullptr ? 0 : answer(m->close(fd));
+}
+
+int __real_fcntl(int, int, ...);
+int __wrap_fcntl(int fd, int command, ...) {
+  va_list more;
+  va_start(more, command);
+  const long argument = va_arg(more, long);
+  va_end(more);
+  if (!simulated(fd)) return __real_fcntl(fd, command, argument);
+  machine* m = here();
+  if (m == nullptr || m->find(fd) == nullptr) return answer(-EBADF);
+  switch (command) {
+    case F_DUPFD:
+    case F_DUPFD_CLOEXEC: return answer(m->duplicate(fd));
+    case F_GETFL: return O_RDWR | O_NONBLOCK;
+    case F_GETFD: return FD_CLOEXEC;
+    case F_SETFL:
+    case F_SETFD: return 0;
+    default: return answer(-EINVAL);
+  }
+}
+
+int __real_ioctl(int, unsigned long, ...);
+int __wrap_ioctl(int fd, unsigned long command, ...) {
+  va_list more;
+  va_start(more, command);
+  void* argument = va_arg(more, void*);
+  va_end(more);
+  if (!simulated(fd)) return __real_ioctl(fd, command, argument);
+  return with_socket(fd, [&](tcp_socket& s) {
+    switch (command) {
+      case SIOCOUTQ: *static_cast<int*>(argument) = s.unacknowledged(); return 0;
+      case SIOCINQ: *static_cast<int*>(argument) = s.unread(); return 0;
+      default: return -ENOTTY;
+    }
+  });
+}
+
+// A drain that overran its deadline ends the process; here it ends the simulation.
+[[noreturn]] void __real__exit(int);
+void __wrap__exit(int status) {
+  world* in = world::running();
+  if (in == nullptr || in->running_shard() == nullptr) __real__exit(status);
+  in->violate(fmt::format("host {}: the process ended with status {}{}", in->running_shard()->of.name(), status,
+                          status == 2 ? ": the drain deadline passed" : ""));
+  while (true) in->running_shard()->own->yield();  // never resumed: the world stops
+}
+
+// --- the guard ---
+
+int __real_clock_gettime(clockid_t, timespec*);
+int __wrap_clock_gettime(clockid_t which, timespec* into) {
+  report_leak("the time (clock_gettime)");
+  return __real_clock_gettime(which, into);
+}
+
+int __real_gettimeofday(timeval*, void*);
+int __wrap_gettimeofday(timeval* into, void* zone) {
+  report_leak("the time (gettimeofday)");
+  return __real_gettimeofday(into, zone);
+}
+
+time_t __real_time(time_t*);
+time_t __wrap_time(time_t* into) {
+  report_leak("the time (time)");
+  return __real_time(into);
+}
+
+int __real_rand();
+int __wrap_rand() {
+  report_leak("a random number (rand)");
+  return __real_rand();
+}
+
+long __real_random();
+long __wrap_random() {
+  report_leak("a random number (random)");
+  return __real_random();
+}
+
+int __real_getentropy(void*, size_t);
+int __wrap_getentropy(void* into, size_t bytes) {
+  report_leak("a random number (getentropy)");
+  return __real_getentropy(into, bytes);
+}
+
+ssize_t __real_getrandom(void*, size_t, unsigned);
+ssize_t __wrap_getrandom(void* into, size_t bytes, unsigned flags) {
+  report_leak("a random number (getrandom)");
+  return __real_getrandom(into, bytes, flags);
+}
+
+int __real_nanosleep(const timespec*, timespec*);
+int __wrap_nanosleep(const timespec* how_long, timespec* left) {
+  report_leak("a pause (nanosleep)");
+  return __real_nanosleep(how_long, left);
+}
+
+int __real_pthread_create(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*);
+int __wrap_pthread_create(pthread_t* made, const pthread_attr_t* how, void* (*body)(void*), void* argument) {
+  report_leak("a thread (pthread_create)");
+  return __real_pthread_create(made, how, body, argument);
+}
+
+// What the standard library's inline functions call: std::random_device, std::thread, the clocks.
+unsigned __real__ZNSt13random_device9_M_getvalEv(void*);
+unsigned __wrap__ZNSt13random_device9_M_getvalEv(void* self) {
+  report_leak("a random number (std::random_device)");
+  return __real__ZNSt13random_device9_M_getvalEv(self);
+}
+
+long __real__ZNSt6chrono3_V212system_clock3nowEv();
+long __wrap__ZNSt6chrono3_V212system_clock3nowEv() {
+  report_leak("the time (std::chrono::system_clock)");
+  return __real__ZNSt6chrono3_V212system_clock3nowEv();
+}
+
+long __real__ZNSt6chrono3_V212steady_clock3nowEv();
+long __wrap__ZNSt6chrono3_V212steady_clock3nowEv() {
+  report_leak("the time (std::chrono::steady_clock)");
+  return __real__ZNSt6chrono3_V212steady_clock3nowEv();
+}
+
+void __real__ZNSt6thread15_M_start_threadESt10unique_ptrINS_6_StateESt14default_deleteIS1_EEPFvvE(void*, void*, void*);
+void __wrap__ZNSt6thread15_M_start_threadESt10unique_ptrINS_6_StateESt14default_deleteIS1_EEPFvvE(void* self,
+                                                                                                  void* state,
+                                                                                                  void* depend) {
+  report_leak("a thread (std::thread)");
+  __real__ZNSt6thread15_M_start_threadESt10unique_ptrINS_6_StateESt14default_deleteIS1_EEPFvvE(self, state, depend);
+}
+
+}  // extern "C"

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// world: everything that is simulated in one process: time, machines, the network between them, and whose turn it is.
+///
+///     step():   one of the shards that can run runs on to its next point of preemption, or one event that is due
+///               happens; if there is neither, time jumps to the next event or deadline
+///
+/// All choices come from the seed: one stream of numbers for turns, one for the network, one for what goes wrong, so
+/// that leaving out a fault disturbs nothing else more than it must. Nothing depends on an address or on real time.
+///
+/// Points of preemption are where the reactor asks its pollers (before it polls, flushes, wakes, looks once more and
+/// waits) and where it enters the kernel. The runner of a shard is the first poller of its reactor, so the shipped loop
+/// runs as it is, on a fiber, and any two of its phases may have another shard's between them.
+///
+/// Affinity:   one world at a time, in one thread.
+/// Limits:     `options::steps_max` steps and `options::time_max` of virtual time; past them, a violation.
+
+#include <skerry/framework/clock.hpp>
+#include <skerry/framework/random.hpp>
+#include <skerry/framework/reactor/poller.hpp>
+#include <skerry/framework/this_shard.hpp>
+#include <skerry/simulation/detail/fiber.hpp>
+#include <skerry/simulation/detail/simulated_backend.hpp>
+#include <skerry/simulation/options.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace skerry::observe {
+class trace_buffer;
+}
+
+namespace skerry::sim {
+class machine;
+}
+
+namespace skerry::sim::detail {
+
+using std::chrono::nanoseconds;
+
+class network;
+class world;
+
+/// One shard of one machine: its fiber, and whether it can run.
+class shard_runner final : public poller {
+ public:
+  enum class state : std::uint8_t { ready, waiting, stalled, ended };
+
+  shard_runner(machine& of, shard_id id, unsigned number);
+
+  // The points of preemption.
+  void poll() noexcept override { preempt(); }
+  void flush() noexcept override { preempt(); }
+  void wake_targets() noexcept override { preempt(); }
+  clock::time_point deadline() noexcept override;
+  bool has_work() noexcept override;
+
+  /// Runs on to the next point.
+  void run();
+  /// From its backend: sleeps until it is woken, something has come, or `deadline`.
+  void sleep(clock::time_point deadline) noexcept;
+  /// Something has come for it.
+  void wake() noexcept;
+  void preempt() noexcept;
+  void stall_until(nanoseconds when) noexcept { stalled_until_ = when; }
+
+  machine& of;
+  const shard_id id;
+  const unsigned number;  ///< among all of the world
+  state now = state::ready;
+  std::size_t place = 0;       ///< in the world's list of those that can run
+  nanoseconds deadline_at{0};  ///< while it waits
+  bool woken = false;
+  std::unique_ptr<fiber> own;
+  observe::trace_buffer* trace = nullptr;
+
+ private:
+  friend class world;
+  shard_core* core_ = nullptr;
+  nanoseconds stalled_until_{0};
+};
+
+class world {
+ public:
+  explicit world(const options& given);
+  ~world();
+  world(const world&) = delete;
+  world& operator=(const world&) = delete;
+
+  /// The one that runs; null outside of simulations.
+  static world* running() noexcept { return running_; }
+  /// Asserts that there is one.
+  static world& current() noexcept;
+
+  nanoseconds now() const noexcept { return now_; }
+  std::uint64_t steps() const noexcept { return steps_; }
+  /// Time goes on a little: whoever reads a clock has done something.
+  nanoseconds read_clock() noexcept { return now_ += nanoseconds(25); }
+  void at(nanoseconds when, std::move_only_function<void()> what);
+  void after(nanoseconds delay, std::move_only_function<void()> what) { at(now_ + delay, std::move(what)); }
+
+  bool chance(double probability) noexcept;
+  nanoseconds between(nanoseconds least, nanoseconds most) noexcept;
+  std::uint64_t draw(std::uint64_t below) noexcept { return faults_.uniform(below); }
+  random_source& drawn_by_programs() noexcept { return programs_; }
+  const options& given() const noexcept { return given_; }
+
+  machine& add(std::unique_ptr<machine> made);
+  machine* find(std::string_view name) noexcept;
+  /// The machine that has this address, if any.
+  machine* at_address(std::uint32_t ip) noexcept;
+  const std::vector<std::unique_ptr<machine>>& machines() const noexcept { return machines_; }
+  shard_runner* running_shard() const noexcept { return running_shard_; }
+  unsigned next_runner_number() noexcept { return runners_made_++; }
+
+  void can_run(shard_runner& r) noexcept;
+  void cannot_run(shard_runner& r) noexcept;
+  void consider_deadline(nanoseconds when) noexcept { next_look_ = std::min(next_look_, when); }
+
+  /// Adds to the hash of everything that happens, and to the log if there is one.
+  void note(std::string_view what, std::uint64_t a, std::uint64_t b = 0) noexcept;
+  void fold(std::uint64_t value) noexcept;
+  /// Ends the simulation; the first one counts.
+  void violate(std::string what);
+  bool violated() const noexcept { return !violation_.empty(); }
+  void always(std::string name, std::function<bool()> invariant);
+
+  network& net() noexcept { return *network_; }
+  // Ways between machines.
+  bool cut(const machine& from, const machine& to) const noexcept;
+  void set_cut(const machine& from, const machine& to, bool yes);
+  void heal() { cuts_.clear(); }
+
+  /// Runs until `first` has ended, then switches all others off.
+  report run(machine& first);
+
+ private:
+  friend class shard_runner;
+  struct event {
+    nanoseconds when;
+    std::uint64_t tie;  // drawn: events of one moment happen in any order
+    std::uint64_t number;
+    std::move_only_function<void()> what;
+  };
+  static bool later(const event& a, const event& b) noexcept;
+
+  void step();
+  void look_at_deadlines() noexcept;
+  void stall_somebody() noexcept;
+  void end_all();
+
+  static inline constinit world* running_ = nullptr;
+
+  options given_;
+  random_source turns_, faults_, programs_;
+  nanoseconds now_ = std::chrono::hours(1);
+  nanoseconds next_look_ = nanoseconds::max();
+  std::uint64_t steps_ = 0;
+  std::uint64_t events_made_ = 0;
+  std::uint64_t hash_ = 1;
+  std::string violation_;
+  std::vector<event> events_;
+  std::vector<shard_runner*> ready_;
+  std::unique_ptr<network> network_;
+  std::vector<std::unique_ptr<machine>> machines_;
+  shard_runner* running_shard_ = nullptr;
+  unsigned runners_made_ = 0;
+  std::vector<std::pair<const machine*, const machine*>> cuts_;
+  struct invariant {
+    std::string name;
+    std::function<bool()> holds;
+  };
+  std::vector<invariant> invariants_;
+  std::FILE* log_ = nullptr;
+};
+
+}  // namespace skerry::sim::detail
