@@ -37,6 +37,17 @@ function(skerry_disturb_tests)
   endforeach()
 endfunction()
 
+# The same programs once more, their shards in a simulation (tests/support/simulated_run.cpp), each test with `RUNS` seeds.
+function(skerry_simulate_tests)
+  cmake_parse_arguments(arg "" "RUNS" "" ${ARGN})
+  foreach(name IN LISTS arg_UNPARSED_ARGUMENTS)
+    target_link_libraries(${name} PRIVATE test_simulation skerry::simulation)
+    get_test_property(${name} LABELS labels)
+    add_test(NAME ${name}@sim COMMAND ${name} --gtest_repeat=${arg_RUNS} --gtest_brief)
+    set_tests_properties(${name}@sim PROPERTIES LABELS "${labels};sim" TIMEOUT 600 ENVIRONMENT SKERRY_TEST_SIM=1)
+  endforeach()
+endfunction()
+
 # What a source that links the given targets is compiled with, in a response file: for tests that call the compiler.
 function(skerry_compile_arguments name out)
   add_library(${name} INTERFACE)

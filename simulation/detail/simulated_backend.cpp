@@ -36,7 +36,8 @@ void request::finish(std::int32_t result, std::uint32_t flags) noexcept {
 void request::emit(std::int32_t result, std::uint32_t flags) noexcept {
   SKERRY_ASSERT(!finished_, "what has ended completes no more");
   // The kernel may stop at any time of its own accord; whoever asked asks again.
-  if (world::current().chance(world::current().given().system.ended_multishot)) return finish(result, flags);
+  if (world::current().chance(world::current().given().system.ended_multishot, "ended_multishot"))
+    return finish(result, flags);
   from_.arrive(*this, result, flags | IORING_CQE_F_MORE, false);
 }
 
@@ -210,8 +211,8 @@ void simulated_backend::process(const submission& what) noexcept {
   if (dead_) return r.finish(refusal(what));
   if (what.opcode == IORING_OP_CLOSE) return r.finish(of_.close(what.fd));
   if (!r.is_poll()) {
-    if (w.chance(w.given().system.interrupted)) return r.finish(-EINTR);
-    if (w.chance(w.given().system.out_of_memory)) return r.finish(-ENOMEM);
+    if (w.chance(w.given().system.interrupted, "interrupted")) return r.finish(-EINTR);
+    if (w.chance(w.given().system.out_of_memory, "out_of_memory")) return r.finish(-ENOMEM);
   }
   const std::shared_ptr<node> at = of_.find(what.fd);
   if (at == nullptr) return r.finish(-EBADF);
@@ -237,7 +238,7 @@ void simulated_backend::reap() noexcept {
     if (late > 0) {
       std::vector<arrival> rest;
       for (arrival& each : now) {
-        if (each.of->held_back_ || w.chance(late)) {
+        if (each.of->held_back_ || w.chance(late, "late_completion")) {
           each.of->held_back_ = true;
           rest.push_back(each);
         }

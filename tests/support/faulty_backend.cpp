@@ -13,11 +13,14 @@
 
 #include <fcntl.h>
 #include <support/faulty_backend.hpp>
+#include <support/run_shards.hpp>
 #include <support/test_seed.hpp>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
 namespace skerry::test_support {
+
+void (*run_in_simulation)(const app_options&, const std::function<task<>()>&, bool) = nullptr;
 
 namespace {
 

@@ -22,6 +22,10 @@
 
 namespace skerry::test_support {
 
+/// Set where SKERRY_TEST_SIM is set and the program is linked for it (skerry_simulate_tests): runs the shards in a
+/// simulation. `alone`: what main left behind is not waited for. Rethrows what main throws; a violation is a failure.
+extern void (*run_in_simulation)(const app_options& options, const std::function<task<>()>& main, bool alone);
+
 /// Options of a quiet host with `shards` shards.
 inline app_options quiet_options(unsigned shards) {
   app_options options;
@@ -55,6 +59,7 @@ inline void run_alone(const std::function<task<>()>& main, std::vector<std::uniq
   where.count_reason = "test";
   app_options options = quiet_options(1);
   options.log_level = log_level;
+  if (run_in_simulation != nullptr && backends.empty()) return run_in_simulation(options, main, true);
   host machine(options, where, kernel_clock(), std::move(backends));
   auto main_alone = [&]() -> task<> {
     co_await main();
@@ -67,6 +72,7 @@ inline void run_alone(const std::function<task<>()>& main, std::vector<std::uniq
 /// Runs `main` on shard 0 of `options.shards` shards. Rethrows what main throws.
 inline void run_shards(const app_options& options, const std::function<task<>()>& main,
                        clock_source& time = kernel_clock()) {
+  if (run_in_simulation != nullptr && &time == &kernel_clock()) return run_in_simulation(options, main, false);
   placement where;
   where.shards.resize(*options.shards);
   where.count_reason = "test";
