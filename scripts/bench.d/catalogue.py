@@ -51,7 +51,8 @@ MICRO = [
     Experiment("micro", {
         SKERRY: all_of(benchmarks("task_perf", "spawn_join", "ready_co_await", "yield", "when_all_of_8_ready",
                                   "when_any_of_2_with_a_waiting_loser"),
-                       benchmarks("timeout_perf", "with_timeout"), benchmarks("sync_perf", "mutex_lock_unlock")),
+                       benchmarks("timeout_perf", "with_timeout"), benchmarks("sync_perf", "mutex_lock_unlock"),
+                       benchmarks("channel_perf", "channel_send_recv", "unbounded_channel_send_recv")),
         "Boost.Fiber": peer_micro("boost_fiber", spawn_join="spawn_join_ns", mutex_lock_unlock="mutex_ns",
                                   **{"yield": "yield_ns"}),
         "Asio": peer_micro("asio", spawn_join="spawn_join_ns", ready_co_await="ready_co_await_ns",
@@ -65,6 +66,7 @@ MICRO = [
         Row("when_all", "when_all of eight that are ready at once", "ns", "when_all_of_8_ready", 120),
         Row("with_timeout", "with_timeout around a task that is ready at once", "ns", "with_timeout", 40),
         Row("mutex", "lock and unlock a mutex that is free", "ns", "mutex_lock_unlock"),
+        Row("channel", "send an item through a local channel and receive it", "ns", "channel_send_recv", 8),
     )),
     Experiment("micro", {
         SKERRY: benchmarks("wheel_perf", "arm_cancel_hot"),
