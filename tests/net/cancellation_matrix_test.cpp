@@ -103,7 +103,7 @@ const std::vector<kind>& all_kinds() {
                called_on_all, mapped_and_reduced,
                // of toolkit
                of_channel_recv, of_channel_end, of_channel_send, of_channel_refuse, of_unbounded_send, of_oneshot,
-               of_broadcast, of_watch>();
+               of_broadcast, of_watch, for_each, mapped, reduced, generated, iterated>();
   return kinds;
 }
 

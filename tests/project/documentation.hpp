@@ -15,6 +15,7 @@
 #include <skerry/shards/host.hpp>
 #include <skerry/skerry.hpp>
 #include <skerry/toolkit/channel/oneshot.hpp>
+#include <skerry/toolkit/generator/generator.hpp>
 
 #include <csignal>
 #include <cstddef>
@@ -77,6 +78,7 @@ task<int> count();
 task<> count_into(oneshot_sender<int> to);
 task<int> count_words(std::string file);
 task<std::string> read_line(net::stream& from);
+generator<std::string> lines(net::stream& from);
 task<> serve(net::stream client);
 task<> serve(net::stream client, std::string key);
 task<> serve(net::message_socket client);

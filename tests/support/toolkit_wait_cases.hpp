@@ -3,6 +3,12 @@
 
 /// toolkit_wait_cases: something to wait for of every kind that `toolkit` has, for the matrix that cancels it.
 
+#include <skerry/toolkit/generator/for_each.hpp>
+#include <skerry/toolkit/generator/generator.hpp>
+
+#include <functional>
+#include <vector>
+
 #include <support/channel_cases.hpp>
 #include <support/wait_cases.hpp>
 
@@ -16,5 +22,50 @@ struct of_unbounded_send : of_sync<unbounded_send_case> {};
 struct of_oneshot : of_sync<oneshot_case> {};
 struct of_broadcast : of_sync<broadcast_case> {};
 struct of_watch : of_sync<watch_case> {};
+
+struct for_each : inner {
+  const std::vector<int> two{1, 2};
+  task<> wait() {
+    auto second_waits = [this](int n) -> task<> {
+      if (n == 2) co_await event.wait();
+    };
+    co_await parallel_for_each(two, second_waits);
+  }
+};
+
+struct mapped : for_each {
+  task<> wait() {
+    auto fn = [this](int n) -> task<int> {
+      if (n == 2) co_await event.wait();
+      co_return n;
+    };
+    co_await map(two, 1, fn);
+  }
+};
+
+struct reduced : for_each {
+  task<> wait() {
+    auto fn = [this](int n) -> task<int> {
+      if (n == 2) co_await event.wait();
+      co_return n;
+    };
+    co_await reduce(two, 2, fn, 0, std::plus<>());
+  }
+};
+
+struct generated : inner {
+  generator<int> items = make();
+  generator<int> make() {
+    co_await event.wait();
+    co_yield 1;
+  }
+  auto wait() { return items.next(); }
+};
+
+struct iterated : generated {
+  task<> wait() {
+    for (auto it = co_await items.begin(); it != items.end(); co_await ++it) co_await yield();
+  }
+};
 
 }  // namespace skerry::test_support::waits
