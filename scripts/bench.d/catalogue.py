@@ -172,6 +172,9 @@ SHARDS = [
         limit="raw wake", limit_is="wake_ping_pong, the faster of eventfd and msg_ring", beside=("futex",)),
     Experiment("shards", {SKERRY: benchmark("submit_to_perf", "submit_to_busy", "us", counter="p99_us")}, (
         Row("submit_to_busy", "submit_to to a shard busy with tasks that yield, p99", "us", budget=100),)),
+    Experiment("shards", {SKERRY: benchmarks("shard_channel_perf", "spsc_channel", "mpsc_channel")}, (
+        Row("spsc_channel", "an item through spsc_channel to another shard, both awake", "ns", "spsc_channel", 15),
+        Row("mpsc_channel", "an item through mpsc_channel to another shard, both awake", "ns", "mpsc_channel", 22))),
 ]
 
 FILES = [

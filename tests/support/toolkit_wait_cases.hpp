@@ -3,10 +3,13 @@
 
 /// toolkit_wait_cases: something to wait for of every kind that `toolkit` has, for the matrix that cancels it.
 
+#include <skerry/toolkit/channel/shard_channel.hpp>
 #include <skerry/toolkit/generator/for_each.hpp>
 #include <skerry/toolkit/generator/generator.hpp>
 
 #include <functional>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include <support/channel_cases.hpp>
@@ -66,6 +69,36 @@ struct iterated : generated {
   task<> wait() {
     for (auto it = co_await items.begin(); it != items.end(); co_await ++it) co_await yield();
   }
+};
+
+struct shard_channel_recv : usual {
+  static constexpr unsigned shards = 2;
+  mpsc_channel<int> items{4};
+  task<> prepare() {
+    auto keep = [](channel_sender<int> to) { resources().emplace<channel_sender<int>>(std::move(to)); };
+    co_await submit_to(1, keep, items.sender());
+  }
+  auto wait() { return items.recv(); }
+  static task<> send() {
+    co_await submit_to(1, [] { EXPECT_TRUE(resource<channel_sender<int>>().try_send(1)); });
+  }
+  void serve() { spawn(send()); }
+};
+
+struct shard_channel_send : usual {
+  static constexpr unsigned shards = 2;
+  std::optional<channel_sender<int>> to;
+  task<> prepare() {
+    auto make = [] { return resources().emplace<mpsc_channel<int>>(1).sender(); };
+    to.emplace(co_await submit_to(1, make));
+    EXPECT_TRUE(to->try_send(0));
+  }
+  auto wait() { return to->send(1); }
+  static task<> receive() {
+    auto one = []() -> task<> { co_await resource<mpsc_channel<int>>().recv(); };
+    co_await submit_to(1, one);
+  }
+  void serve() { spawn(receive()); }
 };
 
 }  // namespace skerry::test_support::waits

@@ -69,7 +69,7 @@ namespace detail {
 
 /// Who waits to send, or has a place reserved. Unbounded channels of every T share a wait list, so each has to know its
 /// own. One whose task is being destroyed is in it, too, until that has happened.
-class channel_sender : public waiter, public list_hook<struct sender_tag> {
+class send_waiter : public waiter, public list_hook<struct sender_tag> {
  public:
   using of_channel = list_hook<sender_tag>;
   bool waits() const noexcept { return list_hook<waiter>::linked(); }
@@ -84,10 +84,10 @@ class channel_sender : public waiter, public list_hook<struct sender_tag> {
   }
 
  protected:
-  using senders = intrusive_list<channel_sender, sender_tag>;
-  channel_sender(wait_list& room, std::uint64_t places, senders& others) noexcept
+  using senders = intrusive_list<send_waiter, sender_tag>;
+  send_waiter(wait_list& room, std::uint64_t places, senders& others) noexcept
       : waiter(room, places), others_(others) {}
-  ~channel_sender() {
+  ~send_waiter() {
     if (of_channel::linked()) of_channel::unlink();
   }
 
@@ -154,17 +154,17 @@ class channel {
   detail::wait_list unread_{"channel recv"};  // a unit per item
   detail::wait_list* room_;                   // a unit per place, or per byte when it is shared
   detail::wait_list places_;
-  detail::intrusive_list<detail::channel_sender, detail::sender_tag> senders_;
+  detail::intrusive_list<detail::send_waiter, detail::sender_tag> senders_;
   unbounded_channels* shared_ = nullptr;
   std::uint64_t place_ = 1;  // units that an item takes of `room_`
   bool closed_ = false;
 };
 
 template <class T>
-class [[nodiscard("co_await it")]] channel<T>::send_awaiter final : public detail::channel_sender {
+class [[nodiscard("co_await it")]] channel<T>::send_awaiter final : public detail::send_waiter {
  public:
   send_awaiter(channel& c, T&& item) noexcept
-      : channel_sender(*c.room_, c.place_, c.senders_), channel_(c), item_(std::move(item)) {}
+      : send_waiter(*c.room_, c.place_, c.senders_), channel_(c), item_(std::move(item)) {}
   bool await_ready() const noexcept { return channel_.closed_ || channel_.try_take_place(); }
   bool await_resume() {
     if (waiting() != nullptr && !reserved()) return false;  // turned away; the channel may be gone
@@ -197,10 +197,10 @@ class [[nodiscard("co_await it")]] channel<T>::recv_awaiter final : public detai
 template <class T>
 channel<T>::~channel() {
   SKERRY_ASSERT(unread_.free() == items_.size(), "a channel must outlive the receivers it has woken");
-  senders_.for_each([](detail::channel_sender& each) {
+  senders_.for_each([](detail::send_waiter& each) {
     SKERRY_ASSERT(!each.waits(), "a channel must outlive those who wait to send");
     SKERRY_ASSERT(!each.reserved(), "a channel must outlive the senders it has woken");
-    each.detail::channel_sender::of_channel::unlink();
+    each.detail::send_waiter::of_channel::unlink();
   });
   if (shared_ == nullptr) return;
   shared_->items_ -= static_cast<std::int64_t>(items_.size());
@@ -209,7 +209,7 @@ channel<T>::~channel() {
 
 template <class T>
 void channel<T>::turn_senders_away() noexcept {
-  senders_.for_each([](detail::channel_sender& each) {
+  senders_.for_each([](detail::send_waiter& each) {
     if (each.waits()) each.turn_away();
   });
 }
