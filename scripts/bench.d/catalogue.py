@@ -86,6 +86,11 @@ MICRO = [
     }, (Row("timer_random_10m", "re-arm a random one of 10 million timers", "ns", budget=40),),
         limit="one write", limit_is="a write to one random line of as many (wheel_perf touch_random)", rounds_max=2),
     Experiment("micro", {
+        SKERRY: benchmark("precise_perf", "precise_sleep", "us", counter="late_p50_us"),
+        "nanosleep": benchmark("precise_perf", "clock_nanosleep", "us", counter="late_p50_us"),
+    }, (Row("precise_sleep", "precise_sleep_for(100us), half are later by", "us", budget=15, strict=True),),
+        limit="nanosleep", limit_is="a thread in clock_nanosleep (precise_perf)"),
+    Experiment("micro", {
         SKERRY: benchmark("http_parser_perf", "skerry_head/browser", "ns"),
         "http-parser": benchmark("http_parser_perf", "http_parser_head/browser", "ns"),
         "Beast": benchmark("http_parser_perf", "beast_head/browser", "ns"),

@@ -85,24 +85,26 @@ std::vector<kind> kinds_of() {
 }
 
 const std::vector<kind>& all_kinds() {
-  static const std::vector<kind> kinds = kinds_of<
-      awaited_task, join, yielding, in_group, in_group_after_its_body, all, all_of_many, any, any_of_many, selected,
-      timeout_of_a_wait, select_handler, cancel_token_of_another, cancel_token_fires, shield, with_cleanup, done_once,
-      at_a_barrier, of_condition, of_mutex, of_shared_mutex_writer, of_shared_mutex_reader, of_semaphore, of_event,
-      of_auto_reset_event, of_latch, of_gate, sleeping, timeout_of_another, timeout_fires, attempt, back_off,
-      readable_pipe, writable_pipe, events_of_a_pipe, read, read_readiness, read_line, move_of_a_stream, flush, write,
-      accept, accept_by_name, accept_of_a_descriptor, drain_of_a_server, hand_over_of_a_server, connect, connect_to_any,
-      resolved, open_of_a_file, status_of_a_file, sync_of_a_file, close_of_a_file, rename_of_a_file, remove_of_a_file,
-      read_of_a_file, read_into_a_buffer, write_of_a_file, vectored_read_of_a_file, vectored_write_of_a_file,
-      append_to_a_file, truncate_of_a_file, allocate_of_a_file, alignment_of_a_file, make_of_a_directory,
-      remove_of_a_directory, list_of_a_directory, block_of_a_reader, room_of_a_writer, flush_of_a_writer,
-      sync_of_a_writer, change_of_a_file, add_of_a_watch, receive_of_a_datagram, send_of_a_datagram,
-      receive_of_a_message, send_of_a_message, read_of_a_pipe, flush_of_a_pipe, end_of_a_child, next_signal,
-      wish_to_stop, accept_of_messages, submitted_task, submitted_function, submitted_batch, message_home,
-      called_on_all, mapped_and_reduced,
-      // of toolkit
-      of_channel_recv, of_channel_end, of_channel_send, of_channel_refuse, of_unbounded_send, of_oneshot, of_broadcast,
-      of_watch, for_each, mapped, reduced, generated, iterated, shard_channel_recv, shard_channel_send>();
+  static const std::vector<kind> kinds =
+      kinds_of<awaited_task, join, yielding, in_group, in_group_after_its_body, all, all_of_many, any, any_of_many,
+               selected, timeout_of_a_wait, select_handler, cancel_token_of_another, cancel_token_fires, shield,
+               with_cleanup, done_once, at_a_barrier, of_condition, of_mutex, of_shared_mutex_writer,
+               of_shared_mutex_reader, of_semaphore, of_event, of_auto_reset_event, of_latch, of_gate, sleeping,
+               timeout_of_another, timeout_fires, attempt, back_off, readable_pipe, writable_pipe, events_of_a_pipe,
+               read, read_readiness, read_line, move_of_a_stream, flush, write, accept, accept_by_name,
+               accept_of_a_descriptor, drain_of_a_server, hand_over_of_a_server, connect, connect_to_any, resolved,
+               open_of_a_file, status_of_a_file, sync_of_a_file, close_of_a_file, rename_of_a_file, remove_of_a_file,
+               read_of_a_file, read_into_a_buffer, write_of_a_file, vectored_read_of_a_file, vectored_write_of_a_file,
+               append_to_a_file, truncate_of_a_file, allocate_of_a_file, alignment_of_a_file, make_of_a_directory,
+               remove_of_a_directory, list_of_a_directory, block_of_a_reader, room_of_a_writer, flush_of_a_writer,
+               sync_of_a_writer, change_of_a_file, add_of_a_watch, receive_of_a_datagram, send_of_a_datagram,
+               receive_of_a_message, send_of_a_message, read_of_a_pipe, flush_of_a_pipe, end_of_a_child, next_signal,
+               wish_to_stop, accept_of_messages, submitted_task, submitted_function, submitted_batch, message_home,
+               called_on_all, mapped_and_reduced,
+               // of toolkit
+               of_channel_recv, of_channel_end, of_channel_send, of_channel_refuse, of_unbounded_send, of_oneshot,
+               of_broadcast, of_watch, for_each, mapped, reduced, generated, iterated, shard_channel_recv,
+               shard_channel_send, tick, every_hour, precisely>();
   return kinds;
 }
 

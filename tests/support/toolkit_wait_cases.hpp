@@ -6,6 +6,8 @@
 #include <skerry/toolkit/channel/shard_channel.hpp>
 #include <skerry/toolkit/generator/for_each.hpp>
 #include <skerry/toolkit/generator/generator.hpp>
+#include <skerry/toolkit/time/interval.hpp>
+#include <skerry/toolkit/time/precise_sleep.hpp>
 
 #include <functional>
 #include <optional>
@@ -99,6 +101,29 @@ struct shard_channel_send : usual {
     co_await submit_to(1, one);
   }
   void serve() { spawn(receive()); }
+};
+
+struct tick : in_time {
+  interval hourly{1h};
+  auto wait() { return hourly.tick(); }
+};
+
+struct every_hour : in_time {
+  static constexpr bool forgets = true;
+  struct came {};
+  task<> wait() {
+    auto end = [] { throw came{}; };
+    try {
+      co_await every(1h, end);
+    } catch (came) {
+    }
+  }
+};
+
+struct precisely : usual {
+  static constexpr bool by_itself = true;
+  auto wait() { return precise_sleep_for(200us); }
+  void serve() {}
 };
 
 }  // namespace skerry::test_support::waits
