@@ -9,6 +9,7 @@
 #include <skerry/shards/app.hpp>
 #include <skerry/shards/command_line.hpp>
 #include <skerry/shards/topology.hpp>
+#include <skerry/toolkit/observe/stall_detector.hpp>
 
 #include <kv_server/connection.hpp>
 #include <kv_server/kv_shard.hpp>
@@ -18,7 +19,8 @@ namespace {
 
 using namespace skerry;
 
-task<> serve_all(std::uint64_t memory_max, const net::server_flags& flags) {
+task<> serve_all(std::uint64_t memory_max, const net::server_flags& flags, const stall_flag& stalls) {
+  co_await stalls.watch();
   const app_options& options = app::running_options();
   std::optional<net::address> at = net::address::parse(options.bind, options.port.value_or(6379));
   if (!at) throw startup_error("--bind takes an IP address");
@@ -52,5 +54,6 @@ int main(int argc, char** argv) {
   app.options().add_option("maxmemory", memory_max, "keys and values of all shards together hold at most this",
                            skerry::byte_size{1 << 20});
   const skerry::net::server_flags flags(app.options(), skerry::net::hot_restart::none);  // the keys would stay behind
-  return app.run(argc, argv, [&] { return serve_all(memory_max.bytes, flags); });
+  const skerry::stall_flag stalls(app.options());
+  return app.run(argc, argv, [&] { return serve_all(memory_max.bytes, flags, stalls); });
 }
