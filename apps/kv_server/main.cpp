@@ -5,6 +5,7 @@
 #include <skerry/shards/app.hpp>
 #include <skerry/shards/command_line.hpp>
 #include <skerry/shards/topology.hpp>
+#include <skerry/toolkit/observe/stall_detector.hpp>
 
 #include <kv_server/server.hpp>
 
@@ -14,5 +15,9 @@ int main(int argc, char** argv) {
   app.options().add_option("maxmemory", memory_max, "keys and values of all shards together hold at most this",
                            skerry::byte_size{1 << 20});
   const skerry::net::server_flags flags(app.options(), skerry::net::hot_restart::none);  // the keys would stay behind
-  return app.run(argc, argv, [&] { return kv_server::serve_all(memory_max.bytes, flags.options()); });
+  const skerry::stall_flag stalls(app.options());
+  return app.run(argc, argv, [&]() -> skerry::task<> {
+    co_await stalls.watch();
+    co_await kv_server::serve_all(memory_max.bytes, flags.options());
+  });
 }

@@ -51,7 +51,8 @@ MICRO = [
     Experiment("micro", {
         SKERRY: all_of(benchmarks("task_perf", "spawn_join", "ready_co_await", "yield", "when_all_of_8_ready",
                                   "when_any_of_2_with_a_waiting_loser"),
-                       benchmarks("timeout_perf", "with_timeout"), benchmarks("sync_perf", "mutex_lock_unlock")),
+                       benchmarks("timeout_perf", "with_timeout"), benchmarks("sync_perf", "mutex_lock_unlock"),
+                       benchmarks("channel_perf", "channel_send_recv", "unbounded_channel_send_recv")),
         "Boost.Fiber": peer_micro("boost_fiber", spawn_join="spawn_join_ns", mutex_lock_unlock="mutex_ns",
                                   **{"yield": "yield_ns"}),
         "Asio": peer_micro("asio", spawn_join="spawn_join_ns", ready_co_await="ready_co_await_ns",
@@ -65,6 +66,7 @@ MICRO = [
         Row("when_all", "when_all of eight that are ready at once", "ns", "when_all_of_8_ready", 120),
         Row("with_timeout", "with_timeout around a task that is ready at once", "ns", "with_timeout", 40),
         Row("mutex", "lock and unlock a mutex that is free", "ns", "mutex_lock_unlock"),
+        Row("channel", "send an item through a local channel and receive it", "ns", "channel_send_recv", 8),
     )),
     Experiment("micro", {
         SKERRY: benchmarks("wheel_perf", "arm_cancel_hot"),
@@ -83,6 +85,11 @@ MICRO = [
         "one write": benchmark("wheel_perf", "touch_random/timers:10000000/huge_pages:1", "ns", one_run=True),
     }, (Row("timer_random_10m", "re-arm a random one of 10 million timers", "ns", budget=40),),
         limit="one write", limit_is="a write to one random line of as many (wheel_perf touch_random)", rounds_max=2),
+    Experiment("micro", {
+        SKERRY: benchmark("precise_perf", "precise_sleep", "us", counter="late_p50_us"),
+        "nanosleep": benchmark("precise_perf", "clock_nanosleep", "us", counter="late_p50_us"),
+    }, (Row("precise_sleep", "precise_sleep_for(100us), half are later by", "us", budget=15, strict=True),),
+        limit="nanosleep", limit_is="a thread in clock_nanosleep (precise_perf)"),
     Experiment("micro", {
         SKERRY: benchmark("http_parser_perf", "skerry_head/browser", "ns"),
         "http-parser": benchmark("http_parser_perf", "http_parser_head/browser", "ns"),
@@ -170,6 +177,9 @@ SHARDS = [
         limit="raw wake", limit_is="wake_ping_pong, the faster of eventfd and msg_ring", beside=("futex",)),
     Experiment("shards", {SKERRY: benchmark("submit_to_perf", "submit_to_busy", "us", counter="p99_us")}, (
         Row("submit_to_busy", "submit_to to a shard busy with tasks that yield, p99", "us", budget=100),)),
+    Experiment("shards", {SKERRY: benchmarks("shard_channel_perf", "spsc_channel", "mpsc_channel")}, (
+        Row("spsc_channel", "an item through spsc_channel to another shard, both awake", "ns", "spsc_channel", 15),
+        Row("mpsc_channel", "an item through mpsc_channel to another shard, both awake", "ns", "mpsc_channel", 22))),
 ]
 
 FILES = [

@@ -14,6 +14,8 @@
 #include <skerry/shards/hops.hpp>
 #include <skerry/shards/host.hpp>
 #include <skerry/skerry.hpp>
+#include <skerry/toolkit/channel/oneshot.hpp>
+#include <skerry/toolkit/generator/generator.hpp>
 
 #include <csignal>
 #include <cstddef>
@@ -73,8 +75,10 @@ void look_at(const std::string& line);
 void use(int a, int b);
 void leave(int status, const std::string& text);
 task<int> count();
+task<> count_into(oneshot_sender<int> to);
 task<int> count_words(std::string file);
 task<std::string> read_line(net::stream& from);
+generator<std::string> lines(net::stream& from);
 task<> serve(net::stream client);
 task<> serve(net::stream client, std::string key);
 task<> serve(net::message_socket client);
