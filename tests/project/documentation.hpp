@@ -14,6 +14,8 @@
 #include <skerry/shards/hops.hpp>
 #include <skerry/shards/host.hpp>
 #include <skerry/skerry.hpp>
+#include <skerry/toolkit/pool/blocking.hpp>
+#include <skerry/toolkit/pool/timed_executor.hpp>
 
 #include <csignal>
 #include <cstddef>
@@ -75,6 +77,7 @@ void leave(int status, const std::string& text);
 task<int> count();
 task<int> count_words(std::string file);
 task<std::string> read_line(net::stream& from);
+std::size_t count_with_a_library(const std::string& file);
 task<> serve(net::stream client);
 task<> serve(net::stream client, std::string key);
 task<> serve(net::message_socket client);
