@@ -57,6 +57,8 @@ class blocking_calls {
 template <class Fn, class... Args>
 auto blocking(Fn fn, Args&&... args) {
   detail::require_job_crosses<Fn, std::decay_t<Args>...>();
+  static_assert(!detail::job_result<Fn, std::decay_t<Args>...>::takes_worker,
+                "a function that takes a compute_worker belongs to compute(fn)");
   return detail::do_job<Fn, std::decay_t<Args>...>("blocking call", blocking_calls::here().slots(),
                                                    job_priority::normal, std::move(fn), std::forward<Args>(args)...);
 }
