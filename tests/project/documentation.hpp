@@ -16,6 +16,8 @@
 #include <skerry/skerry.hpp>
 #include <skerry/toolkit/channel/oneshot.hpp>
 #include <skerry/toolkit/generator/generator.hpp>
+#include <skerry/toolkit/pool/blocking.hpp>
+#include <skerry/toolkit/pool/timed_executor.hpp>
 
 #include <csignal>
 #include <cstddef>
@@ -79,6 +81,7 @@ task<> count_into(oneshot_sender<int> to);
 task<int> count_words(std::string file);
 task<std::string> read_line(net::stream& from);
 generator<std::string> lines(net::stream& from);
+std::size_t count_with_a_library(const std::string& file);
 task<> serve(net::stream client);
 task<> serve(net::stream client, std::string key);
 task<> serve(net::message_socket client);
