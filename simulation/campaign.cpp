@@ -12,6 +12,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <iterator>
 #include <memory>
 #include <string_view>
 #include <utility>
@@ -36,9 +37,10 @@ constexpr unsigned attempt_seconds_max = 60;  // of one
 constinit const char* replay_of_this_run = nullptr;
 constinit std::uint64_t seed_of_this_run = 0;
 
-/// "3,9-40".
+/// "3,9-40", or "none".
 std::set<std::uint64_t> parse_numbers(std::string_view text) {
   std::set<std::uint64_t> all;
+  if (text == "none") return all;
   while (!text.empty()) {
     const std::string_view part = text.substr(0, text.find(','));
     text.remove_prefix(std::min(part.size() + 1, text.size()));
@@ -51,7 +53,8 @@ std::set<std::uint64_t> parse_numbers(std::string_view text) {
     const bool valid = number(part.substr(0, dash), first) &&
                        number(dash == std::string_view::npos ? part : part.substr(dash + 1), last);
     if (!valid || last < first || last - first > 10'000'000) {
-      throw CLI::ValidationError("--without", fmt::format("takes numbers and ranges, as in 3,9-40; not \"{}\"", part));
+      throw CLI::ValidationError("--only",
+                                 fmt::format("takes numbers and ranges, as in 3,9-40, or none; not \"{}\"", part));
     }
     for (std::uint64_t n = first; n <= last; ++n) all.insert(n);
   }
@@ -60,6 +63,7 @@ std::set<std::uint64_t> parse_numbers(std::string_view text) {
 
 std::string write_numbers(const std::set<std::uint64_t>& all) {
   std::string text;
+  if (all.empty()) return "none";
   for (auto at = all.begin(); at != all.end();) {
     const std::uint64_t first = *at;
     std::uint64_t last = first;
@@ -106,20 +110,21 @@ class last_words {
   struct sigaction before_[std::size(kinds)];
 };
 
-report run_once(const test_case& t, std::uint64_t seed, const campaign_options& how,
-                const std::set<std::uint64_t>& without) {
+using fault_numbers = std::optional<std::set<std::uint64_t>>;
+
+report run_once(const test_case& t, std::uint64_t seed, const campaign_options& how, const fault_numbers& only) {
   options o;
   if (t.configure) t.configure(o);
   o.seed = seed;
   o.until = how.until;
   o.trace_file = how.trace;
-  o.without = without;
+  o.only = only;
   return run(o, t.body);
 }
 
-/// Whether it still fails without these, in a child whose output nobody sees.
-bool fails_without(const test_case& t, std::uint64_t seed, const std::set<std::uint64_t>& without,
-                   const std::function<bool()>& failed_otherwise) {
+/// Whether it fails with these faults alone, in a child whose output nobody sees.
+bool fails_with(const test_case& t, std::uint64_t seed, const std::set<std::uint64_t>& only,
+                const std::function<bool()>& failed_otherwise) {
   std::fflush(nullptr);
   const pid_t child = ::fork();
   if (child < 0) return false;
@@ -128,7 +133,7 @@ bool fails_without(const test_case& t, std::uint64_t seed, const std::set<std::u
     ::dup2(nowhere, 1);
     ::dup2(nowhere, 2);
     ::alarm(attempt_seconds_max);
-    const report made = run_once(t, seed, {}, without);
+    const report made = run_once(t, seed, {}, only);
     ::_exit(made.ok() && !(failed_otherwise && failed_otherwise()) ? 0 : 1);
   }
   int status = 0;
@@ -138,23 +143,17 @@ bool fails_without(const test_case& t, std::uint64_t seed, const std::set<std::u
 }
 
 /// Leaves out faults while the failure stays: halves first, single ones last.
-std::set<std::uint64_t> shrink(const test_case& t, std::uint64_t seed, std::uint64_t faults,
-                               std::set<std::uint64_t> without, const std::function<bool()>& failed_otherwise) {
-  std::vector<std::uint64_t> left;
-  for (std::uint64_t n = 1; n <= faults; ++n) {
-    if (!without.contains(n)) left.push_back(n);
-  }
+std::set<std::uint64_t> shrink(const test_case& t, std::uint64_t seed, std::set<std::uint64_t> needed,
+                               const std::function<bool()>& failed_otherwise) {
   unsigned attempts = 0;
-  for (std::size_t size = left.size(); size > 0 && attempts < attempts_max;) {
+  for (std::size_t size = needed.size(); size > 0 && attempts < attempts_max;) {
     bool removed = false;
-    for (std::size_t at = 0; at < left.size() && attempts < attempts_max; ++attempts) {
-      const auto first = left.begin() + static_cast<std::ptrdiff_t>(at);
-      const auto last = left.begin() + static_cast<std::ptrdiff_t>(std::min(at + size, left.size()));
-      std::set<std::uint64_t> more = without;
-      more.insert(first, last);
-      if (fails_without(t, seed, more, failed_otherwise)) {
-        without = std::move(more);
-        left.erase(first, last);
+    for (std::size_t at = 0; at < needed.size() && attempts < attempts_max; ++attempts) {
+      std::set<std::uint64_t> fewer = needed;
+      const auto first = std::next(fewer.begin(), static_cast<std::ptrdiff_t>(at));
+      fewer.erase(first, std::next(first, static_cast<std::ptrdiff_t>(std::min(size, fewer.size() - at))));
+      if (fails_with(t, seed, fewer, failed_otherwise)) {
+        needed = std::move(fewer);
         removed = true;
       } else {
         at += size;
@@ -162,7 +161,7 @@ std::set<std::uint64_t> shrink(const test_case& t, std::uint64_t seed, std::uint
     }
     if (!removed || size > 1) size /= 2;
   }
-  return without;
+  return needed;
 }
 
 }  // namespace
@@ -175,19 +174,22 @@ campaign_result run_campaign(const test_case& t, const campaign_options& how, co
   const std::uint64_t count = how.seed ? 1 : how.seeds;
   for (std::uint64_t seed = first; seed - first < count; ++seed) {
     seed_of_this_run = seed;
-    result.last = run_once(t, seed, how, how.without);
+    result.last = run_once(t, seed, how, how.only);
     ++result.seeds_run;
     const bool otherwise = failed_otherwise && failed_otherwise();
     if (result.last.ok() && !otherwise) continue;
     if (result.last.ok()) result.last.violation = fmt::format("an expectation failed\n  seed {}", seed);
     result.told = fmt::format("{}: {}\n  replay: {} --seed {}", t.name, result.last.violation, replay, seed);
-    if (!how.without.empty()) result.told += " --without " + write_numbers(how.without);
-    if (how.shrink && result.last.faults > how.without.size()) {
-      const std::set<std::uint64_t> left_out = shrink(t, seed, result.last.faults, how.without, failed_otherwise);
-      const std::uint64_t needed = result.last.faults - std::min<std::uint64_t>(result.last.faults, left_out.size());
-      result.told +=
-          fmt::format("\n  it fails with {} of its {} faults: {} --seed {}", needed, result.last.faults, replay, seed);
-      if (!left_out.empty()) result.told += " --without " + write_numbers(left_out);
+    if (how.only) result.told += " --only " + write_numbers(*how.only);
+    if (how.shrink && result.last.faults != 0) {
+      std::set<std::uint64_t> happened;
+      for (std::uint64_t n = 1; n <= result.last.faults; ++n) {
+        if (!how.only || how.only->contains(n)) happened.insert(n);
+      }
+      const std::size_t all = happened.size();
+      const std::set<std::uint64_t> needed = shrink(t, seed, std::move(happened), failed_otherwise);
+      result.told += fmt::format("\n  it fails with {} of its {} faults: {} --seed {} --only {}", needed.size(), all,
+                                 replay, seed, write_numbers(needed));
     }
     break;
   }
@@ -199,18 +201,18 @@ campaign_options parse_campaign(int argc, const char* const* argv, const std::st
   CLI::App line(description);
   line.allow_extras(others);
   std::uint64_t seed = 0;
-  std::string without;
+  std::string only;
   line.add_option("--seeds", given.seeds, "how many seeds");
   line.add_option("--first", given.first, "the first of them");
   CLI::Option* one = line.add_option("--seed", seed, "this one alone");
   line.add_option("--trace", given.trace, "write the log of all that happens to this file");
   line.add_option("--until", given.until, "raise SIGTRAP before this step");
-  line.add_option("--without", without, "leave out these faults, as in 3,9-40");
+  line.add_option("--only", only, "of the faults only these happen, as in 3,9-40, or none");
   line.add_flag("!--no-shrink", given.shrink, "do not look for the faults that matter");
   if (others) line.set_help_flag();
   try {
     line.parse(argc, argv);
-    given.without = parse_numbers(without);
+    if (!only.empty()) given.only = parse_numbers(only);
   } catch (const CLI::ParseError& wrong) {
     std::exit(line.exit(wrong) == 0 ? 0 : 2);
   }

@@ -12,7 +12,7 @@
 ///     program --seed 17               one; the last line is `trace hash: ` and 16 hexadecimal digits
 ///     program --seed 17 --trace FILE  writes the log of all that happens
 ///     program --seed 17 --until 4711  raises SIGTRAP before that step: run it in a debugger
-///     program --seed 17 --without 3,9-40   the same, but these faults do not happen
+///     program --seed 17 --only 3,9-40  the same, but of the faults only these happen (none: none do)
 ///
 /// A violation is told with its seed, step, virtual time and the one command that replays it. Then it is shrunk: faults
 /// are left out, many at a time and then one by one, while some violation stays; each attempt runs in a child process,
@@ -44,7 +44,7 @@ struct campaign_options {
   std::optional<std::uint64_t> seed;  ///< this one alone
   std::string trace;
   std::uint64_t until = 0;
-  std::set<std::uint64_t> without;
+  std::optional<std::set<std::uint64_t>> only;  ///< of the faults
   bool shrink = true;
 };
 

@@ -16,6 +16,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <set>
 #include <string>
 
@@ -73,8 +74,8 @@ struct options {
   std::chrono::nanoseconds time_max = std::chrono::hours(24 * 365);  ///< likewise
   std::uint64_t until = 0;  ///< raises SIGTRAP, for a debugger, before this step; 0: never
   std::string trace_file;   ///< where the log of all that happens goes; empty: nowhere
-  /// Faults that do not happen: numbers in the order in which they are drawn, from 1. Shrinking fills it.
-  std::set<std::uint64_t> without;
+  /// Of all faults that are drawn, numbered from 1, these alone happen. Shrinking fills it; empty: all happen.
+  std::optional<std::set<std::uint64_t>> only;
 
   /// Everything that can go wrong does, at rates at which most of a program's work still succeeds.
   options& all_faults();

@@ -14,7 +14,7 @@
 /// The body is a coroutine, main of shard 0 of a host with two shards. A failed expectation, an exception that leaves
 /// it and a violation end the test, with the seed and the command that replays it.
 ///
-/// The program's command line takes --seeds N (100), --seed S, --trace FILE, --until STEP and --without NUMBERS beside
+/// The program's command line takes --seeds N (100), --seed S, --trace FILE, --until STEP and --only NUMBERS beside
 /// GoogleTest's options, which are left alone. Link skerry::simulation and GTest::gtest_main.
 
 #include <skerry/framework/task/task.hpp>

@@ -294,7 +294,7 @@ void tcp_socket::make_room() {
   if (const auto other = peer_.lock()) other->changed();
 }
 
-void tcp_socket::come(piece& what) {
+void tcp_socket::come(const piece& what) {
   const auto other = peer_.lock();
   if (what.end) {
     peer_ended_ = true;
@@ -380,28 +380,34 @@ void tcp_socket::deliver_first() {
     flight_.front().due = w.now() + first_retry * (1u << (tries_ - 1));
     return schedule_flight();
   }
+  // Who has closed, or lived before its host's restart, knows nothing of this connection.
+  const bool knows = other != nullptr && !other->gone_ && !other->dead_;
+  const bool answers = !w.cut(target, of);
+  if (knows && !flight_.front().seen) {
+    if (w.chance(w.given().network.reset_per_segment, "reset_per_segment")) {
+      other->broken(ECONNRESET);
+      return broken(ECONNRESET);
+    }
+    flight_.front().seen = true;
+    const piece& first = flight_.front();
+    const std::size_t most = w.given().network.socket_buffer_bytes;
+    if (!other->outside_.empty() || other->arrived_.size() - other->taken_ >= most) {
+      other->outside_.push_back(first);
+    } else {
+      other->come(first);
+    }
+    other->changed();
+  }
+  if (!answers) {
+    if (++tries_ > tries_max) return broken(ETIMEDOUT);
+    flight_.front().due = w.now() + first_retry * (1u << (tries_ - 1));
+    return schedule_flight();
+  }
+  if (!knows && !(flight_.front().end && other != nullptr && !other->dead_)) return broken(ECONNRESET);
   tries_ = 0;
-  piece first = std::move(flight_.front());
+  if (!knows) end_arrived_ = true;
   flight_.pop_front();
   schedule_flight();
-  // Who has closed, or lived before its host's restart, knows nothing of this connection.
-  if (other == nullptr || other->gone_ || other->dead_) {
-    if (!first.end || other == nullptr || other->dead_) return broken(ECONNRESET);
-    end_arrived_ = true;
-    return changed();
-  }
-  if (w.chance(w.given().network.reset_per_segment, "reset_per_segment")) {
-    w.note("reset", of.ip(), local.port);
-    other->broken(ECONNRESET);
-    return broken(ECONNRESET);
-  }
-  const std::size_t most = w.given().network.socket_buffer_bytes;
-  if (!other->outside_.empty() || other->arrived_.size() - other->taken_ >= most) {
-    other->outside_.push_back(std::move(first));
-    return;
-  }
-  other->come(first);
-  other->changed();
   changed();
 }
 

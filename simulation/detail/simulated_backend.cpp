@@ -236,16 +236,13 @@ void simulated_backend::reap() noexcept {
     }
     const double late = w.given().system.late_completion;
     if (late > 0) {
-      std::vector<arrival> rest;
+      std::vector<arrival> first;
       for (arrival& each : now) {
-        if (each.of->held_back_ || w.chance(late, "late_completion")) {
-          each.of->held_back_ = true;
-          rest.push_back(each);
-        }
+        each.of->held_back_ = each.of->held_back_ || w.chance(late, "late_completion");
+        (each.of->held_back_ ? arrived_ : first).push_back(each);
       }
-      std::erase_if(now, [](const arrival& each) { return each.of->held_back_; });
-      for (arrival& each : rest) each.of->held_back_ = false;
-      arrived_ = std::move(rest);
+      for (arrival& each : arrived_) each.of->held_back_ = false;
+      now = std::move(first);
     }
   }
   pending_flag_ = !arrived_.empty();

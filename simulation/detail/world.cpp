@@ -124,10 +124,17 @@ void world::at(nanoseconds when, std::move_only_function<void()> what) {
 
 bool world::chance(double probability, std::string_view what) noexcept {
   if (probability <= 0) return false;
+  // A stream for each kind: leaving out faults of one kind moves no other's.
+  auto kind = std::ranges::find(kinds_, what, &fault_kind::name);
+  if (kind == kinds_.end()) {
+    std::uint64_t name = 0;
+    for (const char c : what) name = name * 131 + static_cast<unsigned char>(c);
+    kind = kinds_.insert(kind, {std::string(what), random_source(given_.seed, name)});
+  }
   // Compared as integers: the same on every machine.
-  if ((faults_() >> 11) >= static_cast<std::uint64_t>(probability * 9007199254740992.0)) return false;
+  if ((kind->drawn() >> 11) >= static_cast<std::uint64_t>(probability * 9007199254740992.0)) return false;
   ++faults_drawn_;
-  if (given_.without.contains(faults_drawn_)) return false;
+  if (given_.only && !given_.only->contains(faults_drawn_)) return false;
   note(what, faults_drawn_);
   return true;
 }

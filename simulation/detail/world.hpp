@@ -122,7 +122,7 @@ class world {
   void at(nanoseconds when, std::move_only_function<void()> what);
   void after(nanoseconds delay, std::move_only_function<void()> what) { at(now_ + delay, std::move(what)); }
 
-  /// Whether a fault happens now. `what` names it in the log; its number is for `options::without`.
+  /// Whether a fault happens now. `what` names it in the log; its number is for `options::only`.
   bool chance(double probability, std::string_view what = "fault") noexcept;
   nanoseconds between(nanoseconds least, nanoseconds most) noexcept;
   std::uint64_t draw(std::uint64_t below) noexcept { return faults_.uniform(below); }
@@ -194,6 +194,11 @@ class world {
   shard_runner* running_shard_ = nullptr;
   shard_runner* last_shard_ = nullptr;
   turn_explorer* explorer_ = nullptr;
+  struct fault_kind {
+    std::string name;
+    random_source drawn;
+  };
+  std::vector<fault_kind> kinds_;
   std::uint64_t faults_drawn_ = 0;
   unsigned runners_made_ = 0;
   std::vector<std::pair<const machine*, const machine*>> cuts_;
