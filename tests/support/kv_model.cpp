@@ -289,7 +289,7 @@ std::optional<std::string> find_lost_write(const kv_history& seen) {
     if (o.input.what == verb::get && o.returned != skerry::sim::never) k.reads.push_back(&o);
   }
   for (auto& [key, k] : keys) {
-    std::ranges::stable_sort(k.changes, {}, [](const auto* o) { return o->invoked; });
+    std::ranges::sort(k.changes, {}, [](const auto* o) { return o->invoked; });
     for (const auto* o : k.changes) k.over.push_back(std::max(k.over.empty() ? 0 : k.over.back(), o->returned));
     for (const auto* read : k.reads) {
       // Of the changes that were sent before the answer the last one must be a plain SET, and all others over by then.
