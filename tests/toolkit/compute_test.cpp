@@ -66,8 +66,8 @@ struct turnstile {
 
 long fib(compute_worker& here, int n) {
   if (n < 2) return n;
-  auto [a, b] = here.join([n](compute_worker& on) { return fib(on, n - 1); },
-                          [n](compute_worker& on) { return fib(on, n - 2); });
+  auto [a, b] =
+      here.join([n](compute_worker& on) { return fib(on, n - 1); }, [n](compute_worker& on) { return fib(on, n - 2); });
   return a + b;
 }
 
@@ -206,9 +206,8 @@ TEST(compute, high_goes_first_and_low_is_not_kept_out_for_ever) {
     std::vector<join_handle<>> jobs;
     for (int i = 0; i < 40; ++i) {
       const int n = i == 0 ? 2 : i == 1 ? 1 : 0;  // the low one first, then the normal one, then a flood
-      jobs.push_back(spawn([&order, note, n]() -> task<> {
-        co_await compute(static_cast<job_priority>(n), note, borrowed(order), n);
-      }));
+      jobs.push_back(spawn(
+          [&order, note, n]() -> task<> { co_await compute(static_cast<job_priority>(n), note, borrowed(order), n); }));
     }
     co_await let_others_run();
     gate.passes.release();
@@ -250,9 +249,8 @@ TEST(compute_worker, forks_are_stolen_and_add_up) {
       auto work = [](compute_worker& here, int n) { return fib(here, n); };
       auto one = spawn([work]() -> task<long> { co_return co_await compute(work, 22); });
       auto other = spawn([work]() -> task<long> {
-        co_return co_await submit_to(1, []() -> task<long> {
-          co_return co_await compute([](compute_worker& here) { return fib(here, 21); });
-        });
+        co_return co_await submit_to(
+            1, []() -> task<long> { co_return co_await compute([](compute_worker& here) { return fib(here, 21); }); });
       });
       EXPECT_EQ(co_await one, 17711);
       EXPECT_EQ(co_await other, 10946);
