@@ -7,7 +7,7 @@ from contestants import (ECHO, ECHO_LIMIT, ECHO_PEERS, HTTP, HTTP_LIMIT, KV, RAW
 from rows import SKERRY, Experiment, Row
 from scenarios import (all_of, allocations, benchmark, benchmarks, clean_build_seconds, connection_bytes, echo_load,
                        faster, file_stream, fio, http_load, http_wrk, idle_memory, idle_wakeups, kv_load, limit,
-                       nop_ns, peer_micro, scraped, start_ms, udp_load, under)
+                       nop_ns, peer_micro, peer_on_both, scraped, start_ms, udp_load, under)
 
 # Open loop: per second and in all, what every contestant can serve, so that latencies are of servers that keep up.
 ECHO_RATE, HTTP_RATE, KV_RATE = 20_000, 10_000, 20_000
@@ -182,6 +182,23 @@ SHARDS = [
         Row("mpsc_channel", "an item through mpsc_channel to another shard, both awake", "ns", "mpsc_channel", 22))),
 ]
 
+ALIEN = [
+    Experiment("alien", {SKERRY: benchmark("alien_perf", "alien_round_trip", "us"),
+                         "eventfd": limit("eventfd_ping_pong", "us")}, (
+        Row("alien_round_trip", "a foreign thread's call to a sleeping shard and its future", "us", budget=1.3,
+            against="eventfd"),), limit="eventfd", limit_is="eventfd_ping_pong"),
+    Experiment("alien", {SKERRY: benchmark("alien_perf", "alien_post", "ns")}, (
+        Row("alien_post", "a foreign thread's post to a shard that is awake", "ns", budget=80, strict=True),)),
+]
+
+COMPUTE = [
+    Experiment("compute", {SKERRY: benchmark("compute_perf", f"compute_{work}", "ms", one_run=work == "fib"),
+                           "oneTBB": peer_on_both("tbb_compute", f"{work}_ms")}, (
+        Row(f"compute_{work}", what, "ms", budget=1, against="oneTBB"),))
+    for work, what in (("fib", "fib(35) by fork and join on two threads, 15 million forks"),
+                       ("reduce", "a sum over 20 million elements in pieces of 4096, two threads"))
+]
+
 FILES = [
     Experiment("file", {SKERRY: file_stream(how, direct), "fio": fio(how, direct)}, (
         Row(f"file_{how}_{where}", f"{how} a file from end to end, 8 blocks of 128 KiB in flight, {place}, per MiB",
@@ -226,4 +243,4 @@ MEMORY = [
         on_request=True),
 ]
 
-EXPERIMENTS = MICRO + NET + WEB + STORE + FILES + SHARDS + MEMORY
+EXPERIMENTS = MICRO + NET + WEB + STORE + FILES + SHARDS + ALIEN + COMPUTE + MEMORY

@@ -14,9 +14,12 @@
 #include <skerry/shards/hops.hpp>
 #include <skerry/shards/host.hpp>
 #include <skerry/skerry.hpp>
+#include <skerry/toolkit/alien/embedded.hpp>
 #include <skerry/toolkit/channel/oneshot.hpp>
 #include <skerry/toolkit/generator/generator.hpp>
 #include <skerry/toolkit/pool/blocking.hpp>
+#include <skerry/toolkit/pool/compute.hpp>
+#include <skerry/toolkit/pool/parallel.hpp>
 #include <skerry/toolkit/pool/timed_executor.hpp>
 
 #include <csignal>
@@ -81,6 +84,10 @@ task<> count_into(oneshot_sender<int> to);
 task<int> count_words(std::string file);
 task<std::string> read_line(net::stream& from);
 generator<std::string> lines(net::stream& from);
+void note(const std::string& text);
+void give_up();
+std::string shrink(std::string big);
+int add_up(std::span<const int> numbers);
 std::size_t count_with_a_library(const std::string& file);
 task<> serve(net::stream client);
 task<> serve(net::stream client, std::string key);

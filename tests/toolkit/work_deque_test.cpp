@@ -60,7 +60,7 @@ void fight_over_items(std::uint64_t seed, int rounds) {
     got.taken.fetch_add(1, std::memory_order_relaxed);
   };
   std::vector<std::thread> thieves;
-  for (int i = 0; i < 3; ++i) {
+  for (int i = 0; i < 2; ++i) {
     thieves.emplace_back([&] {
       while (!over.load(std::memory_order_relaxed)) {
         if (item* got = tested.steal()) take(*got);
@@ -86,8 +86,8 @@ void fight_over_items(std::uint64_t seed, int rounds) {
 
 TEST(work_deque, each_item_goes_to_exactly_one_thread) {
   const std::uint64_t seed = test_support::test_seed();
-  fight_over_items<1024>(seed, test::rounds(300'000));
-  fight_over_items<2>(seed + 1, test::rounds(300'000));
+  fight_over_items<1024>(seed, test::rounds(2'000'000));
+  fight_over_items<2>(seed + 1, test::rounds(2'000'000));
 }
 
 }  // namespace

@@ -9,8 +9,8 @@
 namespace skerry::detail {
 
 delivery inbox_stack::deliver(foreign_item& item, std::uint64_t limit) noexcept {
-  SKERRY_ASSERT((reinterpret_cast<std::uint64_t>(&item) & ~(address_mask & ~closed)) == 0,
-                "user memory lies below 2^48, and objects at even addresses");
+  SKERRY_ASSERT((reinterpret_cast<std::uint64_t>(&item) & ~(address_mask & ~no_item)) == 0,
+                "user memory lies below 2^48, and objects at multiples of 4");
   bool may_ring = false;
   delivery outcome = delivery::taken;
   std::uint64_t seen = top_.load(std::memory_order_relaxed);
@@ -19,11 +19,11 @@ delivery inbox_stack::deliver(foreign_item& item, std::uint64_t limit) noexcept 
       outcome = seen == closed ? delivery::closed : delivery::full;
       break;
     }
-    if (seen == 0 && !std::exchange(may_ring, true)) ringing_.fetch_add(1, std::memory_order_relaxed);
+    if (seen == unattended && !std::exchange(may_ring, true)) ringing_.fetch_add(1, std::memory_order_relaxed);
     item.below_ = item_of(seen);
     const std::uint64_t count = std::min((seen >> address_bits) + 1, counted_max);
     if (top_.compare_exchange_weak(seen, word_for(item, count), std::memory_order_release, std::memory_order_relaxed)) {
-      if (seen == 0) ring();
+      if (seen == unattended) ring();
       break;
     }
   }
@@ -64,12 +64,29 @@ foreign_inbox& foreign_inbox::here() {
 }
 
 void foreign_inbox::poll() noexcept {
-  if ((this_shard().loop->rung() & doorbell::outside) == 0) return;
-  foreign_item* next = stack_->take(0);
+  if (attends_ && stack_->leave()) attends_ = false;
+  if (attends_ || (this_shard().loop->rung() & doorbell::outside) != 0) take_all();
+}
+
+void foreign_inbox::take_all() noexcept {
+  attends_ = true;
+  foreign_item* next = stack_->take(inbox_stack::attended);
   while (next != nullptr) {
     ++arrived_total_;
     std::exchange(next, next->below_)->arrived();
   }
+}
+
+void foreign_inbox::flush() noexcept {
+  if (!attends_ || this_shard().ready->empty()) return;
+  attends_ = false;
+  // What came meanwhile has not rung: that is made up for, and comes first in the next turn.
+  if (!stack_->leave()) static_cast<void>(this_shard().loop->bell().ring(doorbell::outside));
+}
+
+bool foreign_inbox::has_work() noexcept {
+  if (attends_ && stack_->leave()) attends_ = false;
+  return attends_;
 }
 
 }  // namespace skerry::detail

@@ -6,9 +6,8 @@
 ///     compute_options threads;                       // in main, before app::run
 ///     skerry::app program("images");
 ///     threads.add_to(program.options());             // --compute-threads N, --compute-cpus LIST
-///     ...
 ///     co_await start_compute(threads);               // once, on a shard
-///     picture small = co_await compute([](picture big) { return scale(std::move(big)); }, std::move(big));
+///     std::string small = co_await compute([](std::string big) { return shrink(std::move(big)); }, file);
 ///
 /// The function may take a compute_worker& before its arguments and split its work with it (compute_worker.hpp,
 /// parallel.hpp). Off unless a program asks for threads: a server whose requests take microseconds needs none.
