@@ -114,8 +114,8 @@ using fault_numbers = std::optional<std::set<std::uint64_t>>;
 
 report run_once(const test_case& t, std::uint64_t seed, const campaign_options& how, const fault_numbers& only) {
   options o;
-  if (t.configure) t.configure(o);
   o.seed = seed;
+  if (t.configure) t.configure(o);
   o.until = how.until;
   o.trace_file = how.trace;
   o.only = only;

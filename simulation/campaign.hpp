@@ -33,7 +33,7 @@ namespace skerry::sim {
 
 struct test_case {
   std::string name;
-  std::function<void(options&)> configure;  ///< what the test is like; may be empty
+  std::function<void(options&)> configure;  ///< what the test is like, for the seed that is set; may be empty
   std::function<task<>()> body;
 };
 

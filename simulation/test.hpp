@@ -42,7 +42,13 @@ campaign_options options_of_this_process();
 std::string program_of_this_process();
 
 inline void run_sim_test(const std::string& name, const options& with, task<> (*body)()) {
-  const test_case t{name, [&](options& o) { o = with; }, body};
+  const test_case t{name,
+                    [&](options& o) {
+                      const std::uint64_t seed = o.seed;
+                      o = with;
+                      o.seed = seed;
+                    },
+                    body};
   bool told = false;
   const auto failed = [&told] {
     return !std::exchange(told, ::testing::Test::HasFailure()) && ::testing::Test::HasFailure();
