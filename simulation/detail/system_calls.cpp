@@ -5,6 +5,7 @@
 //
 // The second half is the guard: calls that would bring the real world's time, chance, threads or waits into a shard's
 // turn are reported, with the stack, as a violation.
+#include <skerry/simulation/detail/disk.hpp>
 #include <skerry/simulation/detail/machine.hpp>
 #include <skerry/simulation/detail/network.hpp>
 #include <skerry/simulation/detail/world.hpp>
@@ -20,15 +21,20 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/sockios.h>
+#include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/types.h>
 
 namespace {
 
 using skerry::sim::machine;
+using skerry::sim::detail::disk;
 using skerry::sim::detail::node;
+using skerry::sim::detail::open_file;
 using skerry::sim::detail::tcp_socket;
 using skerry::sim::detail::world;
 
@@ -58,6 +64,15 @@ int with_socket(int fd, Fn fn) noexcept {
   if (found == nullptr) return answer(-EBADF);
   auto* socket = dynamic_cast<tcp_socket*>(found.get());
   return answer(socket == nullptr ? -ENOTSOCK : fn(*socket));
+}
+
+template <class Fn>
+long with_file(int fd, Fn fn) noexcept {
+  const std::shared_ptr<node> found = node_of(fd);
+  if (found == nullptr) return answer(-EBADF);
+  auto* file = dynamic_cast<open_file*>(found.get());
+  const long result = file == nullptr ? -EINVAL : fn(*file);
+  return result < 0 ? answer(static_cast<int>(result)) : result;
 }
 
 void give(void* value, socklen_t* bytes, int what) noexcept {
@@ -212,6 +227,52 @@ int __wrap_ioctl(int fd, unsigned long command, ...) {
     }
   });
 }
+
+// --- files ---
+
+int __real_open(const char*, int, ...);
+int __wrap_open(const char* path, int flags, ...) {
+  va_list more;
+  va_start(more, flags);
+  const unsigned mode = (flags & O_CREAT) != 0 ? va_arg(more, unsigned) : 0;
+  va_end(more);
+  machine* m = here();
+  if (m == nullptr) return __real_open(path, flags, mode);
+  return answer(m->now() == machine::state::dying ? -EIO : m->storage().open_now(path, flags, mode));
+}
+
+int __real_ftruncate(int, off_t);
+int __wrap_ftruncate(int fd, off_t size) {
+  if (!simulated(fd)) return __real_ftruncate(fd, size);
+  return static_cast<int>(with_file(fd, [&](open_file& f) -> long {
+    return size < 0 ? -EINVAL : f.of.resize_now(f, static_cast<std::uint64_t>(size));
+  }));
+}
+
+int __real_fstat(int, struct stat*);
+int __wrap_fstat(int fd, struct stat* into) {
+  if (!simulated(fd)) return __real_fstat(fd, into);
+  return static_cast<int>(with_file(fd, [&](open_file& f) -> long { return disk::status_now(f, *into); }));
+}
+
+// Listing goes by number: no libc before 2.30 has getdents64.
+long __real_syscall(long, ...);
+long __wrap_syscall(long number, ...) {
+  va_list more;
+  va_start(more, number);
+  long a[6];
+  for (long& each : a) each = va_arg(more, long);
+  va_end(more);
+  const int fd = static_cast<int>(a[0]);
+  if (number != SYS_getdents64 || !simulated(fd)) return __real_syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+  return with_file(fd, [&](open_file& f) {
+    return f.of.list_now(f, reinterpret_cast<std::byte*>(a[1]), static_cast<std::size_t>(a[2]));
+  });
+}
+
+// There are no watches: who wants one hears so.
+int __real_inotify_init1(int);
+int __wrap_inotify_init1(int flags) { return here() == nullptr ? __real_inotify_init1(flags) : answer(-ENOSYS); }
 
 // A drain that overran its deadline ends the process; here it ends the simulation.
 [[noreturn]] void __real__exit(int);
