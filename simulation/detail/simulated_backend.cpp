@@ -251,15 +251,13 @@ void simulated_backend::reap() noexcept {
     }
     const double late = w.given().system.late_completion;
     if (late > 0) {
-      std::vector<arrival> rest;
-      for (arrival& each : now) {
-        if (each.of->held_back_ || w.chance(late)) {
-          each.of->held_back_ = true;
-          rest.push_back(each);
-        }
+      std::vector<arrival> rest, goes;
+      for (const arrival& each : now) {
+        each.of->held_back_ = each.of->held_back_ || w.chance(late);
+        (each.of->held_back_ ? rest : goes).push_back(each);
       }
-      std::erase_if(now, [](const arrival& each) { return each.of->held_back_; });
-      for (arrival& each : rest) each.of->held_back_ = false;
+      for (const arrival& each : rest) each.of->held_back_ = false;
+      now = std::move(goes);
       arrived_ = std::move(rest);
     }
   }
