@@ -5,6 +5,7 @@
 //
 // The second half is the guard: calls that would bring the real world's time, chance, threads or waits into a shard's
 // turn are reported, with the stack, as a violation.
+#include <skerry/simulation/detail/datagrams.hpp>
 #include <skerry/simulation/detail/disk.hpp>
 #include <skerry/simulation/detail/machine.hpp>
 #include <skerry/simulation/detail/network.hpp>
@@ -20,7 +21,6 @@
 #include <execinfo.h>
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <linux/sockios.h>
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -35,7 +35,9 @@ using skerry::sim::machine;
 using skerry::sim::detail::disk;
 using skerry::sim::detail::node;
 using skerry::sim::detail::open_file;
+using skerry::sim::detail::socket_node;
 using skerry::sim::detail::tcp_socket;
+using skerry::sim::detail::udp_socket;
 using skerry::sim::detail::world;
 
 /// The machine whose shard has its turn; null outside of simulations and between turns.
@@ -62,7 +64,7 @@ template <class Fn>
 int with_socket(int fd, Fn fn) noexcept {
   const std::shared_ptr<node> found = node_of(fd);
   if (found == nullptr) return answer(-EBADF);
-  auto* socket = dynamic_cast<tcp_socket*>(found.get());
+  auto* socket = dynamic_cast<socket_node*>(found.get());
   return answer(socket == nullptr ? -ENOTSOCK : fn(*socket));
 }
 
@@ -73,12 +75,6 @@ long with_file(int fd, Fn fn) noexcept {
   auto* file = dynamic_cast<open_file*>(found.get());
   const long result = file == nullptr ? -EINVAL : fn(*file);
   return result < 0 ? answer(static_cast<int>(result)) : result;
-}
-
-void give(void* value, socklen_t* bytes, int what) noexcept {
-  if (*bytes < sizeof what) return;
-  *static_cast<int*>(value) = what;
-  *bytes = sizeof what;
 }
 
 void report_leak(const char* what) noexcept {
@@ -104,82 +100,73 @@ int __real_socket(int, int, int);
 int __wrap_socket(int family, int type, int protocol) {
   machine* m = here();
   if (m == nullptr) return __real_socket(family, type, protocol);
-  if (family != AF_INET || (type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) != SOCK_STREAM) return answer(-EAFNOSUPPORT);
-  return answer(m->open(std::make_shared<tcp_socket>(*m)));
+  if (family != AF_INET) return answer(-EAFNOSUPPORT);
+  switch (type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) {
+    case SOCK_STREAM: return answer(m->open(std::make_shared<tcp_socket>(*m)));
+    case SOCK_DGRAM: return answer(m->open(std::make_shared<udp_socket>(*m)));
+    default: return answer(-EPROTONOSUPPORT);
+  }
 }
 
 int __real_bind(int, const sockaddr*, socklen_t);
 int __wrap_bind(int fd, const sockaddr* name, socklen_t bytes) {
   if (!simulated(fd)) return __real_bind(fd, name, bytes);
-  return with_socket(fd, [&](tcp_socket& s) {
+  return with_socket(fd, [&](socket_node& s) {
     skerry::sim::detail::place at;
     if (skerry::sim::detail::read_name(name, bytes, at) != 0) return -EAFNOSUPPORT;
-    return world::current().net().bind(s, at);
+    return s.bind(at);
+  });
+}
+
+int __real_connect(int, const sockaddr*, socklen_t);
+int __wrap_connect(int fd, const sockaddr* name, socklen_t bytes) {
+  if (!simulated(fd)) return __real_connect(fd, name, bytes);
+  return with_socket(fd, [&](socket_node& s) {
+    skerry::sim::detail::place to;
+    return skerry::sim::detail::read_name(name, bytes, to) != 0 ? -EAFNOSUPPORT : s.connect_now(to);
   });
 }
 
 int __real_listen(int, int);
 int __wrap_listen(int fd, int backlog) {
   if (!simulated(fd)) return __real_listen(fd, backlog);
-  return with_socket(fd, [&](tcp_socket& s) { return s.listen(backlog); });
+  return with_socket(fd, [&](socket_node& s) { return s.listen(backlog); });
 }
 
 int __real_accept4(int, sockaddr*, socklen_t*, int);
 int __wrap_accept4(int fd, sockaddr* name, socklen_t* bytes, int flags) {
   if (!simulated(fd)) return __real_accept4(fd, name, bytes, flags);
-  return with_socket(fd, [&](tcp_socket& s) { return s.accept_now(); });
+  return with_socket(fd, [&](socket_node& s) { return s.accept_now(); });
 }
 
 int __real_getsockname(int, sockaddr*, socklen_t*);
 int __wrap_getsockname(int fd, sockaddr* name, socklen_t* bytes) {
   if (!simulated(fd)) return __real_getsockname(fd, name, bytes);
-  return with_socket(fd, [&](tcp_socket& s) { return s.local_name(name, bytes); });
+  return with_socket(fd, [&](socket_node& s) { return s.local_name(name, bytes); });
 }
 
 int __real_getpeername(int, sockaddr*, socklen_t*);
 int __wrap_getpeername(int fd, sockaddr* name, socklen_t* bytes) {
   if (!simulated(fd)) return __real_getpeername(fd, name, bytes);
-  return with_socket(fd, [&](tcp_socket& s) { return s.peer_name(name, bytes); });
+  return with_socket(fd, [&](socket_node& s) { return s.peer_name(name, bytes); });
 }
 
 int __real_shutdown(int, int);
 int __wrap_shutdown(int fd, int how) {
   if (!simulated(fd)) return __real_shutdown(fd, how);
-  return with_socket(fd, [&](tcp_socket& s) { return s.shut_down(how); });
+  return with_socket(fd, [&](socket_node& s) { return s.shut_down(how); });
 }
 
 int __real_setsockopt(int, int, int, const void*, socklen_t);
 int __wrap_setsockopt(int fd, int level, int name, const void* value, socklen_t bytes) {
   if (!simulated(fd)) return __real_setsockopt(fd, level, name, value, bytes);
-  return with_socket(fd, [&](tcp_socket& s) {
-    if (level != SOL_SOCKET) return 0;  // they change when packets go, of which there are none
-    const bool on = bytes >= sizeof(int) && *static_cast<const int*>(value) != 0;
-    switch (name) {
-      case SO_REUSEADDR: s.reuse_address = on; return 0;
-      case SO_REUSEPORT: s.reuse_port = on; return 0;
-      case SO_LINGER: {
-        const auto* linger = static_cast<const ::linger*>(value);
-        s.reset_at_close = bytes >= sizeof *linger && linger->l_onoff != 0 && linger->l_linger == 0;
-        return 0;
-      }
-      case SO_ATTACH_REUSEPORT_CBPF: return -ENOPROTOOPT;
-      default: return 0;
-    }
-  });
+  return with_socket(fd, [&](socket_node& s) { return s.set_option(level, name, value, bytes); });
 }
 
 int __real_getsockopt(int, int, int, void*, socklen_t*);
 int __wrap_getsockopt(int fd, int level, int name, void* value, socklen_t* bytes) {
   if (!simulated(fd)) return __real_getsockopt(fd, level, name, value, bytes);
-  return with_socket(fd, [&](tcp_socket& s) {
-    if (level != SOL_SOCKET) return -ENOPROTOOPT;
-    switch (name) {
-      case SO_TYPE: give(value, bytes, SOCK_STREAM); return 0;
-      case SO_ACCEPTCONN: give(value, bytes, s.listens()); return 0;
-      case SO_ERROR: give(value, bytes, 0); return 0;
-      default: return -ENOPROTOOPT;
-    }
-  });
+  return with_socket(fd, [&](socket_node& s) { return s.get_option(level, name, value, bytes); });
 }
 
 // --- descriptors ---
@@ -219,13 +206,8 @@ int __wrap_ioctl(int fd, unsigned long command, ...) {
   void* argument = va_arg(more, void*);
   va_end(more);
   if (!simulated(fd)) return __real_ioctl(fd, command, argument);
-  return with_socket(fd, [&](tcp_socket& s) {
-    switch (command) {
-      case SIOCOUTQ: *static_cast<int*>(argument) = s.unacknowledged(); return 0;
-      case SIOCINQ: *static_cast<int*>(argument) = s.unread(); return 0;
-      default: return -ENOTTY;
-    }
-  });
+  if (argument == nullptr) return answer(-EFAULT);
+  return with_socket(fd, [&](socket_node& s) { return s.control(command, *static_cast<int*>(argument)); });
 }
 
 // --- files ---
