@@ -56,8 +56,9 @@ struct system_options {
 struct disk_options {
   std::chrono::nanoseconds latency_min = std::chrono::microseconds(20);
   std::chrono::nanoseconds latency_max = std::chrono::milliseconds(2);
-  double io_error = 0;  ///< EIO
-  double full = 0;      ///< ENOSPC
+  double io_error = 0;                         ///< EIO; of an fsync: what it was to write is not all written, ever
+  double full = 0;                             ///< ENOSPC
+  std::uint64_t bytes_max = 64 * 1024 * 1024;  ///< of one host's disk
 };
 
 struct options {

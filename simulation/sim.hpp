@@ -28,7 +28,7 @@
 ///
 /// Affinity: `run` on a thread that runs no shard; everything else from within.
 /// Errors:   what goes wrong inside is told in `report::violation`, not thrown.
-/// Limits:   one simulation at a time per process; IPv4 and TCP; `options::steps_max`, `options::time_max`.
+/// Limits:   one simulation at a time per process; IPv4, TCP and UDP; `options::steps_max`, `options::time_max`.
 
 #include <skerry/framework/task/task.hpp>
 #include <skerry/shards/app_options.hpp>

@@ -2,6 +2,7 @@
 #include <skerry/framework/observe/trace.hpp>
 #include <skerry/shards/placement.hpp>
 #include <skerry/shards/shard.hpp>
+#include <skerry/simulation/detail/disk.hpp>
 #include <skerry/simulation/detail/machine.hpp>
 
 #include <algorithm>
@@ -17,7 +18,7 @@ using detail::simulated_backend;
 using std::chrono::nanoseconds;
 
 machine::machine(detail::world& in, std::string name, unsigned number)
-    : world_(in), name_(std::move(name)), ip_(10u << 24 | (number + 1)) {
+    : world_(in), name_(std::move(name)), ip_(10u << 24 | (number + 1)), disk_(std::make_shared<detail::disk>(*this)) {
   options_.shards = 1;
   options_.log_level = "off";
   options_.admin = "off";
@@ -128,6 +129,7 @@ void machine::crash() {
     }
     state_ = state::dying;
     // Out of the world first: nothing that follows is seen by anybody.
+    disk_->power_off();
     for (auto& each : std::exchange(descriptors_, {})) {
       if (each != nullptr && --each->descriptors == 0) each->vanished();
     }

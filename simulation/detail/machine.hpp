@@ -25,6 +25,10 @@
 #include <string>
 #include <vector>
 
+namespace skerry::sim::detail {
+class disk;
+}
+
 namespace skerry::sim {
 
 class machine final : public clock_source {
@@ -60,6 +64,8 @@ class machine final : public clock_source {
   int duplicate(int fd);
   int close(int fd) noexcept;
   std::size_t open_descriptors() const noexcept { return open_; }
+
+  detail::disk& storage() noexcept { return *disk_; }
 
   std::uint16_t next_ephemeral_port() noexcept;
   /// Counts starts: what was meant for an earlier life does not reach a later one.
@@ -97,6 +103,7 @@ class machine final : public clock_source {
   unsigned running_ = 0;
   unsigned lives_ = 0;
   std::vector<std::move_only_function<void()>> waiting_for_end_;
+  std::shared_ptr<detail::disk> disk_;
   std::vector<std::shared_ptr<detail::node>> descriptors_;
   std::size_t open_ = 0;
   std::uint16_t last_port_ = 32767;

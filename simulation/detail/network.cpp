@@ -9,7 +9,9 @@
 #include <utility>
 
 #include <arpa/inet.h>
+#include <linux/sockios.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 namespace skerry::sim::detail {
@@ -22,9 +24,12 @@ using std::chrono::seconds;
 constexpr nanoseconds first_retry = milliseconds(200);
 constexpr unsigned tries_max = 12;  // 200 ms, doubled each time: about 14 minutes
 constexpr unsigned knocks_max = 6;
-constexpr std::uint32_t loopback = 127u << 24;
 
-bool is_loopback(std::uint32_t ip) noexcept { return (ip & 0xff000000) == loopback; }
+void give(void* value, socklen_t* bytes, int what) noexcept {
+  if (*bytes < sizeof what) return;
+  *static_cast<int*>(value) = what;
+  *bytes = sizeof what;
+}
 
 }  // namespace
 
@@ -91,6 +96,8 @@ tcp_socket::~tcp_socket() { in().net().unbind(*this); }
 
 world& tcp_socket::in() const noexcept { return of.in(); }
 
+int tcp_socket::bind(place at) { return in().net().bind(*this, at); }
+
 int tcp_socket::listen(int backlog) {
   if (role_ != role::fresh && role_ != role::listening) return -EINVAL;
   if (local.port == 0) {
@@ -110,6 +117,40 @@ int tcp_socket::peer_name(sockaddr* name, socklen_t* bytes) const noexcept {
   if (role_ != role::connected) return -ENOTCONN;
   write_name(remote, name, bytes);
   return 0;
+}
+
+int tcp_socket::set_option(int level, int name, const void* value, socklen_t bytes) noexcept {
+  if (level != SOL_SOCKET) return 0;  // they change when packets go, of which there are none
+  const bool on = bytes >= sizeof(int) && *static_cast<const int*>(value) != 0;
+  switch (name) {
+    case SO_REUSEADDR: reuse_address = on; return 0;
+    case SO_REUSEPORT: reuse_port = on; return 0;
+    case SO_LINGER: {
+      const auto* linger = static_cast<const ::linger*>(value);
+      reset_at_close = bytes >= sizeof *linger && linger->l_onoff != 0 && linger->l_linger == 0;
+      return 0;
+    }
+    case SO_ATTACH_REUSEPORT_CBPF: return -ENOPROTOOPT;
+    default: return 0;
+  }
+}
+
+int tcp_socket::get_option(int level, int name, void* value, socklen_t* bytes) noexcept {
+  if (level != SOL_SOCKET) return -ENOPROTOOPT;
+  switch (name) {
+    case SO_TYPE: give(value, bytes, SOCK_STREAM); return 0;
+    case SO_ACCEPTCONN: give(value, bytes, listens()); return 0;
+    case SO_ERROR: give(value, bytes, 0); return 0;
+    default: return -ENOPROTOOPT;
+  }
+}
+
+int tcp_socket::control(unsigned long command, int& value) const noexcept {
+  switch (command) {
+    case SIOCOUTQ: value = unacknowledged(); return 0;
+    case SIOCINQ: value = unread(); return 0;
+    default: return -ENOTTY;
+  }
 }
 
 std::uint32_t tcp_socket::events() const noexcept {

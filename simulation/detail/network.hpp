@@ -18,6 +18,7 @@
 
 #include <skerry/simulation/detail/simulated_backend.hpp>
 
+#include <cerrno>
 #include <chrono>
 #include <cstdint>
 #include <deque>
@@ -41,7 +42,26 @@ struct place {
 int read_name(const sockaddr* name, socklen_t bytes, place& into) noexcept;
 void write_name(const place& from, sockaddr* name, socklen_t* bytes) noexcept;
 
+constexpr std::uint32_t loopback = 127u << 24;
+inline bool is_loopback(std::uint32_t ip) noexcept { return (ip & 0xff000000) == loopback; }
+
+/// What system calls do with a socket; 0 or more, or -errno.
+class socket_node : public node {
+ public:
+  virtual int bind(place at) = 0;
+  virtual int connect_now(place) { return -EOPNOTSUPP; }
+  virtual int listen(int) { return -EOPNOTSUPP; }
+  virtual int accept_now() { return -EOPNOTSUPP; }
+  virtual int shut_down(int how) = 0;
+  virtual int local_name(sockaddr* name, socklen_t* bytes) const noexcept = 0;
+  virtual int peer_name(sockaddr* name, socklen_t* bytes) const noexcept = 0;
+  virtual int set_option(int level, int name, const void* value, socklen_t bytes) noexcept = 0;
+  virtual int get_option(int level, int name, void* value, socklen_t* bytes) noexcept = 0;
+  virtual int control(unsigned long command, int& value) const noexcept = 0;
+};
+
 class tcp_socket;
+class udp_socket;
 
 /// All that is bound, of all machines.
 class network {
@@ -53,21 +73,31 @@ class network {
   /// One of those that listen there, drawn; null if nobody does.
   tcp_socket* listener_at(const machine& on, const place& at) noexcept;
 
+  // Datagrams have ports of their own (datagrams.cpp).
+  int bind(udp_socket& s, place at);
+  void unbind(udp_socket& s) noexcept { std::erase(datagrams_, &s); }
+  /// Who gets what comes there from that sender; null: nobody.
+  udp_socket* receiver_at(const machine& on, const place& at, const place& from) noexcept;
+
  private:
   std::vector<tcp_socket*> bound_;
+  std::vector<udp_socket*> datagrams_;
 };
 
-class tcp_socket final : public node {
+class tcp_socket final : public socket_node {
  public:
   explicit tcp_socket(machine& of) noexcept;
   ~tcp_socket() override;
 
-  // What system calls do; 0 or -errno.
-  int listen(int backlog);
-  int accept_now();
-  int shut_down(int how);
-  int local_name(sockaddr* name, socklen_t* bytes) const noexcept;
-  int peer_name(sockaddr* name, socklen_t* bytes) const noexcept;
+  int bind(place at) override;
+  int listen(int backlog) override;
+  int accept_now() override;
+  int shut_down(int how) override;
+  int local_name(sockaddr* name, socklen_t* bytes) const noexcept override;
+  int peer_name(sockaddr* name, socklen_t* bytes) const noexcept override;
+  int set_option(int level, int name, const void* value, socklen_t bytes) noexcept override;
+  int get_option(int level, int name, void* value, socklen_t* bytes) noexcept override;
+  int control(unsigned long command, int& value) const noexcept override;
   int unacknowledged() const noexcept {
     return static_cast<int>(unacknowledged_ + (end_sent_ && !end_arrived_ ? 1 : 0));
   }

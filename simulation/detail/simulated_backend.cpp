@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <skerry/simulation/detail/disk.hpp>
 #include <skerry/simulation/detail/machine.hpp>
 #include <skerry/simulation/detail/simulated_backend.hpp>
 #include <skerry/simulation/detail/world.hpp>
@@ -8,6 +9,7 @@
 #include <cerrno>
 #include <utility>
 
+#include <fcntl.h>
 #include <poll.h>
 
 namespace skerry::sim::detail {
@@ -187,6 +189,19 @@ std::int32_t simulated_backend::refusal(const submission& what) noexcept {
   }
 }
 
+namespace {
+bool names_a_path(const submission& what) noexcept {
+  switch (what.opcode) {
+    case IORING_OP_OPENAT2:
+    case IORING_OP_STATX:
+    case IORING_OP_RENAMEAT:
+    case IORING_OP_UNLINKAT:
+    case IORING_OP_MKDIRAT: return true;
+    default: return false;
+  }
+}
+}  // namespace
+
 void simulated_backend::process(const submission& what) noexcept {
   world& w = world::current();
   if (what.opcode == IORING_OP_MSG_RING) {
@@ -214,6 +229,7 @@ void simulated_backend::process(const submission& what) noexcept {
     if (w.chance(w.given().system.interrupted, "interrupted")) return r.finish(-EINTR);
     if (w.chance(w.given().system.out_of_memory, "out_of_memory")) return r.finish(-ENOMEM);
   }
+  if (what.fd == AT_FDCWD && names_a_path(what)) return of_.storage().start(r);
   const std::shared_ptr<node> at = of_.find(what.fd);
   if (at == nullptr) return r.finish(-EBADF);
   at->start(r);

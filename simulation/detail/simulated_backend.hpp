@@ -75,11 +75,11 @@ class node : public std::enable_shared_from_this<node> {
   virtual ~node() = default;
 
   /// Answers, or keeps it until something changes.
-  void start(request& r) noexcept;
+  virtual void start(request& r) noexcept;
   /// To be called when requests that wait may go on.
   void changed() noexcept;
-  /// Ends what waits.
-  void cancel(request& r) noexcept;
+  /// Ends what waits, or lets it go on to its end.
+  virtual void cancel(request& r) noexcept;
   void cancel_all() noexcept;
 
   /// POLLIN, POLLOUT and so on, as they are now.
@@ -92,6 +92,10 @@ class node : public std::enable_shared_from_this<node> {
   virtual void vanished() noexcept { closed(); }
 
   int descriptors = 0;  ///< how many stand for it
+
+ protected:
+  /// It waits no more: who calls this ends it.
+  void forget(request& r) noexcept { std::erase(waiting_, &r); }
 
  private:
   friend class simulated_backend;

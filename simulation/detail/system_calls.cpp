@@ -5,6 +5,8 @@
 //
 // The second half is the guard: calls that would bring the real world's time, chance, threads or waits into a shard's
 // turn are reported, with the stack, as a violation.
+#include <skerry/simulation/detail/datagrams.hpp>
+#include <skerry/simulation/detail/disk.hpp>
 #include <skerry/simulation/detail/machine.hpp>
 #include <skerry/simulation/detail/network.hpp>
 #include <skerry/simulation/detail/world.hpp>
@@ -19,17 +21,23 @@
 #include <execinfo.h>
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <linux/sockios.h>
+#include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/types.h>
 
 namespace {
 
 using skerry::sim::machine;
+using skerry::sim::detail::disk;
 using skerry::sim::detail::node;
+using skerry::sim::detail::open_file;
+using skerry::sim::detail::socket_node;
 using skerry::sim::detail::tcp_socket;
+using skerry::sim::detail::udp_socket;
 using skerry::sim::detail::world;
 
 /// The machine whose shard has its turn; null outside of simulations and between turns.
@@ -56,14 +64,17 @@ template <class Fn>
 int with_socket(int fd, Fn fn) noexcept {
   const std::shared_ptr<node> found = node_of(fd);
   if (found == nullptr) return answer(-EBADF);
-  auto* socket = dynamic_cast<tcp_socket*>(found.get());
+  auto* socket = dynamic_cast<socket_node*>(found.get());
   return answer(socket == nullptr ? -ENOTSOCK : fn(*socket));
 }
 
-void give(void* value, socklen_t* bytes, int what) noexcept {
-  if (*bytes < sizeof what) return;
-  *static_cast<int*>(value) = what;
-  *bytes = sizeof what;
+template <class Fn>
+long with_file(int fd, Fn fn) noexcept {
+  const std::shared_ptr<node> found = node_of(fd);
+  if (found == nullptr) return answer(-EBADF);
+  auto* file = dynamic_cast<open_file*>(found.get());
+  const long result = file == nullptr ? -EINVAL : fn(*file);
+  return result < 0 ? answer(static_cast<int>(result)) : result;
 }
 
 void report_leak(const char* what) noexcept {
@@ -89,82 +100,73 @@ int __real_socket(int, int, int);
 int __wrap_socket(int family, int type, int protocol) {
   machine* m = here();
   if (m == nullptr) return __real_socket(family, type, protocol);
-  if (family != AF_INET || (type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) != SOCK_STREAM) return answer(-EAFNOSUPPORT);
-  return answer(m->open(std::make_shared<tcp_socket>(*m)));
+  if (family != AF_INET) return answer(-EAFNOSUPPORT);
+  switch (type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) {
+    case SOCK_STREAM: return answer(m->open(std::make_shared<tcp_socket>(*m)));
+    case SOCK_DGRAM: return answer(m->open(std::make_shared<udp_socket>(*m)));
+    default: return answer(-EPROTONOSUPPORT);
+  }
 }
 
 int __real_bind(int, const sockaddr*, socklen_t);
 int __wrap_bind(int fd, const sockaddr* name, socklen_t bytes) {
   if (!simulated(fd)) return __real_bind(fd, name, bytes);
-  return with_socket(fd, [&](tcp_socket& s) {
+  return with_socket(fd, [&](socket_node& s) {
     skerry::sim::detail::place at;
     if (skerry::sim::detail::read_name(name, bytes, at) != 0) return -EAFNOSUPPORT;
-    return world::current().net().bind(s, at);
+    return s.bind(at);
+  });
+}
+
+int __real_connect(int, const sockaddr*, socklen_t);
+int __wrap_connect(int fd, const sockaddr* name, socklen_t bytes) {
+  if (!simulated(fd)) return __real_connect(fd, name, bytes);
+  return with_socket(fd, [&](socket_node& s) {
+    skerry::sim::detail::place to;
+    return skerry::sim::detail::read_name(name, bytes, to) != 0 ? -EAFNOSUPPORT : s.connect_now(to);
   });
 }
 
 int __real_listen(int, int);
 int __wrap_listen(int fd, int backlog) {
   if (!simulated(fd)) return __real_listen(fd, backlog);
-  return with_socket(fd, [&](tcp_socket& s) { return s.listen(backlog); });
+  return with_socket(fd, [&](socket_node& s) { return s.listen(backlog); });
 }
 
 int __real_accept4(int, sockaddr*, socklen_t*, int);
 int __wrap_accept4(int fd, sockaddr* name, socklen_t* bytes, int flags) {
   if (!simulated(fd)) return __real_accept4(fd, name, bytes, flags);
-  return with_socket(fd, [&](tcp_socket& s) { return s.accept_now(); });
+  return with_socket(fd, [&](socket_node& s) { return s.accept_now(); });
 }
 
 int __real_getsockname(int, sockaddr*, socklen_t*);
 int __wrap_getsockname(int fd, sockaddr* name, socklen_t* bytes) {
   if (!simulated(fd)) return __real_getsockname(fd, name, bytes);
-  return with_socket(fd, [&](tcp_socket& s) { return s.local_name(name, bytes); });
+  return with_socket(fd, [&](socket_node& s) { return s.local_name(name, bytes); });
 }
 
 int __real_getpeername(int, sockaddr*, socklen_t*);
 int __wrap_getpeername(int fd, sockaddr* name, socklen_t* bytes) {
   if (!simulated(fd)) return __real_getpeername(fd, name, bytes);
-  return with_socket(fd, [&](tcp_socket& s) { return s.peer_name(name, bytes); });
+  return with_socket(fd, [&](socket_node& s) { return s.peer_name(name, bytes); });
 }
 
 int __real_shutdown(int, int);
 int __wrap_shutdown(int fd, int how) {
   if (!simulated(fd)) return __real_shutdown(fd, how);
-  return with_socket(fd, [&](tcp_socket& s) { return s.shut_down(how); });
+  return with_socket(fd, [&](socket_node& s) { return s.shut_down(how); });
 }
 
 int __real_setsockopt(int, int, int, const void*, socklen_t);
 int __wrap_setsockopt(int fd, int level, int name, const void* value, socklen_t bytes) {
   if (!simulated(fd)) return __real_setsockopt(fd, level, name, value, bytes);
-  return with_socket(fd, [&](tcp_socket& s) {
-    if (level != SOL_SOCKET) return 0;  // they change when packets go, of which there are none
-    const bool on = bytes >= sizeof(int) && *static_cast<const int*>(value) != 0;
-    switch (name) {
-      case SO_REUSEADDR: s.reuse_address = on; return 0;
-      case SO_REUSEPORT: s.reuse_port = on; return 0;
-      case SO_LINGER: {
-        const auto* linger = static_cast<const ::linger*>(value);
-        s.reset_at_close = bytes >= sizeof *linger && linger->l_onoff != 0 && linger->l_linger == 0;
-        return 0;
-      }
-      case SO_ATTACH_REUSEPORT_CBPF: return -ENOPROTOOPT;
-      default: return 0;
-    }
-  });
+  return with_socket(fd, [&](socket_node& s) { return s.set_option(level, name, value, bytes); });
 }
 
 int __real_getsockopt(int, int, int, void*, socklen_t*);
 int __wrap_getsockopt(int fd, int level, int name, void* value, socklen_t* bytes) {
   if (!simulated(fd)) return __real_getsockopt(fd, level, name, value, bytes);
-  return with_socket(fd, [&](tcp_socket& s) {
-    if (level != SOL_SOCKET) return -ENOPROTOOPT;
-    switch (name) {
-      case SO_TYPE: give(value, bytes, SOCK_STREAM); return 0;
-      case SO_ACCEPTCONN: give(value, bytes, s.listens()); return 0;
-      case SO_ERROR: give(value, bytes, 0); return 0;
-      default: return -ENOPROTOOPT;
-    }
-  });
+  return with_socket(fd, [&](socket_node& s) { return s.get_option(level, name, value, bytes); });
 }
 
 // --- descriptors ---
@@ -204,14 +206,55 @@ int __wrap_ioctl(int fd, unsigned long command, ...) {
   void* argument = va_arg(more, void*);
   va_end(more);
   if (!simulated(fd)) return __real_ioctl(fd, command, argument);
-  return with_socket(fd, [&](tcp_socket& s) {
-    switch (command) {
-      case SIOCOUTQ: *static_cast<int*>(argument) = s.unacknowledged(); return 0;
-      case SIOCINQ: *static_cast<int*>(argument) = s.unread(); return 0;
-      default: return -ENOTTY;
-    }
+  if (argument == nullptr) return answer(-EFAULT);
+  return with_socket(fd, [&](socket_node& s) { return s.control(command, *static_cast<int*>(argument)); });
+}
+
+// --- files ---
+
+int __real_open(const char*, int, ...);
+int __wrap_open(const char* path, int flags, ...) {
+  va_list more;
+  va_start(more, flags);
+  const unsigned mode = (flags & O_CREAT) != 0 ? va_arg(more, unsigned) : 0;
+  va_end(more);
+  machine* m = here();
+  if (m == nullptr) return __real_open(path, flags, mode);
+  return answer(m->now() == machine::state::dying ? -EIO : m->storage().open_now(path, flags, mode));
+}
+
+int __real_ftruncate(int, off_t);
+int __wrap_ftruncate(int fd, off_t size) {
+  if (!simulated(fd)) return __real_ftruncate(fd, size);
+  return static_cast<int>(with_file(fd, [&](open_file& f) -> long {
+    return size < 0 ? -EINVAL : f.of.resize_now(f, static_cast<std::uint64_t>(size));
+  }));
+}
+
+int __real_fstat(int, struct stat*);
+int __wrap_fstat(int fd, struct stat* into) {
+  if (!simulated(fd)) return __real_fstat(fd, into);
+  return static_cast<int>(with_file(fd, [&](open_file& f) -> long { return disk::status_now(f, *into); }));
+}
+
+// Listing goes by number: no libc before 2.30 has getdents64.
+long __real_syscall(long, ...);
+long __wrap_syscall(long number, ...) {
+  va_list more;
+  va_start(more, number);
+  long a[6];
+  for (long& each : a) each = va_arg(more, long);
+  va_end(more);
+  const int fd = static_cast<int>(a[0]);
+  if (number != SYS_getdents64 || !simulated(fd)) return __real_syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+  return with_file(fd, [&](open_file& f) {
+    return f.of.list_now(f, reinterpret_cast<std::byte*>(a[1]), static_cast<std::size_t>(a[2]));
   });
 }
+
+// There are no watches: who wants one hears so.
+int __real_inotify_init1(int);
+int __wrap_inotify_init1(int flags) { return here() == nullptr ? __real_inotify_init1(flags) : answer(-ENOSYS); }
 
 // A drain that overran its deadline ends the process; here it ends the simulation.
 [[noreturn]] void __real__exit(int);

@@ -1,0 +1,328 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <skerry/simulation/detail/datagrams.hpp>
+#include <skerry/simulation/detail/machine.hpp>
+#include <skerry/simulation/detail/world.hpp>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include <linux/sockios.h>
+#include <netinet/udp.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+
+namespace skerry::sim::detail {
+
+namespace {
+
+constexpr nanoseconds late_max = std::chrono::milliseconds(200);
+constexpr std::size_t receive_buffer_min = 2304;
+
+}  // namespace
+
+// --- ports ---
+
+int network::bind(udp_socket& s, place at) {
+  if (s.local.port != 0) return -EINVAL;
+  if (at.ip != 0 && !is_loopback(at.ip) && at.ip != s.of.ip()) return -EADDRNOTAVAIL;
+  const auto taken = [&] {
+    return std::ranges::any_of(datagrams_, [&](const udp_socket* each) {
+      const bool meet = each->local.ip == at.ip || each->local.ip == 0 || at.ip == 0;
+      const bool share = (each->reuse_port_ && s.reuse_port_) || (each->reuse_address_ && s.reuse_address_);
+      return &each->of == &s.of && each->local.port == at.port && meet && !share;
+    });
+  };
+  if (at.port == 0) {
+    do at.port = s.of.next_ephemeral_port();
+    while (taken());
+  } else if (taken()) {
+    return -EADDRINUSE;
+  }
+  s.local = at;
+  datagrams_.push_back(&s);
+  return 0;
+}
+
+udp_socket* network::receiver_at(const machine& on, const place& at, const place& from) noexcept {
+  std::vector<udp_socket*> found;
+  bool connected = false;
+  for (udp_socket* each : datagrams_) {
+    const bool here =
+        &each->of == &on && each->local.port == at.port && (each->local.ip == 0 || each->local.ip == at.ip);
+    if (!here || (each->connected() && each->remote != from)) continue;
+    if (each->connected() && !connected) found.clear();  // who speaks with one only comes first
+    if (connected && !each->connected()) continue;
+    connected = each->connected();
+    found.push_back(each);
+  }
+  if (found.empty()) return nullptr;
+  const std::uint64_t sender = (std::uint64_t{from.ip} << 16 | from.port) * 0x9e3779b97f4a7c15;
+  return found[(sender >> 32) % found.size()];
+}
+
+// --- a socket ---
+
+udp_socket::udp_socket(machine& whose) noexcept : of(whose) {}
+
+udp_socket::~udp_socket() { in().net().unbind(*this); }
+
+world& udp_socket::in() const noexcept { return of.in(); }
+
+int udp_socket::bind(place at) { return in().net().bind(*this, at); }
+
+int udp_socket::connect_now(place to) {
+  if (to.port == 0) return -EINVAL;
+  if (local.port == 0) {
+    if (const int refused = bind({}); refused != 0) return refused;
+  }
+  remote = to;
+  if (local.ip == 0) local.ip = is_loopback(to.ip) ? loopback + 1 : of.ip();
+  return 0;
+}
+
+int udp_socket::shut_down(int how) {
+  if (!connected()) return -ENOTCONN;
+  input_shut_ = input_shut_ || how != SHUT_WR;
+  output_shut_ = output_shut_ || how != SHUT_RD;
+  changed();
+  return 0;
+}
+
+int udp_socket::local_name(sockaddr* name, socklen_t* bytes) const noexcept {
+  write_name(local, name, bytes);
+  return 0;
+}
+
+int udp_socket::peer_name(sockaddr* name, socklen_t* bytes) const noexcept {
+  if (!connected()) return -ENOTCONN;
+  write_name(remote, name, bytes);
+  return 0;
+}
+
+int udp_socket::set_option(int level, int name, const void* value, socklen_t bytes) noexcept {
+  if (level == SOL_UDP) return -ENOPROTOOPT;
+  if (level != SOL_SOCKET) return 0;
+  const int number = bytes >= sizeof(int) ? *static_cast<const int*>(value) : 0;
+  switch (name) {
+    case SO_REUSEADDR: reuse_address_ = number != 0; return 0;
+    case SO_REUSEPORT: reuse_port_ = number != 0; return 0;
+    case SO_RCVBUF: receive_buffer_ = std::max(receive_buffer_min, 2 * static_cast<std::size_t>(number)); return 0;
+    case SO_ATTACH_REUSEPORT_CBPF: return -ENOPROTOOPT;
+    default: return 0;
+  }
+}
+
+int udp_socket::get_option(int level, int name, void* value, socklen_t* bytes) noexcept {
+  if (level != SOL_SOCKET || *bytes < sizeof(int)) return -ENOPROTOOPT;
+  int what = 0;
+  switch (name) {
+    case SO_TYPE: what = SOCK_DGRAM; break;
+    case SO_ERROR: what = std::exchange(error_, 0); break;
+    case SO_RCVBUF: what = static_cast<int>(receive_buffer_); break;
+    default: return -ENOPROTOOPT;
+  }
+  *static_cast<int*>(value) = what;
+  *bytes = sizeof what;
+  return 0;
+}
+
+/// The length of the next, and nothing that waits to be sent.
+int udp_socket::control(unsigned long command, int& value) const noexcept {
+  switch (command) {
+    case SIOCINQ: value = queue_.empty() ? 0 : static_cast<int>(queue_.front().bytes.size()); return 0;
+    case SIOCOUTQ: value = 0; return 0;
+    default: return -ENOTTY;
+  }
+}
+
+std::uint32_t udp_socket::events() const noexcept {
+  std::uint32_t now = POLLOUT;
+  if (!queue_.empty() || error_ != 0 || input_shut_) now |= POLLIN;
+  if (error_ != 0) now |= POLLERR;
+  if (input_shut_ && output_shut_) now |= POLLHUP;
+  return now;
+}
+
+bool udp_socket::attempt(request& r) noexcept {
+  switch (r.what().opcode) {
+    case IORING_OP_RECVMSG: return receive(r);
+    case IORING_OP_SEND:
+    case IORING_OP_SENDMSG: r.finish(send(r.what())); return true;
+    case IORING_OP_CONNECT: {
+      place to;
+      const auto* name = reinterpret_cast<const sockaddr*>(r.what().addr);
+      const bool ours = read_name(name, static_cast<socklen_t>(r.what().off), to) == 0;
+      r.finish(ours ? connect_now(to) : -EAFNOSUPPORT);
+      return true;
+    }
+    default: r.finish(-EOPNOTSUPP); return true;
+  }
+}
+
+void udp_socket::closed() noexcept {
+  in().net().unbind(*this);
+  cancel_all();
+  queue_.clear();
+}
+
+void udp_socket::vanished() noexcept {
+  in().net().unbind(*this);
+  queue_.clear();
+}
+
+// --- in ---
+
+void udp_socket::come(packet what) {
+  const std::size_t takes = what.bytes.size() + overhead;
+  if (input_shut_ || (queued_ != 0 && queued_ + takes > receive_buffer_)) return;
+  queued_ += takes;
+  queue_.push_back(std::move(what));
+  changed();
+}
+
+void udp_socket::refused() noexcept {
+  error_ = ECONNREFUSED;
+  changed();
+}
+
+/// The next one, as recvmsg(2) writes it.
+std::int32_t udp_socket::receive_into(msghdr& message, std::uint32_t flags) noexcept {
+  const packet next = std::move(queue_.front());
+  queue_.pop_front();
+  queued_ -= next.bytes.size() + overhead;
+  std::size_t done = 0;
+  for (std::size_t i = 0; i < message.msg_iovlen; ++i) {
+    const std::size_t part = std::min(message.msg_iov[i].iov_len, next.bytes.size() - done);
+    if (part != 0) std::memcpy(message.msg_iov[i].iov_base, next.bytes.data() + done, part);
+    done += part;
+  }
+  if (message.msg_name != nullptr) {
+    write_name(next.from, static_cast<sockaddr*>(message.msg_name), &message.msg_namelen);
+  }
+  message.msg_controllen = 0;
+  message.msg_flags = done < next.bytes.size() ? MSG_TRUNC : 0;
+  return static_cast<std::int32_t>((flags & MSG_TRUNC) != 0 ? next.bytes.size() : done);
+}
+
+bool udp_socket::receive(request& r) noexcept {
+  auto& given = *reinterpret_cast<msghdr*>(r.what().addr);
+  while (true) {
+    if (error_ != 0) {
+      r.finish(-std::exchange(error_, 0));
+      return true;
+    }
+    if (queue_.empty()) {
+      const bool waits = (r.what().msg_flags & MSG_DONTWAIT) == 0 && !input_shut_;
+      if (!waits) r.finish(input_shut_ ? 0 : -EAGAIN);
+      return !waits;
+    }
+    if (!r.multishot()) {
+      r.finish(receive_into(given, r.what().msg_flags));
+      return true;
+    }
+    void* data = nullptr;
+    std::uint32_t room = 0;
+    const int number = r.take_buffer(data, room);
+    if (number < 0) {
+      r.finish(-ENOBUFS);
+      return true;
+    }
+    // In the buffer: what is said of it, the areas for name and control that the layout asks for, the bytes.
+    auto* at = static_cast<std::byte*>(data);
+    const std::size_t before = sizeof(io_uring_recvmsg_out) + given.msg_namelen + given.msg_controllen;
+    SKERRY_ASSERT(before <= room, "a lent buffer has room for the areas of the layout");
+    iovec piece{at + before, room - before};
+    msghdr message{};
+    message.msg_name = at + sizeof(io_uring_recvmsg_out);
+    message.msg_namelen = given.msg_namelen;
+    message.msg_iov = &piece;
+    message.msg_iovlen = 1;
+    const auto full = static_cast<std::uint32_t>(receive_into(message, MSG_TRUNC));
+    io_uring_recvmsg_out out{};
+    out.namelen = message.msg_namelen;
+    out.payloadlen = full;
+    out.flags = static_cast<std::uint32_t>(message.msg_flags);
+    std::memcpy(at, &out, sizeof out);
+    const auto result = static_cast<std::int32_t>(before + std::min<std::size_t>(full, piece.iov_len));
+    const std::uint32_t flags = IORING_CQE_F_BUFFER | static_cast<std::uint32_t>(number) << IORING_CQE_BUFFER_SHIFT;
+    full == 0 ? r.finish(result, flags) : r.emit(result, flags);  // an empty one ends it
+    if (r.finished()) return true;
+  }
+}
+
+// --- out ---
+
+int udp_socket::send(const submission& what) noexcept {
+  place to = remote;
+  std::string bytes;
+  const sockaddr* name = nullptr;
+  socklen_t name_bytes = 0;
+  if (what.opcode == IORING_OP_SEND) {
+    name = reinterpret_cast<const sockaddr*>(what.off);
+    name_bytes = what.addr_len;
+    bytes.assign(reinterpret_cast<const char*>(what.addr), what.len);
+  } else {
+    const auto& message = *reinterpret_cast<const msghdr*>(what.addr);
+    if (message.msg_controllen != 0) return -EINVAL;
+    name = static_cast<const sockaddr*>(message.msg_name);
+    name_bytes = message.msg_namelen;
+    for (std::size_t i = 0; i < message.msg_iovlen; ++i) {
+      bytes.append(static_cast<const char*>(message.msg_iov[i].iov_base), message.msg_iov[i].iov_len);
+    }
+  }
+  if (name != nullptr && read_name(name, name_bytes, to) != 0) return -EAFNOSUPPORT;
+  return send(std::move(bytes), to);
+}
+
+int udp_socket::send(std::string bytes, const place& to) noexcept {
+  if (output_shut_) return -EPIPE;
+  if (bytes.size() > bytes_max) return -EMSGSIZE;
+  if (error_ != 0) return -std::exchange(error_, 0);
+  if (to.port == 0) return connected() ? -EINVAL : -EDESTADDRREQ;
+  if (local.port == 0) {
+    if (const int refused = bind({}); refused != 0) return refused;
+  }
+  world& w = in();
+  const network_options& net = w.given().network;
+  const bool inside = is_loopback(to.ip) || to.ip == of.ip();
+  const auto result = static_cast<int>(bytes.size());
+  packet one{local, std::move(bytes)};
+  if (one.from.ip == 0) one.from.ip = is_loopback(to.ip) ? loopback + 1 : of.ip();
+  if (!inside && w.chance(net.datagram_lost)) return result;
+  if (!inside && w.chance(net.datagram_twice)) under_way(to, one, inside);
+  under_way(to, std::move(one), inside);
+  return result;
+}
+
+void udp_socket::under_way(const place& to, packet what, bool inside) {
+  world& w = in();
+  const network_options& net = w.given().network;
+  nanoseconds takes(what.bytes.size() * 1'000'000'000 / std::max<std::uint64_t>(net.bytes_per_second, 1));
+  nanoseconds due = w.now() + takes;
+  if (inside) {
+    due = last_inside_ = std::max(last_inside_ + nanoseconds(1), due + net.latency_min);
+  } else {
+    due += w.between(net.latency_min, net.latency_max);
+    if (w.chance(net.datagram_late)) due += w.between(nanoseconds(0), late_max);
+  }
+  w.at(due, [&from = of, to, all = std::move(what)]() mutable { arrive(from.in(), from, to, std::move(all)); });
+}
+
+/// At whoever has the port now; the sender may be gone.
+void udp_socket::arrive(world& in, machine& from, const place& to, packet what) {
+  machine* target = is_loopback(to.ip) ? &from : in.at_address(to.ip);
+  if (target == nullptr || target->now() != machine::state::running || in.cut(from, *target)) return;
+  if (udp_socket* found = in.net().receiver_at(*target, to, what.from)) return found->come(std::move(what));
+  // The answer that nobody is there goes the same way back, and may be lost, too.
+  const network_options& net = in.given().network;
+  if (target != &from && in.chance(net.datagram_lost)) return;
+  in.after(in.between(net.latency_min, net.latency_max), [&in, &from, target, to, back = what.from] {
+    if (in.cut(*target, from)) return;
+    udp_socket* sender = in.net().receiver_at(from, back, to);
+    if (sender != nullptr && sender->connected()) sender->refused();
+  });
+}
+
+}  // namespace skerry::sim::detail
