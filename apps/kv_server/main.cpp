@@ -10,6 +10,7 @@
 #include <skerry/shards/command_line.hpp>
 #include <skerry/shards/topology.hpp>
 #include <skerry/toolkit/observe/stall_detector.hpp>
+#include <skerry/toolkit/observe/task_dump.hpp>
 
 #include <kv_server/connection.hpp>
 #include <kv_server/kv_shard.hpp>
@@ -21,6 +22,7 @@ using namespace skerry;
 
 task<> serve_all(std::uint64_t memory_max, const net::server_flags& flags, const stall_flag& stalls) {
   co_await stalls.watch();
+  co_await dump_tasks_on_sigquit();
   const app_options& options = app::running_options();
   std::optional<net::address> at = net::address::parse(options.bind, options.port.value_or(6379));
   if (!at) throw startup_error("--bind takes an IP address");
