@@ -6,6 +6,7 @@
 #include <skerry/net/server_flags.hpp>
 #include <skerry/shards/app.hpp>
 #include <skerry/toolkit/observe/stall_detector.hpp>
+#include <skerry/toolkit/observe/task_dump.hpp>
 
 namespace {
 
@@ -21,6 +22,7 @@ task<> echo(net::stream connection) {
 
 task<> serve(const net::server_flags& flags, const stall_flag& stalls) {
   co_await stalls.watch();
+  co_await dump_tasks_on_sigquit();
   const net::server_options limits = flags.options();
   auto handler = [](net::stream s) { return echo(std::move(s)); };
   auto activated = net::take_activated_sockets();  // from systemd, or whoever started us with sockets

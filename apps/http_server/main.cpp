@@ -11,6 +11,7 @@
 #include <skerry/shards/app.hpp>
 #include <skerry/shards/submit_to.hpp>
 #include <skerry/toolkit/observe/stall_detector.hpp>
+#include <skerry/toolkit/observe/task_dump.hpp>
 
 #include <algorithm>
 #include <cstdint>
@@ -95,6 +96,7 @@ router make_router() {
 
 task<> serve_all(std::string files, const net::server_flags& flags, const stall_flag& stalls) {
   co_await stalls.watch();
+  co_await dump_tasks_on_sigquit();
   const app_options& options = app::running_options();
   std::optional<net::address> at = net::address::parse(options.bind, *options.port);
   if (!at) throw startup_error("--bind takes an IP address");

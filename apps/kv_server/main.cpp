@@ -6,6 +6,7 @@
 #include <skerry/shards/command_line.hpp>
 #include <skerry/shards/topology.hpp>
 #include <skerry/toolkit/observe/stall_detector.hpp>
+#include <skerry/toolkit/observe/task_dump.hpp>
 
 #include <kv_server/server.hpp>
 
@@ -18,6 +19,7 @@ int main(int argc, char** argv) {
   const skerry::stall_flag stalls(app.options());
   return app.run(argc, argv, [&]() -> skerry::task<> {
     co_await stalls.watch();
+    co_await skerry::dump_tasks_on_sigquit();
     co_await kv_server::serve_all(memory_max.bytes, flags.options());
   });
 }

@@ -219,6 +219,8 @@ MEMORY = [
         ("kv_get", "GET load", allocations(kv_load, KV[SKERRY], prepare={"op": "fill"}, op="get")),
         ("kv_set", "SET load, values overwritten", allocations(kv_load, KV[SKERRY], prepare={"op": "fill"}, op="set")))
 ] + [
+    Experiment("memory", {SKERRY: benchmark("sleepers_perf", "sleeping_tasks", "", counter="resident", one_run=True)}, (
+        Row("sleeping_tasks", "10 million tasks that sleep, resident", "GiB", budget=2.5),), rounds_max=1),
     Experiment("memory", {SKERRY: benchmark("submit_to_perf", "submit_to_round_trip", "", counter="allocations")}, (
         Row("allocations_submit_to", "heap allocations per submit_to", "", budget=0),), rounds_max=1),
 ] + [

@@ -79,10 +79,11 @@ class [[nodiscard("a generator does nothing until its items are awaited")]] gene
 template <class T>
 struct generator<T>::promise_type : detail::pooled {
   T* item = nullptr;
+  /// Who goes on at the next item; null while their await_suspend is on the stack and looks for itself. The second
+  /// word, as `parent` is of a task's promise: who lists the coroutines that wait looks there.
+  std::coroutine_handle<> consumer;
   std::exception_ptr error;
   bool handed_over = false;  ///< has yielded or ended since it was resumed
-  /// Who goes on at the next item; null while their await_suspend is on the stack and looks for itself.
-  std::coroutine_handle<> consumer;
 
   struct hand_over {
     bool await_ready() const noexcept { return false; }

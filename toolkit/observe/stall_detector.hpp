@@ -16,9 +16,6 @@
 ///
 ///     warning shard 1: task "import" kept the CPU for more than 25 ms in one step; parse_row(std::string_view); …
 ///
-/// It is counted in `skerry_stalls_total`. Ending the task phase matters because the reactor looks at its clock after
-/// up to 64 steps: long ones behind many short ones would all run before the next poll.
-///
 /// Not seen: a step that blocks in the kernel (it uses no CPU time), and functions that a message runs in the poll
 /// phase. Not for simulation: what it measures is real.
 ///
