@@ -13,8 +13,8 @@
 ///
 /// Affinity:     any task; the function runs on `target`: a plain one in its poll phase, a task in its root scope. To
 ///               the own shard without a queue: a plain function has run when post_to goes on.
-/// Order:        messages to one shard, of post_to and submit_to, reach it in the order in which they were sent; a plain
-///               function runs there and then, the first step of a task follows that poll.
+/// Order:        messages to one shard, of post_to and submit_to, reach it in the order in which they were sent; a
+///               plain function runs there and then, the first step of a task follows that poll.
 /// Errors:       what the function throws is logged and counted on the target (`unseen_errors`).
 /// Cancellation: ends the wait for a place; a message on its way is not called back. A target that is stopping runs
 ///               plain functions and drops tasks, which counts as an error; the sender's shard does not end before they
