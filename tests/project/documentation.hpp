@@ -16,6 +16,10 @@
 #include <skerry/skerry.hpp>
 #include <skerry/toolkit/alien/embedded.hpp>
 #include <skerry/toolkit/channel/oneshot.hpp>
+#include <skerry/toolkit/flow/deadline.hpp>
+#include <skerry/toolkit/flow/everywhere.hpp>
+#include <skerry/toolkit/flow/post_to.hpp>
+#include <skerry/toolkit/flow/service_group.hpp>
 #include <skerry/toolkit/generator/generator.hpp>
 #include <skerry/toolkit/pool/blocking.hpp>
 #include <skerry/toolkit/pool/compute.hpp>
@@ -85,6 +89,9 @@ task<int> count_words(std::string file);
 task<std::string> read_line(net::stream& from);
 generator<std::string> lines(net::stream& from);
 void note(const std::string& text);
+void drop();
+void set_limit(unsigned most);
+inline constexpr service_group storage("storage", 1, 128);
 void give_up();
 std::string shrink(std::string big);
 int add_up(std::span<const int> numbers);

@@ -126,15 +126,15 @@ class foreign_call final : public shards::foreign_item {
         : chain("alien call", scheduling_group::main, nullptr), owner_(owner) {}
     void begin() noexcept {
       scope& home = *this_shard().root;
+      if (home.closing()) return owner_.refused();
       try {
-        if (home.closing()) std::rethrow_exception(why_not(shards::delivery::closed));
         returned body = owner_.apply();
         home.add(*this);
-        start_express(std::move(body).release(owner_.result_));
+        return start_express(std::move(body).release(owner_.result_));
       } catch (...) {
         owner_.result_.set_error(std::current_exception());
-        owner_.tell();
       }
+      owner_.tell();
     }
     void ended() noexcept override {
       if (was_cancelled()) owner_.result_.set_error(why_not(shards::delivery::closed));

@@ -135,13 +135,19 @@ class job_slots {
   std::vector<observe::registration> published_;
 };
 
-/// What `fn` gives when it may have the worker as its first argument, and when not.
+/// Whether `fn` takes a worker before its arguments. What `unchecked` wraps decides: the wrapper itself takes anything.
+template <class Fn, class... Args>
+struct wants_worker : std::is_invocable<Fn&, compute_worker&, Args...> {};
+template <class Fn, class... Args>
+struct wants_worker<unchecked_fn<Fn>, Args...> : wants_worker<Fn, Args...> {};
+
+/// What `fn` gives, with a worker or without.
 template <class Fn, class... Args>
 struct job_result : std::invoke_result<Fn&, Args...> {
   static constexpr bool takes_worker = false;
 };
 template <class Fn, class... Args>
-  requires std::is_invocable_v<Fn&, compute_worker&, Args...>
+  requires wants_worker<Fn, Args...>::value
 struct job_result<Fn, Args...> : std::invoke_result<Fn&, compute_worker&, Args...> {
   static constexpr bool takes_worker = true;
 };
