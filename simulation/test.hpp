@@ -15,7 +15,8 @@
 /// it and a violation end the test, with the seed and the command that replays it.
 ///
 /// The program's command line takes --seeds N (100), --seed S, --trace FILE, --until STEP and --only NUMBERS beside
-/// GoogleTest's options, which are left alone. Link skerry::simulation and GTest::gtest_main.
+/// GoogleTest's options, which are left alone. Link skerry::simulation and GTest::gtest_main. This header is
+/// <skerry/shards/sim/test.hpp>, too.
 
 #include <skerry/framework/task/task.hpp>
 #include <skerry/simulation/campaign.hpp>

@@ -90,6 +90,12 @@ MICRO = [
         "nanosleep": benchmark("precise_perf", "clock_nanosleep", "us", counter="late_p50_us"),
     }, (Row("precise_sleep", "precise_sleep_for(100us), half are later by", "us", budget=15, strict=True),),
         limit="nanosleep", limit_is="a thread in clock_nanosleep (precise_perf)"),
+    Experiment("micro", {SKERRY: benchmark("sim_perf", "loaded_server", "ns", counter="ns_per_step")},
+               (Row("sim_step", "a step of a simulation, key-value server on 8 shards", "ns", budget=1000),)),
+    Experiment("micro", {SKERRY: benchmark("sim_perf", "loaded_server", "ns", counter="cpu_s_per_hour")},
+               (Row("sim_hour", "an hour of that server under load, CPU", "s", budget=36),)),
+    Experiment("micro", {SKERRY: benchmark("sim_perf", "idle_day", "ms")},
+               (Row("sim_idle_day", "a day of that server with nothing to do", "ms", budget=1000, strict=True),)),
     Experiment("micro", {
         SKERRY: benchmark("http_parser_perf", "skerry_head/browser", "ns"),
         "http-parser": benchmark("http_parser_perf", "http_parser_head/browser", "ns"),

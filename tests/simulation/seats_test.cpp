@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What tests/README.md says of its example is so: the seed it names finds the race, and the fix stands 1000 seeds.
 #include <skerry/framework/task/combine.hpp>
-#include <skerry/simulation/test.hpp>
+#include <skerry/shards/sim/test.hpp>
 #include <skerry/timers/sleep.hpp>
 
 #include <chrono>
