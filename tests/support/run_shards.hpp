@@ -22,13 +22,14 @@
 
 namespace skerry::test_support {
 
-/// Options of a quiet host with `shards` shards.
+/// Options of a quiet host with `shards` shards, on the backend that the environment names.
 inline app_options quiet_options(unsigned shards) {
   app_options options;
   options.shards = shards;
   options.log_level = "warning";
   options.admin = "off";
   options.overprovision = true;
+  options.backend = backend_of_environment();
   return options;
 }
 
