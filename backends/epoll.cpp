@@ -5,11 +5,11 @@
 ///           |            --has to wait--> watch_list --event--> attempt() -------^
 ///           '            --regular file, names--> blocking_pool --its eventfd----^
 ///
-///     tried at once, then when there is room      send, sendmsg, connect
-///     when there is something                     recv, recvmsg, accept, poll; transfers of what knows readiness
-///     at once, in part out of the page cache      read of a regular file
-///     on a thread                                 the rest of that; writes, names, sizes, syncs, close_by_worker
-///     at once                                     close, recvmsg_multishot with MSG_DONTWAIT
+///     tried at once, then when it may work        send, sendmsg, connect, recvmsg
+///     when there is something                     recv, accept, poll; transfers of what knows readiness
+///     at once out of the page cache, or thread    read of a regular file
+///     on a thread                                 writes of one, names, sizes, syncs, close_by_worker
+///     at once                                     close
 ///
 /// A request and its answer cost a wait, a receive and a send, as in a server that was written for epoll. A multishot
 /// poll reports edges, as in a ring: it waits in an epoll instance of its own, which is made with the first and is
@@ -20,9 +20,9 @@
 ///
 /// Affinity:     as backend. The descriptors that are accepted from or connected become non-blocking, with all who have
 ///               their descriptions: for a single call there is no flag.
-/// Limits:       `burst_max` receives and accepts per event. The queue of submissions and the jobs grow with the
-///               operations in flight; where memory is short an operation ends with ENOMEM. Shards that accept from one
-///               socket are all woken by one connection, and all but one find nothing.
+/// Limits:       `burst_max` receives and accepts per event, `messages_max` messages. The queue of submissions and the
+///               jobs grow with the operations in flight; where memory is short an operation ends with ENOMEM. Shards
+///               that accept from one socket are all woken by one connection, and all but one find nothing.
 /// Cancellation: what waits ends at once; what a thread has begun ends by itself.
 
 #include <skerry/backends/choose.hpp>
@@ -60,8 +60,12 @@ using detail::wants_edges;
 using detail::watch_list;
 
 constexpr int burst_max = 16, events_max = 256;
-/// Datagrams after which a receive that may not wait ends, as the kernel's own does.
+/// Messages are small, and who sends many at a time loses what a receive buffer has no room for.
+constexpr int messages_max = 64;
+/// Messages after which a receive that may not wait ends, as the kernel's own does.
 constexpr int look_max = 32;
+/// So many operations done in a turn are worth a look at events in the same one: they may have caused some.
+constexpr std::uint64_t crowd = 32;
 constexpr std::uint32_t receive_buffers_max = 2048;
 constexpr std::size_t jobs_per_block = 64;
 constexpr auto at_once = clock::time_point::min();
@@ -115,11 +119,11 @@ class epoll_backend final : public backend {
     begin_queued();
     // What was done at once may have woken a task or set a timer: only the loop knows. It comes back, and then, or if
     // it has been sent back just now, events get their look.
-    const bool done = stats_.completions != before;
-    if (done && !std::exchange(came_back_, true)) return;
+    const std::uint64_t done = stats_.completions - before;
+    if (done != 0 && done < crowd && !std::exchange(came_back_, true)) return;
     came_back_ = false;
-    if (!done) ++stats_.waits;
-    look(done ? at_once : deadline);
+    if (done == 0) ++stats_.waits;
+    look(done != 0 ? at_once : deadline);
   }
 
   void wake(backend& target) noexcept override {
@@ -255,11 +259,11 @@ class epoll_backend final : public backend {
         }
         if (s.opcode == IORING_OP_ACCEPT) return keep(j);
         [[fallthrough]];
+      case IORING_OP_RECVMSG:  // what came before a crowd of sends in this turn would have no room behind them
       case IORING_OP_SEND:
       case IORING_OP_SENDMSG: return attempt(j, 0) ? done(j) : keep(j);
       case IORING_OP_POLL_ADD:
       case IORING_OP_RECV: return keep(j);
-      case IORING_OP_RECVMSG: return may_not_wait(j) && attempt(j, 0) ? done(j) : keep(j);
       default: return is_transfer(s) ? begin_transfer(j) : post(j);
     }
   }
@@ -311,7 +315,8 @@ class epoll_backend final : public backend {
   /// which finds out whether this is the end; not so where it moves the place at which the descriptor stands. One of
   /// O_DIRECT would wait for the device.
   void begin_on_file(job& j) noexcept {
-    if (!lend_buffer(j)) return done(j);
+    if (!aim_at_buffer(j)) return done(j);
+    take_buffer(j);
     const submission& s = j.what;
     const auto offset = static_cast<std::int64_t>(s.off);
     if (is_read(s) && offset != detail::where_it_stands && (::fcntl(s.fd, F_GETFL) & O_DIRECT) == 0) {
@@ -328,9 +333,9 @@ class epoll_backend final : public backend {
     pool_.post(j);
   }
 
-  /// For a read into one of the ring's; it stays with the job until its completion.
-  bool lend_buffer(job& j) noexcept {
-    if ((j.what.flags & IOSQE_BUFFER_SELECT) == 0 || j.flags != 0) return true;
+  /// Lets a read into one of the ring's buffers aim at the next one; false where there is none.
+  bool aim_at_buffer(job& j) noexcept {
+    if ((j.what.flags & IOSQE_BUFFER_SELECT) == 0) return true;
     const io_uring_buf* front = receive_buffers_.front();
     if (front == nullptr) {
       j.result = -ENOBUFS;
@@ -338,10 +343,14 @@ class epoll_backend final : public backend {
     }
     j.what.addr = front->addr;
     j.what.len = std::min(j.what.len, front->len);
-    j.flags = lent(*front);
-    detail::unpoison(reinterpret_cast<void*>(front->addr), front->len);
-    receive_buffers_.pop();
+    detail::unpoison(memory_of<void>(j.what), front->len);
     return true;
+  }
+  /// It is the job's until its completion, and the reader's from then on.
+  void take_buffer(job& j) noexcept {
+    if ((j.what.flags & IOSQE_BUFFER_SELECT) == 0) return;
+    j.flags = lent(*receive_buffers_.front());
+    receive_buffers_.pop();
   }
   static std::uint32_t lent(const io_uring_buf& b) noexcept {
     return IORING_CQE_F_BUFFER | std::uint32_t{b.bid} << IORING_CQE_BUFFER_SHIFT;
@@ -412,8 +421,13 @@ class epoll_backend final : public backend {
         return j.result != -EAGAIN;
       case IORING_OP_SEND: return send(j);
       default:  // a transfer of what knows readiness
-        if (!lend_buffer(j)) return true;
+        if (!aim_at_buffer(j)) return true;
         j.result = call_result(detail::transfer_ready(s));
+        if (j.result > 0) {
+          take_buffer(j);
+        } else if ((s.flags & IOSQE_BUFFER_SELECT) != 0) {  // nothing is lent while it waits
+          detail::poison(memory_of<void>(s), s.len);
+        }
         return j.result != -EAGAIN;
     }
   }
@@ -467,7 +481,7 @@ class epoll_backend final : public backend {
     const submission& s = j.what;
     const msghdr& layout = *memory_of<const msghdr>(s);
     const std::size_t head = sizeof(io_uring_recvmsg_out) + layout.msg_namelen + layout.msg_controllen;
-    const int count = may_not_wait(j) ? look_max : burst_max;
+    const int count = may_not_wait(j) ? look_max : messages_max;
     for (int i = 0; i < count && !owner_of(j).linked(); ++i) {
       const io_uring_buf* front = receive_buffers_.front();
       if (front == nullptr) return j.result = -ENOBUFS, true;
