@@ -48,6 +48,23 @@ function(skerry_simulate_tests)
   endforeach()
 endfunction()
 
+# The same programs once more on epoll, and those of DISTURBED so behind the kernel that disturbs, too.
+function(skerry_test_on_epoll)
+  cmake_parse_arguments(arg "" "" "DISTURBED" ${ARGN})
+  foreach(name IN LISTS arg_UNPARSED_ARGUMENTS)
+    get_test_property(${name} LABELS labels)
+    get_test_property(${name} TIMEOUT timeout)
+    add_test(NAME ${name}@epoll COMMAND ${name})
+    set_tests_properties(${name}@epoll PROPERTIES LABELS "${labels};epoll" TIMEOUT ${timeout} ENVIRONMENT SKERRY_BACKEND=epoll)
+  endforeach()
+  foreach(name IN LISTS arg_DISTURBED)
+    get_test_property(${name} LABELS labels)
+    add_test(NAME ${name}@epoll@faults COMMAND ${name})
+    set_tests_properties(${name}@epoll@faults PROPERTIES LABELS "${labels};epoll;faults" TIMEOUT 600
+      ENVIRONMENT "SKERRY_BACKEND=epoll;SKERRY_TEST_FAULTS=1")
+  endforeach()
+endfunction()
+
 # What a source that links the given targets is compiled with, in a response file: for tests that call the compiler.
 function(skerry_compile_arguments name out)
   add_library(${name} INTERFACE)

@@ -26,13 +26,14 @@ namespace skerry::test_support {
 /// simulation. `alone`: what main left behind is not waited for. Rethrows what main throws; a violation is a failure.
 extern void (*run_in_simulation)(const app_options& options, const std::function<task<>()>& main, bool alone);
 
-/// Options of a quiet host with `shards` shards.
+/// Options of a quiet host with `shards` shards, on the backend that the environment names.
 inline app_options quiet_options(unsigned shards) {
   app_options options;
   options.shards = shards;
   options.log_level = "warning";
   options.admin = "off";
   options.overprovision = true;
+  options.backend = backend_of_environment();
   return options;
 }
 
