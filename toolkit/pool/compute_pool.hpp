@@ -15,7 +15,7 @@
 ///
 /// `sleepers_` and each `bottom_` are written and then the other is read, all four sequentially consistent: so either
 /// the sleeper finds the work, or who has it finds the sleeper. The list and `called_` are under the mutex. Each call
-/// takes one sleeper off the list, so a thousand forks call no worker twice.
+/// takes one sleeper off the list, so a thousand forks call no worker twice. (tests/models/parking.pml)
 ///
 /// A high job goes before a normal one and that before a low one, but every `fair_every`th pick begins with the lowest,
 /// so that no flood keeps others out for ever.

@@ -16,7 +16,7 @@
 /// read what was before the other's write, so these four are sequentially consistent, and of the published forms that
 /// is the one with accesses and no stand-alone fence, which ThreadSanitizer does not model. push stores `bottom` the
 /// same way: whoever goes to sleep announces it and then looks here (compute_pool.hpp), and one of the two must see the
-/// other's write.
+/// other's write. (tests/models/work_deque.pml)
 ///
 /// Rejected: an array that grows. It must be kept as long as a thief may read it; and forks nest as deep as recursion
 /// does, so a full deque says that there is work for everybody: push declines, and the owner does it at once.
