@@ -15,6 +15,7 @@
 #include <cstdarg>
 #include <cstdlib>
 #include <ctime>
+#include <ios>
 #include <memory>
 #include <string>
 
@@ -250,6 +251,18 @@ long __wrap_syscall(long number, ...) {
   return with_file(fd, [&](open_file& f) {
     return f.of.list_now(f, reinterpret_cast<std::byte*>(a[1]), static_cast<std::size_t>(a[2]));
   });
+}
+
+// Of what std::ifstream reads (the resolver: the hosts file, the services file) a simulated host has none, and what
+// would be written that way would be written to the real disk.
+void* __real__ZNSt13basic_filebufIcSt11char_traitsIcEE4openEPKcSt13_Ios_Openmode(void*, const char*, int);
+void* __wrap__ZNSt13basic_filebufIcSt11char_traitsIcEE4openEPKcSt13_Ios_Openmode(void* self, const char* path,
+                                                                                 int mode) {
+  if (here() == nullptr)
+    return __real__ZNSt13basic_filebufIcSt11char_traitsIcEE4openEPKcSt13_Ios_Openmode(self, path, mode);
+  if ((mode & std::ios_base::out) != 0) report_leak("a file (std::ofstream)");
+  errno = ENOENT;
+  return nullptr;
 }
 
 // There are no watches: who wants one hears so.
