@@ -56,9 +56,9 @@ void name_client::use(const ares_socket_functions& calls, void* data) noexcept {
 
 void name_client::ask(const char* name, int family, ares_addrinfo_callback callback, void* data) {
   const int fd = calls_ != nullptr ? calls_->asocket(AF_INET, SOCK_DGRAM, 0, calls_data_) : -1;
-  auto socket = std::dynamic_pointer_cast<udp_socket>(of_.find(fd));
+  const auto socket = std::dynamic_pointer_cast<udp_socket>(of_.find(fd));
   if (fd < 0 || socket == nullptr) return callback(data, ARES_ECONNREFUSED, 0, nullptr);
-  const auto made = questions_.emplace(++asked_, question{name, family, callback, data, fd, std::move(socket)}).first;
+  const auto made = questions_.emplace(++asked_, question{name, family, callback, data, fd, socket}).first;
   if (wants_ != nullptr) wants_(wants_data_, fd, 1, 0);
   send(made->second);
 }
@@ -156,6 +156,7 @@ name_client& ours(ares_channel channel) noexcept { return *reinterpret_cast<name
 
 }  // namespace
 
+// NOLINTBEGIN(bugprone-reserved-identifier): the linker makes these names.
 extern "C" {
 
 int __real_ares_init_options(ares_channel*, ares_options*, int);
@@ -221,3 +222,4 @@ timeval* __wrap_ares_timeout(ares_channel channel, timeval* most, timeval* left)
 }
 
 }  // extern "C"
+// NOLINTEND(bugprone-reserved-identifier)

@@ -87,12 +87,13 @@ void report_leak(const char* what) noexcept {
   std::string text =
       fmt::format("the real world was asked for {}, so the run cannot be repeated; ask Skerry's own\n", what);
   for (int i = 1; i < depth && names != nullptr; ++i) text += fmt::format("    {}\n", names[i]);
-  std::free(names);
+  std::free(static_cast<void*>(names));
   in->violate(std::move(text));
 }
 
 }  // namespace
 
+// NOLINTBEGIN(bugprone-reserved-identifier): the linker makes these names.
 extern "C" {
 
 // --- sockets ---
@@ -363,3 +364,4 @@ void __wrap__ZNSt6thread15_M_start_threadESt10unique_ptrINS_6_StateESt14default_
 }
 
 }  // extern "C"
+// NOLINTEND(bugprone-reserved-identifier)
