@@ -61,6 +61,16 @@ struct disk_options {
   std::uint64_t bytes_max = 64 * 1024 * 1024;  ///< of one host's disk
 };
 
+/// What name servers say. The names of hosts lead to their addresses.
+struct name_options {
+  std::chrono::nanoseconds latency_min = std::chrono::microseconds(200);
+  std::chrono::nanoseconds latency_max = std::chrono::milliseconds(30);
+  double unanswered = 0;         ///< a try: nothing comes
+  double failed = 0;             ///< SERVFAIL
+  double unknown = 0;            ///< NXDOMAIN for a name that is there
+  std::chrono::seconds ttl{60};  ///< of what they say
+};
+
 struct options {
   options() {}  // no aggregate: g++ 12 destroys an aggregate temporary inside a co_await operand twice
 
@@ -71,6 +81,7 @@ struct options {
   network_options network;
   system_options system;
   disk_options disk;
+  name_options names;
   std::uint64_t steps_max = 50'000'000;                              ///< more are a violation: it does not end
   std::chrono::nanoseconds time_max = std::chrono::hours(24 * 365);  ///< likewise
   std::uint64_t until = 0;  ///< raises SIGTRAP, for a debugger, before this step; 0: never

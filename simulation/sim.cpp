@@ -69,6 +69,7 @@ options& options::all_faults() {
   system.ended_multishot = 0.02;
   system.late_completion = 0.05;
   disk.io_error = disk.full = 0.001;
+  names.unanswered = names.failed = names.unknown = 0.02;
   order = schedule::adversarial;
   return *this;
 }

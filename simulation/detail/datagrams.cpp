@@ -165,6 +165,7 @@ void udp_socket::closed() noexcept {
   in().net().unbind(*this);
   cancel_all();
   queue_.clear();
+  queued_ = 0;
 }
 
 void udp_socket::vanished() noexcept {
@@ -187,11 +188,18 @@ void udp_socket::refused() noexcept {
   changed();
 }
 
+udp_socket::packet udp_socket::next() {
+  packet first = std::move(queue_.front());
+  queue_.pop_front();
+  queued_ -= first.bytes.size() + overhead;
+  return first;
+}
+
+std::string udp_socket::take() { return queue_.empty() ? std::string() : next().bytes; }
+
 /// The next one, as recvmsg(2) writes it.
 std::int32_t udp_socket::receive_into(msghdr& message, std::uint32_t flags) noexcept {
-  const packet next = std::move(queue_.front());
-  queue_.pop_front();
-  queued_ -= next.bytes.size() + overhead;
+  const packet next = this->next();
   std::size_t done = 0;
   for (std::size_t i = 0; i < message.msg_iovlen; ++i) {
     const std::size_t part = std::min(message.msg_iov[i].iov_len, next.bytes.size() - done);

@@ -50,15 +50,20 @@ class udp_socket final : public socket_node {
   void closed() noexcept override;
   void vanished() noexcept override;
 
+  struct packet {
+    place from;
+    std::string bytes;
+  };
+  /// Into its queue, if there is room.
+  void come(packet what);
+  /// The bytes of the next one; empty: there is none.
+  std::string take();
+
   machine& of;
   place local, remote;  // remote: port 0 while it is not connected
 
  private:
   friend class network;
-  struct packet {
-    place from;
-    std::string bytes;
-  };
 
   world& in() const noexcept;
   bool connected() const noexcept { return remote.port != 0; }
@@ -68,7 +73,7 @@ class udp_socket final : public socket_node {
   std::int32_t receive_into(msghdr& message, std::uint32_t flags) noexcept;
   void under_way(const place& to, packet what, bool inside);
   static void arrive(world& in, machine& from, const place& to, packet what);
-  void come(packet what);
+  packet next();
   void refused() noexcept;
 
   bool reuse_address_ = false, reuse_port_ = false;

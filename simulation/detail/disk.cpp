@@ -387,7 +387,7 @@ long disk::list_now(open_file& directory, std::byte* into, std::size_t bytes) {
     const auto short_length = static_cast<std::uint16_t>(length);
     std::memcpy(entry, &number, sizeof number);
     std::memcpy(entry + 16, &short_length, sizeof short_length);
-    entry[18] = std::byte{what.is_directory ? DT_DIR : DT_REG};
+    entry[18] = static_cast<std::byte>(what.is_directory ? DT_DIR : DT_REG);
     std::memcpy(entry + before_name, name.data(), name.size());
     used += length;
     return true;

@@ -15,6 +15,7 @@
 #include <cstdarg>
 #include <cstdlib>
 #include <ctime>
+#include <ios>
 #include <memory>
 #include <string>
 
@@ -86,12 +87,13 @@ void report_leak(const char* what) noexcept {
   std::string text =
       fmt::format("the real world was asked for {}, so the run cannot be repeated; ask Skerry's own\n", what);
   for (int i = 1; i < depth && names != nullptr; ++i) text += fmt::format("    {}\n", names[i]);
-  std::free(names);
+  std::free(static_cast<void*>(names));
   in->violate(std::move(text));
 }
 
 }  // namespace
 
+// NOLINTBEGIN(bugprone-reserved-identifier): the linker makes these names.
 extern "C" {
 
 // --- sockets ---
@@ -252,6 +254,18 @@ long __wrap_syscall(long number, ...) {
   });
 }
 
+// Of what std::ifstream reads (the resolver: the hosts file, the services file) a simulated host has none, and what
+// would be written that way would be written to the real disk.
+void* __real__ZNSt13basic_filebufIcSt11char_traitsIcEE4openEPKcSt13_Ios_Openmode(void*, const char*, int);
+void* __wrap__ZNSt13basic_filebufIcSt11char_traitsIcEE4openEPKcSt13_Ios_Openmode(void* self, const char* path,
+                                                                                 int mode) {
+  if (here() == nullptr)
+    return __real__ZNSt13basic_filebufIcSt11char_traitsIcEE4openEPKcSt13_Ios_Openmode(self, path, mode);
+  if ((mode & std::ios_base::out) != 0) report_leak("a file (std::ofstream)");
+  errno = ENOENT;
+  return nullptr;
+}
+
 // There are no watches: who wants one hears so.
 int __real_inotify_init1(int);
 int __wrap_inotify_init1(int flags) { return here() == nullptr ? __real_inotify_init1(flags) : answer(-ENOSYS); }
@@ -350,3 +364,4 @@ void __wrap__ZNSt6thread15_M_start_threadESt10unique_ptrINS_6_StateESt14default_
 }
 
 }  // extern "C"
+// NOLINTEND(bugprone-reserved-identifier)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Simulated disks with the shipped file API: what is written is read, what was not synced may be lost at a crash, and
 // what goes wrong is told as a kernel tells it.
+#include <skerry/framework/task/cancel.hpp>
 #include <skerry/net/file/aligned_buffer.hpp>
 #include <skerry/net/file/directory.hpp>
 #include <skerry/net/file/file.hpp>
@@ -16,6 +17,7 @@
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
+#include <fstream>
 #include <functional>
 #include <set>
 #include <string>
@@ -23,7 +25,10 @@
 #include <utility>
 #include <vector>
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 namespace {
 
@@ -350,6 +355,69 @@ TEST(sim_disk, whoever_leaves_out_a_step_loses) {
   EXPECT_GT(directory_not_synced.lost, 0);
   const kept right = crash_while([](int n) { return replace_by_rename(n, true, true); }, 200);
   EXPECT_EQ(right.torn + right.lost, 0);
+}
+
+TEST(sim_disk, keeps_what_was_not_synced_when_a_program_only_ends) {
+  const sim::report ended = sim::run(restless(6), []() -> task<> {
+    sim::host_handle store = sim::host("store");
+    store.start([]() -> task<> { co_await replace_by_rename(1, false, false); }, true);
+    co_await store.ended();
+    std::string found;
+    store.start([&]() -> task<> { found = co_await all_of(state_path); }, true);
+    co_await store.ended();
+    EXPECT_EQ(found, version(1));
+  });
+  EXPECT_EQ(ended.violation, "");
+}
+
+TEST(sim_disk, is_not_reached_by_a_host_that_dies) {
+  for (std::uint64_t seed = 1; seed <= 50; ++seed) {
+    const sim::report ended = sim::run(with(seed), []() -> task<> {
+      sim::host_handle store = sim::host("store");
+      bool waits = false, cleaned_up = false;
+      store.start([&]() -> task<> {
+        co_await replace_by_rename(1, true, true);
+        const auto wait = [&]() -> task<> {
+          waits = true;
+          co_await sleep_for(1h);
+        };
+        const auto clean_up = [&]() -> task<> {
+          cleaned_up = true;
+          co_await error_of(net::remove_file(state_path));
+          const int fd = ::open(state_path, O_WRONLY | O_TRUNC);
+          EXPECT_EQ(fd, -1);
+        };
+        co_await finally(wait(), clean_up());
+      });
+      while (!waits) co_await sleep_for(1ms);
+      store.crash();
+      co_await store.ended();
+      EXPECT_TRUE(cleaned_up);
+      std::string found;
+      store.start([&]() -> task<> { found = co_await all_of(state_path); }, true);
+      co_await store.ended();
+      EXPECT_EQ(found, version(1));
+    });
+    EXPECT_EQ(ended.violation, "");
+  }
+}
+
+TEST(sim_disk, is_what_calls_beside_the_backend_reach) {
+  const sim::report ended = sim::run(with(7), []() -> task<> {
+    const int fd = ::open("/tmp/beside", O_RDWR | O_CREAT, 0600);
+    EXPECT_GE(fd, 0);
+    EXPECT_EQ(::ftruncate(fd, 1'000), 0);
+    struct ::stat found{};
+    EXPECT_EQ(::fstat(fd, &found), 0);
+    EXPECT_EQ(found.st_size, 1'000);
+    EXPECT_TRUE(S_ISREG(found.st_mode));
+    ::close(fd);
+    EXPECT_EQ(co_await all_of("/tmp/beside"), std::string(1'000, '\0'));
+    const bool stream_found = std::ifstream("/etc/passwd").is_open();
+    EXPECT_FALSE(stream_found);
+    EXPECT_EQ(::open("/etc/passwd", O_RDONLY), -1);
+  });
+  EXPECT_EQ(ended.violation, "");
 }
 
 // --- fsync ---
