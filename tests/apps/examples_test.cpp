@@ -52,6 +52,8 @@ const example examples[] = {
      "the body ends first\nhello from Ben\nhello from Anna\neverybody has spoken\n"
      "red goes out\ngreen goes out\nafter a gust of wind\n"},
     {"15_retry", {}, "attempt 1\nattempt 2\nattempt 3\nanswer 42\nattempt 1\ngiven up: Connection timed out\n"},
+    {"20_channels", {}, "number 1\nnumber 2\nnumber 3\nword sea\nword rock\nsilence\n"},
+    {"21_primes", three_shards, "9592 primes below 100000, the greatest is 99991\n"},
 };
 
 class examples_that_end : public testing::TestWithParam<example> {};
@@ -298,13 +300,13 @@ TEST(examples, fit_on_a_page_and_open_with_what_to_type) {
   }
   // A new example belongs into a test above, and into this list.
   std::sort(names.begin(), names.end());
-  EXPECT_EQ(names,
-            (std::vector<std::string>{"01_hello_shards", "02_tasks", "03_time", "04_counters", "05_word_count",
-                                      "06_what_crosses", "07_line_server", "08_client", "09_select", "10_nursery",
-                                      "11_http_echo",  // http_server_test has this one
-                                      "12_tcp_proxy", "13_chat", "14_static_files", "15_retry", "16_time_server",
-                                      "17_tail", "18_hot_restart",  // hand_over_test has this one
-                                      "19_rebalance"}));
+  EXPECT_EQ(names, (std::vector<std::string>{
+                       "01_hello_shards", "02_tasks",       "03_time",         "04_counters", "05_word_count",
+                       "06_what_crosses", "07_line_server", "08_client",       "09_select",   "10_nursery",
+                       "11_http_echo",  // http_server_test has this one
+                       "12_tcp_proxy",    "13_chat",        "14_static_files", "15_retry",    "16_time_server",
+                       "17_tail",         "18_hot_restart",  // hand_over_test has this one
+                       "19_rebalance",    "20_channels",    "21_primes"}));
 }
 
 }  // namespace
