@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // blocking(fn): a call that blocks (here the system's look-up of a user) goes to a thread that may, and the shard goes
-// on meanwhile. Run it with: build/release/apps/26_blocking
+// on meanwhile. Run it with: build/release/apps/22_blocking
 #include <skerry/shards/app.hpp>
 #include <skerry/timers/sleep.hpp>
 #include <skerry/toolkit/pool/blocking.hpp>
@@ -48,4 +48,4 @@ task<> run() {
 
 }  // namespace
 
-int main(int argc, char** argv) { return skerry::app("26_blocking").run(argc, argv, run); }
+int main(int argc, char** argv) { return skerry::app("22_blocking").run(argc, argv, run); }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // An Asio program that awaits shards: coroutines on an io_context call into Skerry without blocking its thread.
-// Run it with: build/release/apps/29_asio_bridge
+// Run it with: build/release/apps/25_asio_bridge
 #include <skerry/toolkit/alien/embedded.hpp>
 
 #include <exception>

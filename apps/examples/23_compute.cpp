@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // compute(fn): what takes long runs on threads beside the shards, which share it by stealing; the shards go on
-// answering. Run it with: build/release/apps/27_compute --compute-threads 2
+// answering. Run it with: build/release/apps/23_compute --compute-threads 2
 #include <skerry/shards/app.hpp>
 #include <skerry/toolkit/pool/compute.hpp>
 #include <skerry/toolkit/pool/parallel.hpp>
@@ -48,7 +48,7 @@ task<> run(compute_options threads) {
 int main(int argc, char** argv) {
   skerry::compute_options threads;  // made here, where this thread may still use all CPUs of the process
   threads.threads = 1;              // off by default
-  skerry::app program("27_compute");
+  skerry::app program("23_compute");
   threads.add_to(program.options());
   return program.run(argc, argv, [&threads] { return run(threads); });
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Shards inside a program that has a main loop of its own: started, called from its threads, stopped, and started
-// again. Run it with: build/release/apps/28_embedded
+// again. Run it with: build/release/apps/24_embedded
 #include <skerry/timers/sleep.hpp>
 #include <skerry/toolkit/alien/alien.hpp>
 #include <skerry/toolkit/alien/embedded.hpp>

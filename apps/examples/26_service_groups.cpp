@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Service groups: each subsystem has credits of its own, and a chain of calls climbs from level to level, so that none
-// can wait for itself. Run it with: build/release/apps/30_service_groups --shards 2 --overprovision
+// can wait for itself. Run it with: build/release/apps/26_service_groups --shards 2 --overprovision
 #include <skerry/shards/app.hpp>
 #include <skerry/toolkit/flow/everywhere.hpp>
 #include <skerry/toolkit/flow/post_to.hpp>
@@ -49,4 +49,4 @@ task<> run() {
 
 }  // namespace
 
-int main(int argc, char** argv) { return skerry::app("30_service_groups").run(argc, argv, run); }
+int main(int argc, char** argv) { return skerry::app("26_service_groups").run(argc, argv, run); }
