@@ -5,6 +5,7 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <cstdio>
 #include <cstring>
 #include <memory>
 #include <string>
@@ -316,6 +317,24 @@ TEST_P(operations, a_connect_that_nobody_answers_can_be_cancelled) {
   EXPECT_EQ(kernel.result_of(*asked.back()), -ECANCELED);
   for (auto& each : asked) (*kernel).cancel(*each);
   ASSERT_TRUE(kernel.until([&] { return std::ranges::all_of(asked, [](auto& each) { return each->ended(); }); }));
+}
+
+TEST_P(operations, a_unix_listener_whose_queue_is_full_takes_nobody) {
+  bare_kernel kernel(GetParam());
+  sockaddr_un at{};
+  at.sun_family = AF_UNIX;
+  std::snprintf(&at.sun_path[1], sizeof at.sun_path - 1, "skerry-operations-%d", ::getpid());  // abstract
+  const auto* place = reinterpret_cast<const sockaddr*>(&at);
+  owned listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  ASSERT_EQ(::bind(listener.fd, place, sizeof at), 0);
+  ASSERT_EQ(::listen(listener.fd, 0), 0);
+  std::vector<std::unique_ptr<owned>> clients;
+  for (const int expected : {0, -EAGAIN}) {
+    clients.push_back(std::make_unique<owned>(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)));
+    request r;
+    prepare::connect(kernel.submit(r), clients.back()->fd, place, sizeof at);
+    EXPECT_EQ(kernel.result_of(r), expected);
+  }
 }
 
 // ---- messages ----
