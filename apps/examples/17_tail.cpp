@@ -9,7 +9,6 @@
 
 #include <sys/inotify.h>
 #include <unistd.h>
-
 using namespace skerry;
 
 struct followed {  // a resource: each shard has its own
@@ -17,6 +16,9 @@ struct followed {  // a resource: each shard has its own
   net::unique_fd changes{::inotify_init1(IN_NONBLOCK | IN_CLOEXEC)};
   std::uint64_t seen = 0;
   event grown{};
+  task<> past(std::uint64_t number) {  // looks first: it may have grown since the read that found nothing
+    for (; seen == number; grown.reset()) co_await grown.wait();
+  }
 };
 
 constexpr auto follow = [](const std::string& path) {
@@ -26,7 +28,6 @@ constexpr auto follow = [](const std::string& path) {
     for (char events[4096];; co_await readable(here.changes.get())) {
       while (::read(here.changes.get(), events, sizeof events) > 0) ++here.seen;
       here.grown.set();  // wakes all who wait
-      here.grown.reset();
     }
   });
 };
@@ -36,12 +37,11 @@ task<> serve_client(net::stream client) {
   net::file from = co_await net::open_file(here.path);
   std::uint64_t at = co_await from.size();
   for (bool gone = false; !gone;) {
-    const std::uint64_t seen_before = here.seen;
+    const std::uint64_t seen = here.seen;
     const buffer news = co_await from.read(at);
     at += news.size();
     co_await client.write(news);  // waits for a slow reader, who holds up nobody else
-    if (!news.empty() || here.seen != seen_before) continue;
-    co_await select(on(here.grown.wait(), [] {}), on(client.read(), [&](const buffer& said) { gone = said.empty(); }));
+    if (news.empty()) co_await select(on(here.past(seen), [] {}), on(client.read(), [&](auto b) { gone = b.empty(); }));
   }
 }
 

@@ -2,8 +2,8 @@
 """The rows: what is measured against what, and what it may cost. A new row is one Row here, or one Experiment if
 nothing that runs already gives its number; perf/README.md says how. Budgets are those of the project's performance
 budget."""
-from contestants import (ECHO, ECHO_LIMIT, ECHO_PEERS, HTTP, HTTP_LIMIT, KV, RAW_EPOLL, RAW_RING, UDP, UDP_LIMIT, counted,
-                         memcached, nginx, redis, skerry_http, skerry_kv)
+from contestants import (ECHO, ECHO_LIMIT, ECHO_ON_EPOLL, ECHO_PEERS, HTTP, HTTP_LIMIT, KV, RAW_EPOLL, RAW_RING,
+                         UDP, UDP_LIMIT, counted, memcached, nginx, redis, skerry_http, skerry_kv)
 from rows import SKERRY, Experiment, Row
 from scenarios import (all_of, allocations, benchmark, benchmarks, clean_build_seconds, connection_bytes, echo_load,
                        faster, file_stream, fio, http_load, http_wrk, idle_memory, idle_wakeups, kv_load, limit,
@@ -116,6 +116,8 @@ MICRO = [
 RAW_ECHO = {"limit": ECHO_LIMIT, "best_of": (RAW_RING, RAW_EPOLL), "beside": (RAW_RING, RAW_EPOLL),
             "limit_is": "in each round the faster of echo_uring and epoll_echo"}
 
+ON_EPOLL = {"limit": RAW_EPOLL, "limit_is": "epoll_echo"}
+
 NET = [
     Experiment("net", loaded(echo_load, ECHO), (
         Row("echo_cpu", "TCP echo, server CPU per message, 64 connections of 64 B", "us", "cpu_us", 1.05, ECHO_LIMIT),
@@ -125,6 +127,16 @@ NET = [
     Experiment("net", loaded(echo_load, ECHO, short=True), (
         Row("short_cpu", "TCP echo of one message per connection, server CPU per connection", "us", "cpu_us", 1.10,
             ECHO_LIMIT),), **RAW_ECHO),
+    Experiment("net", loaded(echo_load, ECHO_ON_EPOLL), (
+        Row("epoll_echo_cpu", "TCP echo on epoll, server CPU per message, 64 connections of 64 B", "us", "cpu_us", 1.10,
+            RAW_EPOLL),
+        Row("epoll_echo_kernel_entries", "TCP echo on epoll, 64 connections of 64 B, kernel entries per message", "",
+            "entries"),
+        Row("epoll_echo_p50", "TCP echo on epoll, 64 connections of 64 B, as fast as answers come: half are answered within",
+            "us", "p50_us")), **ON_EPOLL),
+    Experiment("net", loaded(echo_load, ECHO_ON_EPOLL, short=True), (
+        Row("epoll_short_cpu", "TCP echo on epoll of one message per connection, server CPU per connection", "us",
+            "cpu_us", 1.10, RAW_EPOLL),), **ON_EPOLL),
     Experiment("net", loaded(udp_load, UDP), (
         Row("udp_cpu", "UDP echo, server CPU per datagram, 128 of 64 B in flight", "us", "cpu_us", 1.10, UDP_LIMIT),
         *closed_rows("udp", "UDP echo, 128 datagrams of 64 B in flight", "datagram", first=False)),

@@ -16,6 +16,14 @@ def skerry_echo(machine):
             machine.server_cpu], {machine.server_cpu}
 
 
+def on_epoll(kind):
+    """The same on the backend for where io_uring is forbidden."""
+    def server(machine):
+        command, cpus = kind(machine)
+        return [*command, "--backend", "epoll"], cpus
+    return server
+
+
 def skerry_udp_echo(machine):
     return [machine.program("perf/udp_echo"), "--shards", "1", "--port", "{port}", "--cpuset",
             machine.server_cpu], {machine.server_cpu}
@@ -119,6 +127,9 @@ ECHO_PEERS = {**{name: peer(file, "echo") for name, file in
                  (("Asio", "asio"), ("libuv", "libuv"), ("libevent", "libevent"), ("tokio", "tokio"), ("Go", "go"))},
               "Node.js": node("echo")}
 ECHO = {"skerry": skerry_echo, RAW_RING: raw("echo_uring"), RAW_EPOLL: raw("epoll_echo"), **ECHO_PEERS}
+# Skerry on epoll, beside a server that was written for it, and beside itself on io_uring.
+ON_RING = "on io_uring"
+ECHO_ON_EPOLL = {"skerry": on_epoll(skerry_echo), RAW_EPOLL: raw("epoll_echo"), ON_RING: counted(skerry_echo)}
 UDP = {"skerry": skerry_udp_echo, UDP_LIMIT: raw("udp_mmsg")}
 HTTP = {"skerry": skerry_http, HTTP_LIMIT: raw("http_uring"), "nginx": nginx, "Beast": peer("asio", "http"),
         "Go": peer("go", "http"), "Node.js": node("http")}

@@ -5,6 +5,7 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <cstdio>
 #include <cstring>
 #include <memory>
 #include <string>
@@ -318,6 +319,24 @@ TEST_P(operations, a_connect_that_nobody_answers_can_be_cancelled) {
   ASSERT_TRUE(kernel.until([&] { return std::ranges::all_of(asked, [](auto& each) { return each->ended(); }); }));
 }
 
+TEST_P(operations, a_unix_listener_whose_queue_is_full_takes_nobody) {
+  bare_kernel kernel(GetParam());
+  sockaddr_un at{};
+  at.sun_family = AF_UNIX;
+  std::snprintf(&at.sun_path[1], sizeof at.sun_path - 1, "skerry-operations-%d", ::getpid());  // abstract
+  const auto* place = reinterpret_cast<const sockaddr*>(&at);
+  owned listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  ASSERT_EQ(::bind(listener.fd, place, sizeof at), 0);
+  ASSERT_EQ(::listen(listener.fd, 0), 0);
+  std::vector<std::unique_ptr<owned>> clients;
+  for (const int expected : {0, -EAGAIN}) {
+    clients.push_back(std::make_unique<owned>(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)));
+    request r;
+    prepare::connect(kernel.submit(r), clients.back()->fd, place, sizeof at);
+    EXPECT_EQ(kernel.result_of(r), expected);
+  }
+}
+
 // ---- messages ----
 
 TEST_P(operations, a_datagram_goes_where_it_is_sent) {
@@ -505,7 +524,10 @@ TEST_P(operations, a_number_that_is_taken_again_is_another_file) {
   prepare::recv_multishot(kernel.submit(again), number, buffer_ring::group);
   kernel.turn();
   say(first.far_fd(), "for the other");
-  kernel.turn();
+  const clock::time_point deadline = clock::now() + 20ms;
+  int waits = 0;
+  for (; clock::now() < deadline; ++waits) (*kernel).wait(deadline);
+  EXPECT_LE(waits, 10) << "nobody is woken for it, again and again";
   EXPECT_TRUE(again.answers.empty());
   say(second.far_fd(), "for this");
   ASSERT_TRUE(kernel.until([&] { return !again.answers.empty(); }));

@@ -11,6 +11,7 @@
 /// Affinity: the thread of the test.
 
 #include <skerry/backends/choose.hpp>
+#include <skerry/framework/detail/poison.hpp>
 #include <skerry/framework/startup_error.hpp>
 
 #include <chrono>
@@ -49,7 +50,10 @@ class bare_kernel {
       : one_(std::move(make_backends(name, 1, 64).all.front())), memory_(buffers) {
     for (std::size_t i = 0; i < buffers; ++i) provide(static_cast<std::uint16_t>(i));
   }
-  ~bare_kernel() { one_->stop(); }
+  ~bare_kernel() {
+    one_->stop();
+    for (const std::string& each : memory_) detail::unpoison(each.data(), each.size());
+  }
 
   backend& operator*() noexcept { return *one_; }
   submission& submit(request& r) noexcept { return one_->submit(r); }
@@ -60,7 +64,9 @@ class bare_kernel {
   /// What came in the buffer that the answer names.
   std::string bytes_of(const request::answer& a) const {
     EXPECT_TRUE(completion::has_buffer(a.flags));
-    return memory_[completion::buffer_number(a.flags)].substr(0, static_cast<std::size_t>(a.result));
+    const std::string& memory = memory_[completion::buffer_number(a.flags)];
+    detail::unpoison(memory.data(), memory.size());  // a backend poisons what it has given out; a pool takes it so
+    return memory.substr(0, static_cast<std::size_t>(a.result));
   }
 
   /// Lets the kernel work until it is so; a test that hangs fails.
