@@ -201,11 +201,11 @@ SHARDS = [
 ]
 
 ALIEN = [
-    Experiment("alien", {SKERRY: benchmark("alien_perf", "alien_round_trip", "us"),
+    Experiment("alien", {SKERRY: benchmark("alien_perf", "alien_round_trip", "us", counter="us"),
                          "eventfd": limit("eventfd_ping_pong", "us")}, (
         Row("alien_round_trip", "a foreign thread's call to a sleeping shard and its future", "us", budget=1.3,
             against="eventfd"),), limit="eventfd", limit_is="eventfd_ping_pong"),
-    Experiment("alien", {SKERRY: benchmark("alien_perf", "alien_post", "ns")}, (
+    Experiment("alien", {SKERRY: benchmark("alien_perf", "alien_post", "ns", counter="ns")}, (
         Row("alien_post", "a foreign thread's post to a shard that is awake", "ns", budget=80, strict=True),)),
 ]
 

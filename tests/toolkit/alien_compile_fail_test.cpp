@@ -8,7 +8,7 @@
 
 namespace {
 
-[[maybe_unused]] void cross(const skerry::alien::entry& door) {
+[[maybe_unused]] void cross(skerry::alien::entry& door) {
   namespace alien = skerry::alien;
   [[maybe_unused]] int local = 1;
 #if CASE == 0

@@ -7,6 +7,7 @@
 #include <skerry/toolkit/alien/alien.hpp>
 #include <skerry/toolkit/alien/embedded.hpp>
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <csignal>
@@ -41,7 +42,7 @@ void run_beside(unsigned shards, Fn aliens) {
   run_shards(shards, [&]() -> task<> {
     alien::entry door = co_await alien::open();
     event over("the aliens' end");
-    std::thread outside([&aliens, &over, door] {
+    std::thread outside([&aliens, &over, door]() mutable {
       aliens(door);
       auto end = [](borrowed<event> e) { e->set(); };
       EXPECT_TRUE(alien::post(door, 0, end, borrowed(over)));
@@ -67,7 +68,7 @@ std::error_code code_of(std::future<T> result) {
 }
 
 TEST(alien, a_future_has_what_a_function_or_a_task_returns) {
-  run_beside(2, [](const alien::entry& door) {
+  run_beside(2, [](alien::entry& door) {
     EXPECT_EQ(door.shard_count(), 2u);
     for (shard_id shard = 0; shard < 2; ++shard) {
       EXPECT_EQ(alien::submit_to(door, shard, [] { return this_shard_id(); }).get(), shard);
@@ -85,7 +86,7 @@ TEST(alien, a_future_has_what_a_function_or_a_task_returns) {
 }
 
 TEST(alien, what_is_thrown_comes_through_the_future_with_its_type) {
-  run_beside(2, [](const alien::entry& door) {
+  run_beside(2, [](alien::entry& door) {
     EXPECT_THROW(alien::submit_to(door, 1, []() -> int { throw std::domain_error("plain"); }).get(), std::domain_error);
     EXPECT_THROW(alien::submit_to(door, 1,
                                   []() -> task<int> {
@@ -98,7 +99,7 @@ TEST(alien, what_is_thrown_comes_through_the_future_with_its_type) {
 }
 
 TEST(alien, a_receiver_is_told_on_the_shard) {
-  run_beside(1, [](const alien::entry& door) {
+  run_beside(1, [](alien::entry& door) {
     struct receiver {
       std::promise<int>* told;
       void set_value(int n) noexcept { told->set_value(on_shard() ? n : -1); }
@@ -125,7 +126,7 @@ TEST(alien, what_one_thread_posts_arrives_in_order) {
     } got;
     std::vector<std::thread> aliens;
     for (int i = 0; i < threads; ++i) {
-      aliens.emplace_back([&got, door, i, each] {
+      aliens.emplace_back([&got, door, i, each]() mutable {
         auto note = [](borrowed<seen> s, int from, int n, int last) {
           s->in_order += s->next[from] == n;
           s->next[from] = n + 1;
@@ -146,11 +147,32 @@ TEST(alien, what_one_thread_posts_arrives_in_order) {
   });
 }
 
+/// Messages small and large, to shards that are done with them in any order, from a copy that goes before they are.
+TEST(alien, the_memory_of_messages_comes_back_whoever_is_last) {
+  run_shards(3, []() -> task<> {
+    alien::entry door = co_await alien::open();
+    std::atomic<std::uint64_t> bytes{0};
+    constexpr int messages = 3000;
+    std::thread([&bytes, door]() mutable {
+      for (int n = 0; n < messages; ++n) {
+        const auto shard = static_cast<shard_id>(n % 3);
+        auto small = [](borrowed<std::atomic<std::uint64_t>> sum, std::string text) { *sum += text.size(); };
+        auto large = [](borrowed<std::atomic<std::uint64_t>> sum, std::array<char, 600> room) { *sum += room.size(); };
+        EXPECT_TRUE(n % 7 == 0 ? alien::post(door, shard, large, borrowed(bytes), std::array<char, 600>())
+                               : alien::post(door, shard, small, borrowed(bytes), std::string(100, 'x')));
+        if (n % 500 == 0) door = alien::entry(door);
+      }
+    }).join();
+    constexpr std::uint64_t large_ones = (messages + 6) / 7;
+    while (bytes != 600 * large_ones + 100 * (messages - large_ones)) co_await yield();
+  });
+}
+
 TEST(alien, a_post_that_fails_is_logged_and_counted) {
   run_shards(1, []() -> task<> {
     alien::entry door = co_await alien::open();
     const auto before = unseen_errors();
-    std::thread([door] {
+    std::thread([door]() mutable {
       EXPECT_TRUE(alien::post(door, 0, [] { throw std::runtime_error("expected in this test"); }));
       alien::submit_to(door, 0, [] {});
     }).join();
@@ -163,7 +185,7 @@ TEST(alien, a_shard_that_does_not_look_gets_no_more_than_the_bound) {
   run_shards(1, []() -> task<> {
     alien::entry door = co_await alien::open();
     int arrived = 0;
-    std::thread([&arrived, door] {  // joined in one step of the shard, which cannot look meanwhile
+    std::thread([&arrived, door]() mutable {  // joined in one step of the shard, which cannot look meanwhile
       auto count = [](borrowed<int> n) { ++*n; };
       for (std::uint64_t i = 0; i < alien::waiting_max; ++i)
         ASSERT_TRUE(alien::post(door, 0, count, borrowed(arrived)));
@@ -173,7 +195,7 @@ TEST(alien, a_shard_that_does_not_look_gets_no_more_than_the_bound) {
         .join();
     co_await let_others_run();
     EXPECT_EQ(arrived, static_cast<int>(alien::waiting_max));
-    std::thread([door] { EXPECT_TRUE(alien::post(door, 0, [] {})); }).join();
+    std::thread([door]() mutable { EXPECT_TRUE(alien::post(door, 0, [] {})); }).join();
   });
 }
 
@@ -209,7 +231,7 @@ TEST(alien, every_call_under_way_at_a_stop_is_answered) {
     std::atomic<int> answered{0};
     std::vector<std::thread> aliens;
     for (int i = 0; i < 2; ++i) {
-      aliens.emplace_back([&, door = shards.door()] {
+      aliens.emplace_back([&, door = shards.door()]() mutable {
         std::vector<std::future<int>> asked;
         while (!over) {
           asked.clear();
@@ -245,7 +267,7 @@ TEST(alien, every_call_under_way_at_a_stop_is_answered) {
 /// The shard sleeps or is about to, each time: no ring is lost.
 TEST(alien, a_sleeping_shard_hears_every_call) {
   random_source random(test_seed());
-  run_beside(1, [&random](const alien::entry& door) {
+  run_beside(1, [&random](alien::entry& door) {
     for (int i = 0; i < test::rounds(5'000); ++i) {
       EXPECT_EQ(alien::submit_to(door, 0, [](int n) { return n; }, i).get(), i);
       for (std::uint64_t pause = random.uniform(2000); pause > 0; --pause) asm volatile("");

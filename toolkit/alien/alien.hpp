@@ -15,9 +15,11 @@
 ///     post         one way: nobody waits; what fn throws is logged and counted on the shard
 ///
 /// There is no process-wide shard 0 to send to: several hosts may live in one process, and the entry says which is
-/// meant. The message is taken from the heap, since a foreign thread has no frame that waits, and freed by the shard.
+/// meant. A foreign thread has no frame that waits, so its messages come from the heap, many at a time where it sends
+/// many (message_memory.hpp).
 ///
-/// Affinity:     open() a task of any shard; an entry and these functions any thread, also one of a shard.
+/// Affinity:     open() a task of any shard; these functions any thread, also one of a shard. An entry is one thread's
+///               at a time: each has a copy, which it keeps, since it holds the memory of the thread's messages.
 /// Lifetime:     an entry may outlive the host. A receiver is called exactly once, on the shard, or by the caller when
 ///               the shard takes nothing.
 /// Errors:       through the future or receiver: what fn throws; std::system_error(operation_canceled) when the shard
@@ -32,6 +34,7 @@
 #include <skerry/shards/submit_to.hpp>
 #include <skerry/shards/transferable.hpp>
 #include <skerry/toolkit/alien/inbox.hpp>
+#include <skerry/toolkit/alien/message_memory.hpp>
 
 #include <cstdint>
 #include <exception>
@@ -48,7 +51,7 @@ namespace skerry::alien {
 /// Messages to one shard that it has not looked at.
 inline constexpr std::uint64_t waiting_max = 32'768;
 
-/// The way into a host's shards. A default one leads nowhere.
+/// The way into a host's shards. A default one leads nowhere. Each thread has a copy of its own.
 class entry {
  public:
   using crosses_shards = entry;
@@ -65,9 +68,11 @@ class entry {
     SKERRY_ASSERT(shard < doors_->size(), "there is no such shard; shard numbers run from 0 to shard_count() - 1");
     return *(*doors_)[shard];
   }
+  detail::message_memory& memory() noexcept { return memory_; }
 
  private:
   std::shared_ptr<const doors> doors_;
+  detail::message_memory memory_;  // of the thread whose copy this is
 };
 
 /// The entry to all shards of this host.
@@ -80,16 +85,30 @@ namespace shards = skerry::detail;
 std::exception_ptr why_not(shards::delivery refused) noexcept;
 void report_unseen(const std::exception_ptr& error) noexcept;
 
-/// A call on its way, and on the shard; frees itself when the receiver knows.
+struct give_back {
+  template <class Message>
+  void operator()(Message* done) const noexcept {
+    message_chunk* from = done->chunk();
+    if (from == nullptr) {
+      delete done;
+    } else {
+      std::destroy_at(done);
+      from->release();
+    }
+  }
+};
+
+/// A call on its way, and on the shard; gives itself back when the receiver knows.
 template <class Receiver, class Fn, class... Args>
 class foreign_call final : public shards::foreign_item {
  public:
   using returned = std::invoke_result_t<Fn&, Args...>;
   using value = shards::call_value_t<Fn, Args...>;
+  static constexpr bool is_task = shards::any_task<returned>;
 
   template <class... Given>
-  foreign_call(Receiver receiver, Fn fn, Given&&... given)
-      : receiver_(std::move(receiver)), fn_(std::move(fn)), arguments_(std::forward<Given>(given)...) {}
+  foreign_call(message_chunk* chunk, Receiver receiver, Fn fn, Given&&... given)
+      : chunk_(chunk), receiver_(std::move(receiver)), fn_(std::move(fn)), arguments_(std::forward<Given>(given)...) {}
 
   void arrived() noexcept override {
     if constexpr (shards::any_task<returned>) {
@@ -109,6 +128,7 @@ class foreign_call final : public shards::foreign_item {
       tell();
     }
   }
+  message_chunk* chunk() const noexcept { return chunk_; }
   void refused() noexcept override {
     result_.set_error(why_not(shards::delivery::closed));
     tell();
@@ -149,7 +169,7 @@ class foreign_call final : public shards::foreign_item {
 
   returned apply() { return std::apply(fn_, std::move(arguments_)); }
   void tell() noexcept {
-    const std::unique_ptr<foreign_call> mine(this);
+    const std::unique_ptr<foreign_call, give_back> mine(this);
     if (!result_.has_value()) return receiver_.set_error(result_.take_error());
     if constexpr (std::is_void_v<value>) {
       receiver_.set_value();
@@ -158,12 +178,28 @@ class foreign_call final : public shards::foreign_item {
     }
   }
 
+  message_chunk* chunk_;  // null: it is from the heap
   [[no_unique_address]] Receiver receiver_;
   [[no_unique_address]] Fn fn_;
   std::tuple<Args...> arguments_;
   shards::result_slot<value> result_;
   [[no_unique_address]] std::conditional_t<shards::any_task<returned>, std::optional<runner>, no_runner> runner_{};
 };
+
+template <class Message, class... Given>
+std::unique_ptr<Message, give_back> make_message(message_memory& memory, Given&&... given) {
+  std::pair<void*, message_chunk*> room;
+  if constexpr (!Message::is_task) room = memory.take(sizeof(Message), alignof(Message));
+  if (room.second == nullptr) {
+    return std::unique_ptr<Message, give_back>(new Message(nullptr, std::forward<Given>(given)...));
+  }
+  try {
+    return std::unique_ptr<Message, give_back>(::new (room.first) Message(room.second, std::forward<Given>(given)...));
+  } catch (...) {
+    room.second->release();
+    throw;
+  }
+}
 
 template <class T>
 struct promise_receiver {
@@ -191,11 +227,12 @@ struct nobody {
 /// Runs `fn(args...)` on `target` and tells `receiver`: `set_value(result)` (or `set_value()`) or
 /// `set_error(std::exception_ptr)`, both noexcept, on the shard, where they must not block.
 template <class Receiver, class Fn, class... Args>
-void call(const entry& into, shard_id target, Receiver receiver, Fn fn, Args&&... args) {
+void call(entry& into, shard_id target, Receiver receiver, Fn fn, Args&&... args) {
   skerry::detail::require_call_crosses<Fn, std::decay_t<Args>...>();
   using message = detail::foreign_call<Receiver, Fn, std::decay_t<Args>...>;
   into.door(target).prepare();
-  auto sent = std::make_unique<message>(std::move(receiver), std::move(fn), std::forward<Args>(args)...);
+  auto sent =
+      detail::make_message<message>(into.memory(), std::move(receiver), std::move(fn), std::forward<Args>(args)...);
   const auto outcome = into.door(target).deliver(*sent, waiting_max);
   message* theirs = sent.release();
   if (outcome != skerry::detail::delivery::taken) theirs->refused_at_once(outcome);
@@ -203,7 +240,7 @@ void call(const entry& into, shard_id target, Receiver receiver, Fn fn, Args&&..
 
 /// Runs `fn(args...)` on `target`; the future has its result.
 template <class Fn, class... Args>
-auto submit_to(const entry& into, shard_id target, Fn fn, Args&&... args) {
+auto submit_to(entry& into, shard_id target, Fn fn, Args&&... args) {
   using value = skerry::detail::call_value_t<Fn, std::decay_t<Args>...>;
   detail::promise_receiver<value> receiver;
   std::future<value> result = receiver.promise.get_future();
@@ -213,11 +250,12 @@ auto submit_to(const entry& into, shard_id target, Fn fn, Args&&... args) {
 
 /// Sends `fn(args...)` to `target` and waits for nothing. False: the shard has ended, or is `waiting_max` behind.
 template <class Fn, class... Args>
-[[nodiscard("false: it will not run")]] bool post(const entry& into, shard_id target, Fn fn, Args&&... args) {
+[[nodiscard("false: it will not run")]] bool post(entry& into, shard_id target, Fn fn, Args&&... args) {
   skerry::detail::require_call_crosses<Fn, std::decay_t<Args>...>();
   using message = detail::foreign_call<detail::nobody, Fn, std::decay_t<Args>...>;
   into.door(target).prepare();
-  auto sent = std::make_unique<message>(detail::nobody(), std::move(fn), std::forward<Args>(args)...);
+  auto sent =
+      detail::make_message<message>(into.memory(), detail::nobody(), std::move(fn), std::forward<Args>(args)...);
   if (into.door(target).deliver(*sent, waiting_max) != skerry::detail::delivery::taken) return false;
   static_cast<void>(sent.release());
   return true;

@@ -15,7 +15,7 @@
 /// and take no signals. What is the process's is left alone: command line, signals, standard descriptors. A program
 /// whose shards write to pipes ignores SIGPIPE, as `app` does.
 ///
-/// Affinity:  made, started, stopped and destroyed on one thread, which runs no shard; door() as well, its copies on
+/// Affinity:  made, started, stopped and destroyed on one thread, which runs no shard; door() as well; its copies on
 ///            any. Make it before other threads call getenv: to look at the machine, hwloc's environment is changed and
 ///            put back (topology.hpp).
 /// Errors:    startup_error from the constructor and start(); what main throws ends the shards, and stop() rethrows it.
@@ -52,7 +52,7 @@ class embedded_app {
   bool started() const noexcept { return thread_.joinable(); }
 
   /// The way in, from start to stop; afterwards calls through it are refused.
-  const entry& door() const noexcept { return door_; }
+  entry& door() noexcept { return door_; }
   const placement& where() const noexcept { return where_; }
 
  private:
