@@ -5,6 +5,8 @@
 #include <skerry/net/server.hpp>
 #include <skerry/net/server_flags.hpp>
 #include <skerry/shards/app.hpp>
+#include <skerry/toolkit/observe/stall_detector.hpp>
+#include <skerry/toolkit/observe/task_dump.hpp>
 
 namespace {
 
@@ -18,7 +20,9 @@ task<> echo(net::stream connection) {
   }
 }
 
-task<> serve(const net::server_flags& flags) {
+task<> serve(const net::server_flags& flags, const stall_flag& stalls) {
+  co_await stalls.watch();
+  co_await dump_tasks_on_sigquit();
   const net::server_options limits = flags.options();
   auto handler = [](net::stream s) { return echo(std::move(s)); };
   auto activated = net::take_activated_sockets();  // from systemd, or whoever started us with sockets
@@ -37,5 +41,6 @@ task<> serve(const net::server_flags& flags) {
 int main(int argc, char** argv) {
   skerry::app app("echo_server", "sends back whatever arrives", "0.1.0", 7777);
   const net::server_flags flags(app.options());
-  return app.run(argc, argv, [&] { return serve(flags); });
+  const stall_flag stalls(app.options());
+  return app.run(argc, argv, [&] { return serve(flags, stalls); });
 }

@@ -27,7 +27,7 @@ packages_of() {
     check) echo clang-format-19 ;;
     tidy) echo clang-tidy-19 ;;
     bench) echo fio redis-tools redis-server python3-redis nginx-light wrk ;;
-    peers) echo libboost-fiber-dev libuv1-dev libevent-dev librust-tokio-dev cargo golang-go nodejs memcached ;;
+    peers) echo libboost-fiber-dev libuv1-dev libevent-dev libtbb-dev librust-tokio-dev cargo golang-go nodejs memcached ;;
     instructions) echo valgrind ;;
     profile) echo linux-perf valgrind ;;
     models) echo spin ;;

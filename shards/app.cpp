@@ -38,7 +38,8 @@ int app::run(int argc, const char* const* argv, const std::function<task<>()>& m
     const auto& options = std::get<app_options>(parsed);
     running.emplace(options, decide(discover(options), options));
     running->log().serve_other_threads();
-    log::info("{}", running->where().explain());
+    const std::string choice = running->where().explain() + "; " + running->backend_reason();
+    running->io_uring_refused() ? log::warning("{}", choice) : log::info("{}", choice);
     guard.serve(*running);
     running->run(main, auto_shutdown_);
   } catch (const std::exception& error) {

@@ -36,7 +36,7 @@ struct app_options {
   pin_mode pin = pin_mode::automatic;          ///< whether each shard stays on one CPU
   bool smt = false;                            ///< `auto` counts hardware threads, not cores
   bool overprovision = false;                  ///< allow more shards than CPUs
-  std::string backend = "auto";                ///< which I/O backend; `auto` takes the best that works here
+  std::string backend = "auto";                ///< auto, io_uring or epoll; `auto`: io_uring where it works
   std::chrono::microseconds idle_spin{0};      ///< look for work this long before sleeping; up to 1 s
   std::chrono::microseconds task_budget{500};  ///< run tasks this long before looking at I/O; 10 us to 1 s
   unsigned ring_entries = 512;                 ///< submission queue of each shard; a power of two, 64 to 32768

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <skerry/backends/choose.hpp>
 #include <skerry/framework/observe/log.hpp>
 #include <skerry/framework/random.hpp>
 #include <skerry/framework/startup_error.hpp>
@@ -11,6 +12,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <string_view>
 #include <system_error>
 #include <thread>
@@ -106,7 +108,12 @@ host::host(const app_options& options, placement where, clock_source& time,
   auto count = static_cast<shard_id>(where_.shards.size());
   SKERRY_ASSERT(count > 0, "a host has at least one shard");
   require_descriptors(count, options_.port ? 4 : 2);
-  if (backends_.empty()) backends_ = make_io_uring_backends(count, options_.ring_entries);
+  if (backends_.empty()) {
+    chosen_backends chosen = make_backends(options_.backend, count, options_.ring_entries);
+    backends_ = std::move(chosen.all);
+    backend_reason_ = std::move(chosen.reason);
+    io_uring_refused_ = chosen.refused;
+  }
   SKERRY_ASSERT(backends_.size() == count, "each shard has a backend");
   queues_ = detail::make_queue_matrix(count, options_.mailbox_capacity);
   reactor_options loop{.task_budget = options_.task_budget, .idle_spin = options_.idle_spin, .park = options_.park};
@@ -234,6 +241,7 @@ task<> host::end_everything() {
 void detail::block_on_host(const std::function<task<>()>& main) {
   app_options options;
   options.log_level = "warning";
+  if (const char* named = std::getenv("SKERRY_BACKEND")) options.backend = named;
   host one(options, {.shards = {{}}, .count_reason = "block_on"});
   auto main_alone = [&main, &one]() -> task<> {
     co_await main();

@@ -33,6 +33,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 namespace skerry {
@@ -62,6 +63,9 @@ class host {
   const app_options& options() const noexcept { return options_; }
   const placement& where() const noexcept { return where_; }
   log_writer& log() noexcept { return log_; }
+  /// Which backend was chosen and why, in a line; whether io_uring was refused.
+  const std::string& backend_reason() const noexcept { return backend_reason_; }
+  bool io_uring_refused() const noexcept { return io_uring_refused_; }
 
  private:
   friend class shard;
@@ -81,6 +85,8 @@ class host {
   app_options options_;
   placement where_;
   log_writer log_;
+  std::string backend_reason_;
+  bool io_uring_refused_ = false;
   std::shared_ptr<detail::queue_matrix> queues_;
   std::vector<std::unique_ptr<backend>> backends_;
   std::vector<std::unique_ptr<shard>> shards_;

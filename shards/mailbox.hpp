@@ -66,6 +66,7 @@ class message {
 
   message(const message&) = delete;
   message& operator=(const message&) = delete;
+  bool handed_over() const noexcept { return handed_over_; }  ///< the sender's question: nothing may be added to it
 
  protected:
   explicit message(shard_id target) noexcept : target_(static_cast<std::uint16_t>(target)) {
@@ -114,6 +115,7 @@ class mailboxes final : public poller {
                    m.target_);
     put(m.target_, m);
   }
+  void hurry(shard_id target) noexcept { flush_one(target); }  ///< what waits for `target` goes now
   /// Sends `m` back to where it came from.
   void reply(message& m) noexcept {
     if (m.sender_ == core_.id) return one_returned(m);

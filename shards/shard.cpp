@@ -164,6 +164,9 @@ void shard::publish() {
     published_.push_back(r.name.ends_with("_total") ? metrics_.add_counter(read, std::move(info))
                                                     : metrics_.add_gauge(read, std::move(info)));
   }
+  observe::metric_info chosen{.name = "skerry_backend_info", .help = "Always 1; the label names the I/O backend."};
+  chosen.labels = {{"backend", reactor_.kernel().capabilities().name}};
+  published_.push_back(metrics_.add_gauge([] { return 1; }, std::move(chosen)));
 }
 
 observe::trace_buffer& shard::start_trace(std::size_t events) {

@@ -11,9 +11,13 @@
 /// Probabilities are between 0 and 1 and per opportunity: per segment, per connect, per operation. All defaults are a
 /// world in which nothing goes wrong but time passes.
 
+#include <skerry/shards/app_options.hpp>
+
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <optional>
+#include <set>
 #include <string>
 
 namespace skerry::sim {
@@ -71,7 +75,8 @@ struct options {
   options() {}  // no aggregate: g++ 12 destroys an aggregate temporary inside a co_await operand twice
 
   std::uint64_t seed = 1;
-  unsigned shards = 1;  ///< of the host that `fn` runs on; others say themselves
+  unsigned shards = 1;                         ///< of the host that `fn` runs on; others say themselves
+  std::function<void(app_options&)> settings;  ///< of that host: what its command line would say; may be empty
   schedule order = schedule::fair;
   network_options network;
   system_options system;
@@ -81,6 +86,8 @@ struct options {
   std::chrono::nanoseconds time_max = std::chrono::hours(24 * 365);  ///< likewise
   std::uint64_t until = 0;  ///< raises SIGTRAP, for a debugger, before this step; 0: never
   std::string trace_file;   ///< where the log of all that happens goes; empty: nowhere
+  /// Of all faults that are drawn, numbered from 1, these alone happen. Shrinking fills it; empty: all happen.
+  std::optional<std::set<std::uint64_t>> only;
 
   /// Everything that can go wrong does, at rates at which most of a program's work still succeeds.
   options& all_faults();
@@ -92,6 +99,7 @@ struct report {
   std::uint64_t steps = 0;  ///< turns of shards and events of the world
   std::chrono::nanoseconds virtual_time{0};
   std::uint64_t trace_hash = 0;  ///< of everything that happened, in order
+  std::uint64_t faults = 0;      ///< drawn, those that were left out included
   std::string violation;         ///< empty if there was none; else what, where and when
   bool ok() const noexcept { return violation.empty(); }
 };

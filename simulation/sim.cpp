@@ -77,6 +77,7 @@ options& options::all_faults() {
 report run(const options& given, std::function<task<>()> fn) {
   world all(given);
   machine& first = make(all, "test", given.shards);
+  if (given.settings) given.settings(first.settings());
   first.start(std::move(fn), true);
   return all.run(first);
 }

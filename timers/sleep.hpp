@@ -21,10 +21,13 @@ namespace detail {
 
 class [[nodiscard("co_await it")]] sleep_awaiter final : public leaf, public timers::timer {
  public:
-  explicit sleep_awaiter(clock::time_point deadline) noexcept : deadline_(deadline) {}
+  /// The timer keeps the deadline until it is armed: 8 bytes less of a sleeping task's frame.
+  explicit sleep_awaiter(clock::time_point deadline) noexcept
+      : timer(static_cast<std::uint64_t>(deadline.time_since_epoch().count())) {}
   bool await_ready() const noexcept { return false; }
   void await_suspend(std::coroutine_handle<> resume_point) noexcept {
-    timers::this_timers().arm(*this, deadline_);
+    const clock::duration deadline(static_cast<std::int64_t>(deadline_tick()));
+    timers::this_timers().arm(*this, clock::time_point(deadline));
     suspend(resume_point);
   }
   void await_resume() const noexcept {}
@@ -34,9 +37,6 @@ class [[nodiscard("co_await it")]] sleep_awaiter final : public leaf, public tim
     wake();
   }
   const char* describe() const noexcept override { return "sleep"; }
-
- private:
-  clock::time_point deadline_;
 };
 
 }  // namespace detail

@@ -25,7 +25,7 @@ class timer : public timer_node {
   virtual void expired() noexcept = 0;
 
  protected:
-  timer() = default;
+  using timer_node::timer_node;
   ~timer() = default;
 };
 

@@ -73,7 +73,7 @@ struct timer_link {
 /// One timer, inside the object that waits; it stays where it is while armed.
 class timer_node : private detail::timer_link {
  public:
-  timer_node() noexcept = default;
+  explicit timer_node(std::uint64_t tick = 0) noexcept : deadline_tick_(tick) {}  // kept until arm(), for its caller
   timer_node(const timer_node&) = delete;
   timer_node& operator=(const timer_node&) = delete;
   ~timer_node() { SKERRY_ASSERT(owner_ == nullptr, "an armed timer is destroyed; cancel it first"); }
@@ -84,7 +84,7 @@ class timer_node : private detail::timer_link {
 
  private:
   friend class wheel;
-  std::uint64_t deadline_tick_ = 0;
+  std::uint64_t deadline_tick_;
   wheel* owner_ = nullptr;  // the wheel it is armed in: the armed state, and the check that no other wheel cancels it
 };
 

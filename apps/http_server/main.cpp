@@ -10,6 +10,8 @@
 #include <skerry/net/server_flags.hpp>
 #include <skerry/shards/app.hpp>
 #include <skerry/shards/submit_to.hpp>
+#include <skerry/toolkit/observe/stall_detector.hpp>
+#include <skerry/toolkit/observe/task_dump.hpp>
 
 #include <algorithm>
 #include <cstdint>
@@ -92,7 +94,9 @@ router make_router() {
   return r;
 }
 
-task<> serve_all(std::string files, const net::server_flags& flags) {
+task<> serve_all(std::string files, const net::server_flags& flags, const stall_flag& stalls) {
+  co_await stalls.watch();
+  co_await dump_tasks_on_sigquit();
   const app_options& options = app::running_options();
   std::optional<net::address> at = net::address::parse(options.bind, *options.port);
   if (!at) throw startup_error("--bind takes an IP address");
@@ -111,5 +115,6 @@ int main(int argc, char** argv) {
   std::string files;
   app.options().add_option("static", files, "directory whose files are served at /static/; none unless it is given");
   const skerry::net::server_flags flags(app.options());
-  return app.run(argc, argv, [&] { return http_server::serve_all(files, flags); });
+  const skerry::stall_flag stalls(app.options());
+  return app.run(argc, argv, [&] { return http_server::serve_all(files, flags, stalls); });
 }

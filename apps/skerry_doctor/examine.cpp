@@ -151,8 +151,8 @@ json feature_names(std::uint32_t features) {
   return names;
 }
 
-/// Tries what a start would do.
-void describe_io_uring(report& to, const placement& chosen, const app_options& options, const fs::path& root) {
+/// Tries what a start would do. Without io_uring a program runs on epoll, unless it was told not to. Which it is.
+std::string describe_io_uring(report& to, const placement& chosen, const app_options& options, const fs::path& root) {
   json& into = to.sections["io_uring"];
   const std::string disabled = first_line(root / "proc/sys/kernel/io_uring_disabled");
   if (!disabled.empty()) into["io_uring_disabled"] = std::strtol(disabled.c_str(), nullptr, 10);
@@ -162,13 +162,20 @@ void describe_io_uring(report& to, const placement& chosen, const app_options& o
     into["rings made"] = rings.size();
     into["features"] = feature_names(rings.front()->capabilities().kernel_features);
     rings.front()->stop();
+    if (options.backend != "epoll") return "io_uring";
   } catch (const std::exception& refused) {
     into["usable"] = false;
     const std::string_view text = refused.what();
     const auto line = text.find('\n');
     const std::string fix(line == text.npos ? "see above" : text.substr(line + 1));
-    to.problem(std::string(text.substr(0, line)), fix);
+    const std::string what(text.substr(0, line));
+    if (options.backend == "io_uring") {
+      to.problem(what, fix + ", or use --backend auto");
+    } else if (options.backend == "auto") {
+      to.hint(what + "; epoll stands in, with a system call per receive and send", fix);
+    }
   }
+  return "epoll";
 }
 
 /// A process some thread of which is kept on fewer CPUs than there are.
@@ -225,8 +232,9 @@ void describe_neighbours(report& to, const placement& chosen, const machine& her
   }
 }
 
-void describe_choice(report& to, const placement& chosen) {
+void describe_choice(report& to, const placement& chosen, const std::string& backend) {
   json& into = to.sections["choice"];
+  into["backend"] = backend;
   into["shards"] = chosen.shards.size();
   into["because"] = chosen.count_reason;
   into["pinned"] = chosen.pinned;
@@ -251,9 +259,9 @@ report examine(const app_options& options, const skerry::discovery_source& from)
   describe_limits(found, here, from);
   try {
     const placement chosen = skerry::decide(skerry::discover(options, from), options);
-    describe_io_uring(found, chosen, options, root);
+    const std::string backend = describe_io_uring(found, chosen, options, root);
     describe_neighbours(found, chosen, here, root);
-    describe_choice(found, chosen);
+    describe_choice(found, chosen, backend);
   } catch (const skerry::startup_error& refused) {
     const std::string_view text = refused.what();
     const auto line = text.find('\n');

@@ -92,6 +92,8 @@ class backend {
   bool has_submissions() const noexcept { return tail_ != submitted_ || !cancels_.empty(); }
   /// Whether the kernel wants to be entered: completions wait to be run.
   bool wants_entry() const noexcept { return (*kernel_flags_ & entry_flags_) != 0; }
+  /// No word in memory tells of events: whoever stays busy has to look for them, by submit_and_reap(), now and then.
+  bool polled() const noexcept { return polled_; }
   /// Operations whose last completion has not come.
   std::uint64_t in_flight() const noexcept { return in_flight_; }
   const backend_stats& stats() const noexcept { return stats_; }
@@ -133,6 +135,7 @@ class backend {
   std::uint32_t full_at_ = 0;    // tail_ value at which no slot is free
   const volatile std::uint32_t* kernel_flags_ = nullptr;
   std::uint32_t entry_flags_ = 0;
+  bool polled_ = false;
   std::uint64_t in_flight_ = 0;
   std::uint32_t operations_ = 0;
   detail::intrusive_list<operation, cancel_tag> cancels_;

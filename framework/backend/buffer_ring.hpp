@@ -46,6 +46,12 @@ class buffer_ring {
     __atomic_store_n(&static_cast<io_uring_buf_ring*>(memory())->tail, ++tail_, __ATOMIC_RELEASE);
   }
 
+  /// For a backend that is its own consumer: the buffer to fill next, if there is one, and that it is taken.
+  const io_uring_buf* front() const noexcept {
+    return head_ == tail_ ? nullptr : &static_cast<const io_uring_buf*>(memory())[head_ & (capacity_ - 1)];
+  }
+  void pop() noexcept { ++head_; }
+
   std::uint32_t capacity() const noexcept { return capacity_; }
   void* memory() const noexcept { return pages_.get(); }
 
@@ -57,6 +63,7 @@ class buffer_ring {
   std::unique_ptr<page[]> pages_;
   std::uint32_t capacity_;
   std::uint16_t tail_ = 0;
+  std::uint16_t head_ = 0;
 };
 
 }  // namespace skerry

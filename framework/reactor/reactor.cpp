@@ -69,7 +69,8 @@ bool reactor::run_once() noexcept {
   for (std::size_t i = 0; i < pollers_.size(); ++i) pollers_[i]->wake_targets();
 
   bool wait_will_submit = ready_.empty() && options_.park && options_.idle_spin.count() == 0;
-  if (kernel_.wants_entry() || (kernel_.has_submissions() && !wait_will_submit)) {
+  if (kernel_.wants_entry() || (kernel_.has_submissions() && !wait_will_submit) ||
+      (kernel_.polled() && !ready_.empty())) {
     kernel_.submit_and_reap();
     read_clock();
   }
@@ -116,7 +117,7 @@ void reactor::tick(run_queue::turn t) noexcept {
   ready_.charge(t, used);
   stats_.tasks_run += steps;
   steps_this_phase_ += steps;
-  phase_over_ = (steps_this_phase_ >= completion_batch && kernel_.wants_entry()) ||
+  phase_over_ = (steps_this_phase_ >= completion_batch && (kernel_.wants_entry() || kernel_.polled())) ||
                 (held_back_ && core_.now - last_flush_ >= flush_interval);
   // Steps that should fit into clock_interval, at most twice as many as last time.
   auto per_step = std::max<std::int64_t>(used.count() / std::max(steps, 1u), 1);
@@ -138,6 +139,11 @@ bool reactor::spin() noexcept {
   do {
     for (unsigned i = 0; i < spins_per_clock; ++i) {
       if (bell_.rung() || kernel_.wants_entry()) return true;
+    }
+    if (kernel_.polled()) {
+      const std::uint64_t before = kernel_.stats().completions;
+      kernel_.submit_and_reap();
+      if (kernel_.stats().completions != before) return true;
     }
     read_clock();  // also for a shard that never sleeps: its timers
     if (end == clock::time_point::max()) {

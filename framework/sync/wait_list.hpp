@@ -45,6 +45,7 @@ class waiter : public leaf, public list_hook<waiter> {
   wait_list& list() const noexcept { return *list_; }
   std::uint64_t unit_count() const noexcept { return units_; }
   void accept() noexcept { reserved_ = false; }
+  bool reserved() const noexcept { return reserved_; }
 
  protected:
   explicit waiter(wait_list& list, std::uint64_t units = 1) noexcept : list_(&list), units_(units) {}

@@ -115,6 +115,11 @@ class chain : public list_hook<scope_tag>, public run_queue::hook {
   chain* parent() const noexcept { return parent_; }
   /// Counts up from 1 on each shard; the same in every run of a simulation.
   std::uint64_t id() const noexcept { return id_; }
+  /// Time in units of 2^24 ns (17 ms), which wraps after two years: now, at its start, when it began to wait.
+  static std::uint32_t stamp() noexcept { return std::uint32_t(current_shard->now.time_since_epoch().count() >> 24); }
+  std::uint32_t started_at() const noexcept { return started_at_; }
+  std::uint32_t waits_since() const noexcept { return waits_since_; }
+  std::coroutine_handle<> resume_point() const noexcept { return resume_point_; }
 
  protected:
   chain(const char* name, scheduling_group group, chain* parent) noexcept
@@ -144,6 +149,7 @@ class chain : public list_hook<scope_tag>, public run_queue::hook {
   chain* parent_;
   const char* name_;
   std::uint64_t id_;  // since the start
+  std::uint32_t started_at_, waits_since_;
   chain_state state_ = chain_state::unstarted;
   bool cancel_requested_ = false;
   bool was_cancelled_ = false;
@@ -158,6 +164,7 @@ inline void leaf::suspend(std::coroutine_handle<> resume_point) noexcept {
   SKERRY_ASSERT(current != nullptr, "only a task can wait");
   chain_ = current;
   current->leaf_ = this;
+  current->waits_since_ = chain::stamp();
   current->resume_point_ = resume_point;
 }
 
@@ -175,6 +182,7 @@ inline chain& chain::prepare(std::coroutine_handle<> root) noexcept {
   SKERRY_ASSERT(state_ == chain_state::unstarted, "a task starts once");
   SKERRY_ASSERT(root_ == nullptr, "a task starts once");
   root_ = resume_point_ = root;
+  started_at_ = stamp();
   id_ = current_shard->ready->admit(*this, group_);
   return *this;
 }

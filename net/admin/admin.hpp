@@ -9,7 +9,8 @@
 ///     GET /shards    JSON: what each shard does
 ///     GET /histograms  JSON: how long requests, turns of the loop and more took, all shards together
 ///     GET /hops      JSON: the matrix of messages between shards, and how long they waited
-///     GET /tasks     JSON: every shard's tasks, and what each waits for, with the branches of a combinator
+///     GET /tasks     JSON: every shard's tasks, how old each is, what it waits for and for how long, and the same of
+///                    the branches of a combinator
 ///     GET /trace     what every shard does in the next ?ms=100 (up to 10 000), for ui.perfetto.dev
 ///     GET /          a page that shows all of it, and refreshes itself
 ///

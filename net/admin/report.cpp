@@ -2,7 +2,6 @@
 #include <skerry/framework/reactor/reactor.hpp>
 #include <skerry/framework/reactor/run_queue.hpp>
 #include <skerry/framework/resources.hpp>
-#include <skerry/framework/task/branch.hpp>
 #include <skerry/framework/task/chain.hpp>
 #include <skerry/net/admin/report.hpp>
 #include <skerry/net/endpoint.hpp>
@@ -28,20 +27,6 @@ using skerry::detail::chain_state;
 
 std::int64_t micros(std::chrono::nanoseconds time) { return time.count() / 1000; }
 
-std::string_view name_of(chain_state state) noexcept {
-  switch (state) {
-    case chain_state::unstarted:
-    case chain_state::queued: return "ready";
-    case chain_state::running:
-    case chain_state::rising: return "running";
-    case chain_state::suspended: return "waiting";
-    case chain_state::cancelling:
-    case chain_state::destroying: return "ending";
-    case chain_state::done: break;
-  }
-  return "done";
-}
-
 /// How many of this shard's tasks are ready, and how many are on their way out.
 struct task_states {
   std::size_t ready = 0, ending = 0;
@@ -58,13 +43,6 @@ task_states count_states() {
   return all;
 }
 
-/// Where a combinator's branches are put, which are asked for without a word about where: a resource, since a function
-/// has no other memory of its shard.
-struct branches_seen {
-  branches_seen() { all.reserve(tasks_told_max); }
-  std::vector<chain*> all;
-};
-
 /// Tasks and, within each, the branches of what it waits for, and theirs.
 class task_writer {
  public:
@@ -78,29 +56,20 @@ class task_writer {
  private:
   static constexpr unsigned branches_depth_max = 32;
 
-  static branches_seen& here() {
-    auto* found = resources().find<branches_seen>();
-    return found != nullptr ? *found : resources().emplace<branches_seen>();
-  }
-  static std::vector<chain*> branches_of(skerry::detail::leaf* wait) {
-    auto* fork = dynamic_cast<skerry::detail::fork*>(wait);
-    if (fork == nullptr) return {};
-    here().all.clear();
-    fork->for_each_branch([](chain& each) noexcept {
-      std::vector<chain*>& all = here().all;
-      const bool lives = each.started() && each.state() != chain_state::done;
-      if (lives && all.size() < tasks_told_max) all.push_back(&each);
-    });
-    return here().all;
-  }
-
   void write(chain& task, std::string_view separator, unsigned depth, std::string_view about) {
-    auto* wait = const_cast<skerry::detail::leaf*>(task.waits_for());  // to ask for branches changes nothing
+    const skerry::detail::leaf* wait = task.waits_for();
     fmt::format_to(std::back_inserter(out), R"({}{{{}"name":{},"state":"{}","waits_for":{})",
-                   told_ == 0 || out.ends_with('[') ? "" : separator, about, quoted(task.name()), name_of(task.state()),
-                   wait != nullptr ? quoted(wait->describe()) : "null");
+                   told_ == 0 || out.ends_with('[') ? "" : separator, about, quoted(task.name()),
+                   skerry::detail::name_of(task.state()), wait != nullptr ? quoted(wait->describe()) : "null");
+    fmt::format_to(std::back_inserter(out), R"(,"group":{},"age_ms":{})",
+                   quoted(this_shard().ready->name(task.group())),
+                   micros(skerry::detail::time_since(task.started_at())) / 1000);
+    if (wait != nullptr) {
+      fmt::format_to(std::back_inserter(out), R"(,"waits_ms":{})",
+                     micros(skerry::detail::time_since(task.waits_since())) / 1000);
+    }
     ++told_;
-    if (const std::vector<chain*> branches = branches_of(wait); depth > 0 && !branches.empty()) {
+    if (const std::vector<chain*> branches = skerry::detail::live_branches(wait); depth > 0 && !branches.empty()) {
       out += R"(,"branches":[)";
       for (chain* each : branches) {
         if (told_ < tasks_told_max) write(*each, ",", depth - 1, "");

@@ -13,6 +13,7 @@
 #include <skerry/framework/observe/metrics.hpp>
 #include <skerry/framework/reactor/poller.hpp>
 #include <skerry/net/admin/exposition.hpp>
+#include <skerry/toolkit/observe/task_dump.hpp>
 
 #include <cstddef>
 #include <string>
@@ -20,7 +21,7 @@
 
 namespace skerry::net::admin {
 
-constexpr std::size_t tasks_told_max = 1000;
+using skerry::tasks_told_max;
 constexpr std::size_t tasks_counted_max = 100'000;
 
 /// Measures how long this shard's turns take, from one flush phase to the next without the time asleep: how long what

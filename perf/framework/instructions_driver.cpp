@@ -19,6 +19,8 @@
 #include <skerry/shards/placement.hpp>
 #include <skerry/shards/submit_to.hpp>
 #include <skerry/timers/timer.hpp>
+#include <skerry/toolkit/channel/channel.hpp>
+#include <skerry/toolkit/generator/generator.hpp>
 
 #include <chrono>
 #include <cstdio>
@@ -107,6 +109,22 @@ task<> semaphore_acquire_release(int count) {
   }
 }
 
+task<> channel_send_recv(int count) {
+  channel<int> items(16);
+  for (int i = 0; i < count; ++i) {
+    co_await items.send(i);
+    keep(co_await items.recv());
+  }
+}
+
+generator<int> count_up() {
+  for (int i = 0;; ++i) co_yield i;
+}
+task<> generator_next(int count) {
+  auto items = count_up();
+  for (int i = 0; i < count; ++i) keep(*co_await items.next());
+}
+
 task<> submit_to_own_shard(int count) {
   for (int i = 0; i < count; ++i) keep(co_await submit_to(0, [](int n) { return n + 1; }, i));
 }
@@ -145,6 +163,8 @@ constexpr counted operations[] = {
     {"when_any_of_2", when_any_of_2},
     {"mutex_lock_unlock", mutex_lock_unlock},
     {"semaphore_acquire_release", semaphore_acquire_release},
+    {"channel_send_recv", channel_send_recv},
+    {"generator_next", generator_next},
     {"submit_to_own_shard", submit_to_own_shard},
     {"resp_parse_get", resp_parse_get},
     {"frame_allocate_release", frame_allocate_release},

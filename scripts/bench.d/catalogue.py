@@ -7,7 +7,7 @@ from contestants import (ECHO, ECHO_LIMIT, ECHO_PEERS, HTTP, HTTP_LIMIT, KV, RAW
 from rows import SKERRY, Experiment, Row
 from scenarios import (all_of, allocations, benchmark, benchmarks, clean_build_seconds, connection_bytes, echo_load,
                        faster, file_stream, fio, http_load, http_wrk, idle_memory, idle_wakeups, kv_load, limit,
-                       nop_ns, peer_micro, scraped, start_ms, udp_load, under)
+                       nop_ns, peer_micro, peer_on_both, scraped, start_ms, udp_load, under)
 
 # Open loop: per second and in all, what every contestant can serve, so that latencies are of servers that keep up.
 ECHO_RATE, HTTP_RATE, KV_RATE = 20_000, 10_000, 20_000
@@ -51,7 +51,8 @@ MICRO = [
     Experiment("micro", {
         SKERRY: all_of(benchmarks("task_perf", "spawn_join", "ready_co_await", "yield", "when_all_of_8_ready",
                                   "when_any_of_2_with_a_waiting_loser"),
-                       benchmarks("timeout_perf", "with_timeout"), benchmarks("sync_perf", "mutex_lock_unlock")),
+                       benchmarks("timeout_perf", "with_timeout"), benchmarks("sync_perf", "mutex_lock_unlock"),
+                       benchmarks("channel_perf", "channel_send_recv", "unbounded_channel_send_recv")),
         "Boost.Fiber": peer_micro("boost_fiber", spawn_join="spawn_join_ns", mutex_lock_unlock="mutex_ns",
                                   **{"yield": "yield_ns"}),
         "Asio": peer_micro("asio", spawn_join="spawn_join_ns", ready_co_await="ready_co_await_ns",
@@ -65,6 +66,7 @@ MICRO = [
         Row("when_all", "when_all of eight that are ready at once", "ns", "when_all_of_8_ready", 120),
         Row("with_timeout", "with_timeout around a task that is ready at once", "ns", "with_timeout", 40),
         Row("mutex", "lock and unlock a mutex that is free", "ns", "mutex_lock_unlock"),
+        Row("channel", "send an item through a local channel and receive it", "ns", "channel_send_recv", 8),
     )),
     Experiment("micro", {
         SKERRY: benchmarks("wheel_perf", "arm_cancel_hot"),
@@ -83,6 +85,17 @@ MICRO = [
         "one write": benchmark("wheel_perf", "touch_random/timers:10000000/huge_pages:1", "ns", one_run=True),
     }, (Row("timer_random_10m", "re-arm a random one of 10 million timers", "ns", budget=40),),
         limit="one write", limit_is="a write to one random line of as many (wheel_perf touch_random)", rounds_max=2),
+    Experiment("micro", {
+        SKERRY: benchmark("precise_perf", "precise_sleep", "us", counter="late_p50_us"),
+        "nanosleep": benchmark("precise_perf", "clock_nanosleep", "us", counter="late_p50_us"),
+    }, (Row("precise_sleep", "precise_sleep_for(100us), half are later by", "us", budget=15, strict=True),),
+        limit="nanosleep", limit_is="a thread in clock_nanosleep (precise_perf)"),
+    Experiment("micro", {SKERRY: benchmark("sim_perf", "loaded_server", "ns", counter="ns_per_step")},
+               (Row("sim_step", "a step of a simulation, key-value server on 8 shards", "ns", budget=1000),)),
+    Experiment("micro", {SKERRY: benchmark("sim_perf", "loaded_server", "ns", counter="cpu_s_per_hour")},
+               (Row("sim_hour", "an hour of that server under load, CPU", "s", budget=36),)),
+    Experiment("micro", {SKERRY: benchmark("sim_perf", "idle_day", "ms")},
+               (Row("sim_idle_day", "a day of that server with nothing to do", "ms", budget=1000, strict=True),)),
     Experiment("micro", {
         SKERRY: benchmark("http_parser_perf", "skerry_head/browser", "ns"),
         "http-parser": benchmark("http_parser_perf", "http_parser_head/browser", "ns"),
@@ -170,6 +183,26 @@ SHARDS = [
         limit="raw wake", limit_is="wake_ping_pong, the faster of eventfd and msg_ring", beside=("futex",)),
     Experiment("shards", {SKERRY: benchmark("submit_to_perf", "submit_to_busy", "us", counter="p99_us")}, (
         Row("submit_to_busy", "submit_to to a shard busy with tasks that yield, p99", "us", budget=100),)),
+    Experiment("shards", {SKERRY: benchmarks("shard_channel_perf", "spsc_channel", "mpsc_channel")}, (
+        Row("spsc_channel", "an item through spsc_channel to another shard, both awake", "ns", "spsc_channel", 15),
+        Row("mpsc_channel", "an item through mpsc_channel to another shard, both awake", "ns", "mpsc_channel", 22))),
+]
+
+ALIEN = [
+    Experiment("alien", {SKERRY: benchmark("alien_perf", "alien_round_trip", "us"),
+                         "eventfd": limit("eventfd_ping_pong", "us")}, (
+        Row("alien_round_trip", "a foreign thread's call to a sleeping shard and its future", "us", budget=1.3,
+            against="eventfd"),), limit="eventfd", limit_is="eventfd_ping_pong"),
+    Experiment("alien", {SKERRY: benchmark("alien_perf", "alien_post", "ns")}, (
+        Row("alien_post", "a foreign thread's post to a shard that is awake", "ns", budget=80, strict=True),)),
+]
+
+COMPUTE = [
+    Experiment("compute", {SKERRY: benchmark("compute_perf", f"compute_{work}", "ms", one_run=work == "fib"),
+                           "oneTBB": peer_on_both("tbb_compute", f"{work}_ms")}, (
+        Row(f"compute_{work}", what, "ms", budget=1, against="oneTBB"),))
+    for work, what in (("fib", "fib(35) by fork and join on two threads, 15 million forks"),
+                       ("reduce", "a sum over 20 million elements in pieces of 4096, two threads"))
 ]
 
 FILES = [
@@ -192,6 +225,8 @@ MEMORY = [
         ("kv_get", "GET load", allocations(kv_load, KV[SKERRY], prepare={"op": "fill"}, op="get")),
         ("kv_set", "SET load, values overwritten", allocations(kv_load, KV[SKERRY], prepare={"op": "fill"}, op="set")))
 ] + [
+    Experiment("memory", {SKERRY: benchmark("sleepers_perf", "sleeping_tasks", "", counter="resident", one_run=True)}, (
+        Row("sleeping_tasks", "10 million tasks that sleep, resident", "GiB", budget=2.5),), rounds_max=1),
     Experiment("memory", {SKERRY: benchmark("submit_to_perf", "submit_to_round_trip", "", counter="allocations")}, (
         Row("allocations_submit_to", "heap allocations per submit_to", "", budget=0),), rounds_max=1),
 ] + [
@@ -216,4 +251,4 @@ MEMORY = [
         on_request=True),
 ]
 
-EXPERIMENTS = MICRO + NET + WEB + STORE + FILES + SHARDS + MEMORY
+EXPERIMENTS = MICRO + NET + WEB + STORE + FILES + SHARDS + ALIEN + COMPUTE + MEMORY

@@ -194,7 +194,7 @@ def benchmark(program, name, unit, counter=None, one_run=False):
             if any(counter not in case for case in cases):
                 raise Failure(f"{program} {name} has no counter {counter}")
             return max(case[counter] for case in cases)
-        return max(map(time_ns, cases)) / {"ns": 1, "us": 1e3}[unit]
+        return max(map(time_ns, cases)) / {"ns": 1, "us": 1e3, "ms": 1e6}[unit]
     return scenario
 
 
@@ -231,6 +231,12 @@ def peer_micro(name, **renamed):
         said = machine.run([machine.program(f"perf/peer_{name}_micro")], {machine.server_cpu})
         return {metric: said[key] for metric, key in renamed.items() if key in said}
     return scenario
+
+
+def peer_on_both(program, result):
+    """One number of a peer's own benchmark, on both CPUs."""
+    return lambda machine: machine.run([machine.program(f"perf/peer_{program}")],
+                                       {machine.server_cpu, machine.load_cpu})[result]
 
 
 # ---- files: one from end to end, 128 KiB at a time, 8 in flight ----

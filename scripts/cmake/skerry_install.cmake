@@ -14,6 +14,7 @@ foreach(layer ${layers})
           FILES_MATCHING PATTERN "*.hpp" PATTERN "skerry.hpp" EXCLUDE)
 endforeach()
 install(FILES "${PROJECT_SOURCE_DIR}/net/skerry.hpp" DESTINATION include/skerry)
+install(DIRECTORY "${PROJECT_SOURCE_DIR}/simulation/" DESTINATION include/skerry/shards/sim FILES_MATCHING PATTERN "*.hpp")
 
 configure_package_config_file("${PROJECT_SOURCE_DIR}/scripts/cmake/skerry-config.cmake.in"
   "${PROJECT_BINARY_DIR}/skerry-config.cmake" INSTALL_DESTINATION "${package_dir}")

@@ -37,6 +37,42 @@ function(skerry_disturb_tests)
   endforeach()
 endfunction()
 
+# The same programs once more, their shards in a simulation (tests/support/simulated_run.cpp), each test with `RUNS` seeds.
+function(skerry_simulate_tests)
+  cmake_parse_arguments(arg "" "RUNS" "" ${ARGN})
+  if(CMAKE_CXX_FLAGS MATCHES "fsanitize=thread")  # one thread runs all
+    return()
+  endif()
+  foreach(name IN LISTS arg_UNPARSED_ARGUMENTS)
+    target_link_libraries(${name} PRIVATE test_simulation skerry::simulation)
+    get_test_property(${name} LABELS labels)
+    add_test(NAME ${name}@sim COMMAND ${name} --gtest_repeat=${arg_RUNS} --gtest_brief)
+    set_tests_properties(${name}@sim PROPERTIES LABELS "${labels};sim" TIMEOUT 600 ENVIRONMENT SKERRY_TEST_SIM=1)
+  endforeach()
+endfunction()
+
+# The same programs once more on epoll, and those of DISTURBED so behind the kernel that disturbs, too.
+# Under ThreadSanitizer only those that show how threads meet there (the pool for files, wake-ups): the rest takes minutes.
+set(skerry_epoll_under_tsan submit_to_test app_test host_test stream_test file_test file_stream_test process_test kv_server_test)
+function(skerry_test_on_epoll)
+  cmake_parse_arguments(arg "" "" "DISTURBED" ${ARGN})
+  foreach(name IN LISTS arg_UNPARSED_ARGUMENTS)
+    if(CMAKE_CXX_FLAGS MATCHES "fsanitize=thread" AND NOT name IN_LIST skerry_epoll_under_tsan)
+      continue()
+    endif()
+    get_test_property(${name} LABELS labels)
+    get_test_property(${name} TIMEOUT timeout)
+    add_test(NAME ${name}@epoll COMMAND ${name})
+    set_tests_properties(${name}@epoll PROPERTIES LABELS "${labels};epoll" TIMEOUT ${timeout} ENVIRONMENT SKERRY_BACKEND=epoll)
+  endforeach()
+  foreach(name IN LISTS arg_DISTURBED)
+    get_test_property(${name} LABELS labels)
+    add_test(NAME ${name}@epoll@faults COMMAND ${name})
+    set_tests_properties(${name}@epoll@faults PROPERTIES LABELS "${labels};epoll;faults;no-asan;no-tsan" TIMEOUT 600
+      ENVIRONMENT "SKERRY_BACKEND=epoll;SKERRY_TEST_FAULTS=1")
+  endforeach()
+endfunction()
+
 # What a source that links the given targets is compiled with, in a response file: for tests that call the compiler.
 function(skerry_compile_arguments name out)
   add_library(${name} INTERFACE)

@@ -180,7 +180,7 @@ bool tcp_socket::attempt(request& r) noexcept {
 int tcp_socket::accept_now() {
   if (role_ != role::listening) return -EINVAL;
   if (waiting_.empty()) return -EAGAIN;
-  if (in().chance(in().given().system.out_of_descriptors)) return -EMFILE;
+  if (in().chance(in().given().system.out_of_descriptors, "out_of_descriptors")) return -EMFILE;
   const int fd = of.open(waiting_.front());
   if (fd >= 0) waiting_.pop_front();
   return fd;
@@ -238,7 +238,8 @@ void tcp_socket::knock(unsigned tries) {
                          !now.cut(*target, me->of);
     if (reaches) {
       tcp_socket* door = now.net().listener_at(*target, me->remote);
-      if (door == nullptr || now.chance(now.given().network.refused_connect)) return me->answer(false, nullptr);
+      if (door == nullptr || now.chance(now.given().network.refused_connect, "refused_connect"))
+        return me->answer(false, nullptr);
       if (door->waiting_.size() < door->backlog_) {
         auto other = std::make_shared<tcp_socket>(*target);
         other->role_ = role::connected;
@@ -266,7 +267,7 @@ void tcp_socket::knock(unsigned tries) {
 void tcp_socket::answer(bool accepted, const std::shared_ptr<tcp_socket>& other) {
   world& w = in();
   const network_options& net = w.given().network;
-  const bool broken_early = accepted && w.chance(net.reset_accept);
+  const bool broken_early = accepted && w.chance(net.reset_accept, "reset_accept");
   w.after(w.between(net.latency_min, net.latency_max), [me = self(), accepted, broken_early, other] {
     if (me->gone_) {
       if (other != nullptr) other->broken(ECONNRESET);
@@ -299,7 +300,7 @@ bool tcp_socket::attempt_receive(request& r) noexcept {
       return true;
     }
     auto bytes = std::min<std::size_t>(static_cast<std::size_t>(unread()), room);
-    if (bytes > 1 && w.chance(w.given().system.short_transfer)) bytes = 1 + w.draw(bytes);
+    if (bytes > 1 && w.chance(w.given().system.short_transfer, "short_transfer")) bytes = 1 + w.draw(bytes);
     std::memcpy(data, arrived_.data() + taken_, bytes);
     taken_ += bytes;
     if (taken_ == arrived_.size()) {
@@ -334,7 +335,7 @@ void tcp_socket::make_room() {
   if (const auto other = peer_.lock()) other->changed();
 }
 
-void tcp_socket::come(piece& what) {
+void tcp_socket::come(const piece& what) {
   const auto other = peer_.lock();
   if (what.end) {
     peer_ended_ = true;
@@ -370,10 +371,10 @@ bool tcp_socket::attempt_send(request& r) noexcept {
   while (r.progress < r.what().len && unacknowledged_ < net.socket_buffer_bytes) {
     auto bytes = std::min<std::size_t>(
         {r.what().len - r.progress, net.socket_buffer_bytes - unacknowledged_, net.segment_bytes_max});
-    if (bytes > 1 && w.chance(net.small_segment)) bytes = 1 + w.draw(std::min<std::size_t>(bytes, 8));
+    if (bytes > 1 && w.chance(net.small_segment, "small_segment")) bytes = 1 + w.draw(std::min<std::size_t>(bytes, 8));
     put_under_way({std::string(data + r.progress, bytes), false, {}});
     r.progress += bytes;
-    if (r.progress < r.what().len && w.chance(w.given().system.short_transfer)) break;
+    if (r.progress < r.what().len && w.chance(w.given().system.short_transfer, "short_transfer")) break;
   }
   const bool all = r.progress == r.what().len;
   if (!all && unacknowledged_ >= net.socket_buffer_bytes) return false;
@@ -388,7 +389,7 @@ void tcp_socket::put_under_way(piece what) {
   nanoseconds takes = w.between(net.latency_min, net.latency_max);
   if (is_loopback(remote.ip)) takes = net.latency_min;
   takes += nanoseconds(what.bytes.size() * 1'000'000'000 / std::max<std::uint64_t>(net.bytes_per_second, 1));
-  if (w.chance(net.delayed_segment)) takes += first_retry;
+  if (w.chance(net.delayed_segment, "delayed_segment")) takes += first_retry;
   last_due_ = what.due = std::max(last_due_, w.now() + takes);
   flight_.push_back(std::move(what));
   schedule_flight();
@@ -420,28 +421,34 @@ void tcp_socket::deliver_first() {
     flight_.front().due = w.now() + first_retry * (1u << (tries_ - 1));
     return schedule_flight();
   }
+  // Who has closed, or lived before its host's restart, knows nothing of this connection.
+  const bool knows = other != nullptr && !other->gone_ && !other->dead_;
+  const bool answers = !w.cut(target, of);
+  if (knows && !flight_.front().seen) {
+    if (w.chance(w.given().network.reset_per_segment, "reset_per_segment")) {
+      other->broken(ECONNRESET);
+      return broken(ECONNRESET);
+    }
+    flight_.front().seen = true;
+    const piece& first = flight_.front();
+    const std::size_t most = w.given().network.socket_buffer_bytes;
+    if (!other->outside_.empty() || other->arrived_.size() - other->taken_ >= most) {
+      other->outside_.push_back(first);
+    } else {
+      other->come(first);
+    }
+    other->changed();
+  }
+  if (!answers) {
+    if (++tries_ > tries_max) return broken(ETIMEDOUT);
+    flight_.front().due = w.now() + first_retry * (1u << (tries_ - 1));
+    return schedule_flight();
+  }
+  if (!knows && !(flight_.front().end && other != nullptr && !other->dead_)) return broken(ECONNRESET);
   tries_ = 0;
-  piece first = std::move(flight_.front());
+  if (!knows) end_arrived_ = true;
   flight_.pop_front();
   schedule_flight();
-  // Who has closed, or lived before its host's restart, knows nothing of this connection.
-  if (other == nullptr || other->gone_ || other->dead_) {
-    if (!first.end || other == nullptr || other->dead_) return broken(ECONNRESET);
-    end_arrived_ = true;
-    return changed();
-  }
-  if (w.chance(w.given().network.reset_per_segment)) {
-    w.note("reset", of.ip(), local.port);
-    other->broken(ECONNRESET);
-    return broken(ECONNRESET);
-  }
-  const std::size_t most = w.given().network.socket_buffer_bytes;
-  if (!other->outside_.empty() || other->arrived_.size() - other->taken_ >= most) {
-    other->outside_.push_back(std::move(first));
-    return;
-  }
-  other->come(first);
-  other->changed();
   changed();
 }
 

@@ -121,6 +121,7 @@ class tcp_socket final : public socket_node {
   struct piece {
     std::string bytes;
     bool end = false;
+    bool seen = false;  // has come, but its sender does not know
     std::chrono::nanoseconds due{0};
   };
 
@@ -138,7 +139,7 @@ class tcp_socket final : public socket_node {
   void send_end();
   void schedule_flight();
   void deliver_first();
-  void come(piece& what);
+  void come(const piece& what);
   void make_room();
   void send_reset();
   void broken(int error);

@@ -39,7 +39,8 @@ void request::finish(std::int32_t result, std::uint32_t flags) noexcept {
 void request::emit(std::int32_t result, std::uint32_t flags) noexcept {
   SKERRY_ASSERT(!finished_, "what has ended completes no more");
   // The kernel may stop at any time of its own accord; whoever asked asks again.
-  if (world::current().chance(world::current().given().system.ended_multishot)) return finish(result, flags);
+  if (world::current().chance(world::current().given().system.ended_multishot, "ended_multishot"))
+    return finish(result, flags);
   from_.arrive(*this, result, flags | IORING_CQE_F_MORE, false);
 }
 
@@ -227,8 +228,8 @@ void simulated_backend::process(const submission& what) noexcept {
   if (dead_) return r.finish(refusal(what));
   if (what.opcode == IORING_OP_CLOSE) return r.finish(of_.close(what.fd));
   if (!r.is_poll()) {
-    if (w.chance(w.given().system.interrupted)) return r.finish(-EINTR);
-    if (w.chance(w.given().system.out_of_memory)) return r.finish(-ENOMEM);
+    if (w.chance(w.given().system.interrupted, "interrupted")) return r.finish(-EINTR);
+    if (w.chance(w.given().system.out_of_memory, "out_of_memory")) return r.finish(-ENOMEM);
   }
   if (what.fd == AT_FDCWD && names_a_path(what)) return of_.storage().start(r);
   const std::shared_ptr<node> at = of_.find(what.fd);
@@ -253,14 +254,13 @@ void simulated_backend::reap() noexcept {
     }
     const double late = w.given().system.late_completion;
     if (late > 0) {
-      std::vector<arrival> rest, goes;
-      for (const arrival& each : now) {
-        each.of->held_back_ = each.of->held_back_ || w.chance(late);
-        (each.of->held_back_ ? rest : goes).push_back(each);
+      std::vector<arrival> first;
+      for (arrival& each : now) {
+        each.of->held_back_ = each.of->held_back_ || w.chance(late, "late_completion");
+        (each.of->held_back_ ? arrived_ : first).push_back(each);
       }
-      for (const arrival& each : rest) each.of->held_back_ = false;
-      now = std::move(goes);
-      arrived_ = std::move(rest);
+      for (arrival& each : arrived_) each.of->held_back_ = false;
+      now = std::move(first);
     }
   }
   pending_flag_ = !arrived_.empty();

@@ -122,10 +122,21 @@ void world::at(nanoseconds when, std::move_only_function<void()> what) {
   std::ranges::push_heap(events_, later);
 }
 
-bool world::chance(double probability) noexcept {
+bool world::chance(double probability, std::string_view what) noexcept {
   if (probability <= 0) return false;
+  // A stream for each kind: leaving out faults of one kind moves no other's.
+  auto kind = std::ranges::find(kinds_, what, &fault_kind::name);
+  if (kind == kinds_.end()) {
+    std::uint64_t name = 0;
+    for (const char c : what) name = name * 131 + static_cast<unsigned char>(c);
+    kind = kinds_.insert(kind, {std::string(what), random_source(given_.seed, name)});
+  }
   // Compared as integers: the same on every machine.
-  return (faults_() >> 11) < static_cast<std::uint64_t>(probability * 9007199254740992.0);
+  if ((kind->drawn() >> 11) >= static_cast<std::uint64_t>(probability * 9007199254740992.0)) return false;
+  ++faults_drawn_;
+  if (given_.only && !given_.only->contains(faults_drawn_)) return false;
+  note(what, faults_drawn_);
+  return true;
 }
 
 nanoseconds world::between(nanoseconds least, nanoseconds most) noexcept {
@@ -212,6 +223,43 @@ void world::stall_somebody() noexcept {
   ready_[turns_.uniform(ready_.size())]->stall_until(now_ + nanoseconds(how_long));
 }
 
+std::size_t turn_explorer::choose(std::size_t width) noexcept {
+  if (depth == path.size()) {
+    path.push_back(0);
+    widths.push_back(static_cast<std::uint16_t>(width));
+  }
+  SKERRY_ASSERT(widths[depth] == width, "an explored program takes the same turns up to the choice that differs");
+  return path[depth++];
+}
+
+bool turn_explorer::advance() noexcept {
+  while (!path.empty() && path.back() + 1u == widths.back()) {
+    path.pop_back();
+    widths.pop_back();
+  }
+  depth = 0;
+  preemptions = 0;
+  if (path.empty()) return false;
+  ++path.back();
+  return true;
+}
+
+/// Which of those that can run, or, past them, the event that is due.
+std::size_t world::choose_turn(std::size_t choices) noexcept {
+  if (choices == 1) return 0;
+  if (explorer_ == nullptr) return turns_.uniform(choices);
+  // By number, whoever ran last first: the list's own order changes with who waited when.
+  std::vector<std::size_t> order(ready_.size());
+  for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
+  std::ranges::sort(order, {}, [&](std::size_t i) { return std::pair(ready_[i] != last_shard_, ready_[i]->number); });
+  if (choices > order.size()) order.push_back(order.size());
+  const bool goes_on = !ready_.empty() && ready_[order[0]] == last_shard_;
+  if (explorer_->on == 0 || (goes_on && explorer_->preemptions == explorer_->preemptions_max)) return order[0];
+  const std::size_t chosen = explorer_->choose(choices);
+  explorer_->preemptions += goes_on && chosen != 0;
+  return order[chosen];
+}
+
 void world::step() {
   ++steps_;
   if (steps_ == given_.until) ::raise(SIGTRAP);
@@ -229,7 +277,7 @@ void world::step() {
     now_ = std::max(now_, next);
     return;
   }
-  const std::size_t chosen = choices == 1 ? 0 : turns_.uniform(choices);
+  const std::size_t chosen = choose_turn(choices);
   if (chosen == ready_.size()) {
     std::ranges::pop_heap(events_, later);
     auto what = std::move(events_.back().what);
@@ -237,6 +285,7 @@ void world::step() {
     what();
   } else {
     shard_runner& r = *ready_[chosen];
+    last_shard_ = &r;
     if (r.stalled_until_ > now_) {
       cannot_run(r);
       r.now = shard_runner::state::stalled;
@@ -282,6 +331,7 @@ report world::run(machine& first) {
   made.steps = steps_;
   made.virtual_time = now_ - std::chrono::hours(1);
   made.trace_hash = hash_ ^ hash_ >> 32;
+  made.faults = faults_drawn_;
   made.violation = violation_;
   return made;
 }

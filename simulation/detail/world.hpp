@@ -89,6 +89,20 @@ class shard_runner final : public poller {
   nanoseconds stalled_until_{0};
 };
 
+/// Walks through all ways in which turns can be taken, one per simulation: the choices of the last one, and how many
+/// there were at each. Without a preemption left, a shard keeps its turn until it waits or sleeps.
+struct turn_explorer {
+  std::vector<std::uint16_t> path, widths;
+  std::size_t depth = 0;
+  unsigned preemptions_max = 0;
+  unsigned preemptions = 0;
+  unsigned on = 0;  ///< scopes that want it
+
+  std::size_t choose(std::size_t width) noexcept;
+  /// To the next one; false if there is none.
+  bool advance() noexcept;
+};
+
 class world {
  public:
   explicit world(const options& given);
@@ -108,7 +122,8 @@ class world {
   void at(nanoseconds when, std::move_only_function<void()> what);
   void after(nanoseconds delay, std::move_only_function<void()> what) { at(now_ + delay, std::move(what)); }
 
-  bool chance(double probability) noexcept;
+  /// Whether a fault happens now. `what` names it in the log; its number is for `options::only`.
+  bool chance(double probability, std::string_view what = "fault") noexcept;
   nanoseconds between(nanoseconds least, nanoseconds most) noexcept;
   std::uint64_t draw(std::uint64_t below) noexcept { return faults_.uniform(below); }
   random_source& drawn_by_programs() noexcept { return programs_; }
@@ -142,6 +157,9 @@ class world {
 
   /// Runs until `first` has ended, then switches all others off.
   report run(machine& first);
+  /// Has `by` choose whose turn it is, while it wants to; it outlives the run.
+  void choose_turns_by(turn_explorer& by) noexcept { explorer_ = &by; }
+  turn_explorer* explorer() const noexcept { return explorer_; }
 
  private:
   friend class shard_runner;
@@ -154,6 +172,7 @@ class world {
   static bool later(const event& a, const event& b) noexcept;
 
   void step();
+  std::size_t choose_turn(std::size_t choices) noexcept;
   void look_at_deadlines() noexcept;
   void stall_somebody() noexcept;
   void end_all();
@@ -173,6 +192,14 @@ class world {
   std::unique_ptr<network> network_;
   std::vector<std::unique_ptr<machine>> machines_;
   shard_runner* running_shard_ = nullptr;
+  shard_runner* last_shard_ = nullptr;
+  turn_explorer* explorer_ = nullptr;
+  struct fault_kind {
+    std::string name;
+    random_source drawn;
+  };
+  std::vector<fault_kind> kinds_;
+  std::uint64_t faults_drawn_ = 0;
   unsigned runners_made_ = 0;
   std::vector<std::pair<const machine*, const machine*>> cuts_;
   struct invariant {

@@ -2,10 +2,13 @@
 /// skerry_doctor: on described machines, and as a program under limits that are made for real.
 #include <skerry/shards/topology.hpp>
 
+#include <algorithm>
 #include <cerrno>
 #include <numeric>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include <gtest/gtest.h>
 #include <skerry_doctor/examine.hpp>
@@ -130,18 +133,29 @@ TEST(doctor, as_a_program_says_that_this_machine_will_do) {
   EXPECT_EQ(json::parse(machine_readable.output)["choice"]["shards"], 1);
 }
 
-TEST(doctor, as_a_program_finds_that_io_uring_is_forbidden) {
+TEST(doctor, as_a_program_names_the_backend_and_why_it_is_not_io_uring) {
   if (!skerry::test::seccomp_works()) GTEST_SKIP() << "this system has no seccomp filters";
   launch how;
   how.before_exec = [] { skerry::test::forbid(SYS_io_uring_setup, EPERM); };
-  const finished_program run = run_program(SKERRY_DOCTOR, {"--shards", "1", "--json"}, how);
-  EXPECT_EQ(run.status, 1);
-  const json said = json::parse(run.output);
-  EXPECT_EQ(said["io_uring"]["usable"], false);
-  EXPECT_EQ(said["starts_here"], false);
-  ASSERT_FALSE(said["advice"].empty());
-  EXPECT_EQ(said["advice"].front()["weight"], "problem");
-  EXPECT_NE(said["advice"].front()["fix"].get<std::string>().find("seccomp"), std::string::npos) << run.output;
+  for (const auto& [backend, weight] : {std::pair{"auto", "hint"}, {"io_uring", "problem"}}) {
+    const bool problem = weight == std::string_view("problem");
+    const std::vector<std::string> arguments{"--shards", "1", "--json", "--backend", backend};
+    const finished_program run = run_program(SKERRY_DOCTOR, arguments, how);
+    EXPECT_EQ(run.status, problem ? 1 : 0);
+    const json said = json::parse(run.output);
+    EXPECT_EQ(said["io_uring"]["usable"], false);
+    EXPECT_EQ(said["choice"]["backend"], "epoll");
+    EXPECT_EQ(said["starts_here"], !problem);
+    const auto about_rings = [](const json& advice) {
+      return advice["what"].get<std::string>().starts_with("io_uring is not usable here");
+    };
+    const auto found = std::ranges::find_if(said["advice"], about_rings);
+    ASSERT_NE(found, said["advice"].end()) << run.output;
+    EXPECT_EQ((*found)["weight"], weight);
+    EXPECT_NE((*found)["fix"].get<std::string>().find("seccomp"), std::string::npos) << run.output;
+  }
+  const finished_program asked = run_program(SKERRY_DOCTOR, {"--shards", "1", "--json", "--backend", "epoll"});
+  EXPECT_EQ(json::parse(asked.output)["choice"]["backend"], "epoll") << asked.output;
 }
 
 TEST(doctor, as_a_program_finds_too_few_descriptors) {

@@ -52,6 +52,13 @@ const example examples[] = {
      "the body ends first\nhello from Ben\nhello from Anna\neverybody has spoken\n"
      "red goes out\ngreen goes out\nafter a gust of wind\n"},
     {"15_retry", {}, "attempt 1\nattempt 2\nattempt 3\nanswer 42\nattempt 1\ngiven up: Connection timed out\n"},
+    {"22_blocking", {}, "root: /root\nnobody at all: nobody\nthe shard went on meanwhile\n"},
+    {"23_compute", {"--compute-threads", "2"}, "fib(30) = 832040\nprimes below 100000: 9592\n"},
+    {"26_service_groups",
+     {"--shards", "2", "--overprovision"},
+     "reserved 3\nrefused: it does not climb\nnoted 0\nnoted 1\nnoted 2\nsum 3\n"},
+    {"20_channels", {}, "number 1\nnumber 2\nnumber 3\nword sea\nword rock\nsilence\n"},
+    {"21_primes", three_shards, "9592 primes below 100000, the greatest is 99991\n"},
 };
 
 class examples_that_end : public testing::TestWithParam<example> {};
@@ -66,6 +73,17 @@ TEST_P(examples_that_end, print_what_they_promise) {
 
 INSTANTIATE_TEST_SUITE_P(all, examples_that_end, testing::ValuesIn(examples),
                          [](const auto& each) { return std::string("example_") + each.param.name; });
+
+TEST(programs_with_a_loop_of_their_own, call_shards_and_stop_them) {
+  finished_program embedded = run_program(path_of("24_embedded"), {});
+  EXPECT_EQ(embedded.status, 0);
+  const std::string round = "shard 0 greets the main loop\nshard 1 greets the main loop\nstopped for the ";
+  EXPECT_EQ(embedded.output, round + "first time\n" + round + "second time\nnobody is there any more\n");
+  if (!std::filesystem::exists(path_of("25_asio_bridge"))) return;  // Boost.Asio's coroutines are not for each compiler
+  finished_program bridge = run_program(path_of("25_asio_bridge"), {});
+  EXPECT_EQ(bridge.status, 0);
+  EXPECT_EQ(bridge.output, "shard 1 says 42\n");
+}
 
 TEST(word_count, counts_each_word_once_on_whatever_number_of_shards) {
   for (const char* shards : {"1", "3"}) {
@@ -298,13 +316,14 @@ TEST(examples, fit_on_a_page_and_open_with_what_to_type) {
   }
   // A new example belongs into a test above, and into this list.
   std::sort(names.begin(), names.end());
-  EXPECT_EQ(names,
-            (std::vector<std::string>{"01_hello_shards", "02_tasks", "03_time", "04_counters", "05_word_count",
-                                      "06_what_crosses", "07_line_server", "08_client", "09_select", "10_nursery",
-                                      "11_http_echo",  // http_server_test has this one
-                                      "12_tcp_proxy", "13_chat", "14_static_files", "15_retry", "16_time_server",
-                                      "17_tail", "18_hot_restart",  // hand_over_test has this one
-                                      "19_rebalance"}));
+  EXPECT_EQ(names, (std::vector<std::string>{
+                       "01_hello_shards", "02_tasks",       "03_time",          "04_counters", "05_word_count",
+                       "06_what_crosses", "07_line_server", "08_client",        "09_select",   "10_nursery",
+                       "11_http_echo",  // http_server_test has this one
+                       "12_tcp_proxy",    "13_chat",        "14_static_files",  "15_retry",    "16_time_server",
+                       "17_tail",         "18_hot_restart",  // hand_over_test has this one
+                       "19_rebalance",    "20_channels",    "21_primes",        "22_blocking", "23_compute",
+                       "24_embedded",     "25_asio_bridge", "26_service_groups"}));
 }
 
 }  // namespace

@@ -69,7 +69,7 @@ const std::vector<sample> samples{
     {"pin", "off", "maybe"},
     {"smt", "on", "perhaps"},
     {"overprovision", "on", "perhaps"},
-    {"backend", "io_uring", "kqueue"},
+    {"backend", "epoll", "kqueue"},
     {"idle-spin-us", "1", "-1"},
     {"task-budget-us", "1000", "9"},
     {"ring-entries", "128", "100"},
@@ -187,7 +187,7 @@ TEST(options, that_nobody_knows_are_refused_with_those_there_are) {
 TEST(options, name_the_backends_that_are_built_when_asked_for_another) {
   finished_program run = run_program(ECHO_SERVER, {"--backend", "kqueue"});
   EXPECT_EQ(run.status, 1);
-  EXPECT_NE(run.output.find("auto, io_uring"), std::string::npos) << run.output;
+  EXPECT_NE(run.output.find("auto, io_uring, epoll"), std::string::npos) << run.output;
 }
 
 TEST(options, version_and_help_end_with_0) {

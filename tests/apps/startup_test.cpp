@@ -55,6 +55,30 @@ void expect_refusal(const strings& arguments, const launch& how, const strings& 
   }
 }
 
+/// A port that nobody has at the moment.
+std::uint16_t free_port() {
+  const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in at{};
+  at.sin_family = AF_INET;
+  at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof at;
+  EXPECT_EQ(::bind(fd, reinterpret_cast<sockaddr*>(&at), size), 0);
+  EXPECT_EQ(::getsockname(fd, reinterpret_cast<sockaddr*>(&at), &size), 0);
+  ::close(fd);
+  return ntohs(at.sin_port);
+}
+
+/// So many bytes, or up to the end of the stream.
+std::string received(blocking_client& from, std::size_t bytes) {
+  std::string all;
+  while (all.size() < bytes) {
+    const std::string more = from.receive(bytes - all.size());
+    if (more.empty()) break;
+    all += more;
+  }
+  return all;
+}
+
 /// What the kernel tells of a ring; nothing while somebody enters it.
 std::optional<unsigned> ring_size(const std::filesystem::path& fdinfo) {
   std::ifstream info(fdinfo);
@@ -124,7 +148,38 @@ TEST(start, is_refused_where_descriptors_do_not_suffice_to_serve_anyone) {
   }
 }
 
-TEST(start, is_refused_where_io_uring_is_forbidden) {
+/// Every shard of it answers, it says which backend and why in one line, and in its metrics, and it ends as it should.
+void expect_to_serve(const strings& arguments, const launch& how, const std::string& said, const std::string& backend) {
+  const std::uint16_t admin_port = free_port();
+  strings all{"--shards", "2", "--overprovision", "--admin", "127.0.0.1:" + std::to_string(admin_port)};
+  all.insert(all.end(), arguments.begin(), arguments.end());
+  server_process server(KV_SERVER, all, how);
+  for (int i = 0; i < 20; ++i) {
+    blocking_client client(server.port());
+    const std::string key = "key" + std::to_string(i);
+    client.send("SET " + key + " value\r\nGET " + key + "\r\n");
+    EXPECT_EQ(received(client, 16), "+OK\r\n$5\r\nvalue\r\n");
+  }
+  blocking_client metrics(admin_port);
+  metrics.send("GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+  EXPECT_NE(received(metrics, 1 << 20).find("skerry_backend_info{backend=\"" + backend + "\",shard=\"0\"} 1"),
+            std::string::npos);
+  server.signal(SIGTERM);
+  EXPECT_EQ(server.wait(), 0) << server.log();
+  const auto at = server.log().find(said);
+  ASSERT_NE(at, std::string::npos) << said << " is not in:\n" << server.log();
+  EXPECT_EQ(server.log().find("backend ", at + said.size()), std::string::npos) << server.log();
+}
+
+TEST(start, takes_the_backend_that_was_asked_for) {
+  expect_to_serve({"--backend", "epoll"}, {}, "backend epoll: it was asked for", "epoll");
+  expect_to_serve({"--backend", "io_uring"}, {}, "backend io_uring: it was asked for", "io_uring");
+  expect_to_serve({"--backend", "auto"}, {}, "backend io_uring: it works here", "io_uring");
+  server_process server(KV_SERVER, {"--shards", "2", "--overprovision", "--backend", "epoll"});
+  EXPECT_TRUE(ring_sizes(server.pid()).empty());
+}
+
+TEST(start, goes_without_io_uring_where_that_is_forbidden_unless_it_was_asked_for) {
   if (!seccomp_works()) GTEST_SKIP() << "this system has no seccomp filters";
   struct forbidden {
     long call;
@@ -138,10 +193,9 @@ TEST(start, is_refused_where_io_uring_is_forbidden) {
                                 {SYS_io_uring_enter, EPERM, "Operation not permitted"}}) {
     launch how;
     how.before_exec = [&what] { forbid(what.call, what.error); };
-    for (const char* backend : {"auto", "io_uring"}) {
-      expect_refusal({"--shards", "2", "--overprovision", "--backend", backend}, how,
-                     {"io_uring is not usable here: " + what.text, "seccomp"});
-    }
+    const std::string why = "io_uring is not usable here: " + what.text;
+    expect_refusal({"--shards", "2", "--overprovision", "--backend", "io_uring"}, how, {why, "seccomp"});
+    expect_to_serve({"--backend", "auto"}, how, "backend epoll: " + why, "epoll");
   }
 }
 
@@ -149,9 +203,10 @@ TEST(start, is_refused_where_not_even_the_smallest_ring_may_be_locked) {
   launch how;
   how.user = ring_user;
   how.before_exec = [] { limit(RLIMIT_MEMLOCK, 8 * 1024); };
-  expect_refusal({"--shards", "1"}, how, {"RLIMIT_MEMLOCK is 8 KiB", "16 KiB", "ulimit -l"});
+  expect_refusal({"--shards", "1", "--backend", "io_uring"}, how, {"RLIMIT_MEMLOCK is 8 KiB", "16 KiB", "ulimit -l"});
+  expect_to_serve({}, how, "backend epoll: cannot set up 2 io_uring rings: RLIMIT_MEMLOCK is 8 KiB", "epoll");
   how.before_exec = [] { limit(RLIMIT_MEMLOCK, 64 * 1024); };
-  expect_refusal({"--shards", "5", "--overprovision"}, how,
+  expect_refusal({"--shards", "5", "--overprovision", "--backend", "io_uring"}, how,
                  {"5 io_uring rings", "RLIMIT_MEMLOCK is 64 KiB", "--shards"});
 }
 

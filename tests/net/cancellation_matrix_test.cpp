@@ -25,6 +25,7 @@
 #include <support/file_wait_cases.hpp>
 #include <support/run_shards.hpp>
 #include <support/task_steps.hpp>
+#include <support/toolkit_wait_cases.hpp>
 #include <support/wait_cases.hpp>
 
 namespace skerry {
@@ -99,7 +100,11 @@ const std::vector<kind>& all_kinds() {
                sync_of_a_writer, change_of_a_file, add_of_a_watch, receive_of_a_datagram, send_of_a_datagram,
                receive_of_a_message, send_of_a_message, read_of_a_pipe, flush_of_a_pipe, end_of_a_child, next_signal,
                wish_to_stop, accept_of_messages, submitted_task, submitted_function, submitted_batch, message_home,
-               called_on_all, mapped_and_reduced>();
+               called_on_all, mapped_and_reduced,
+               // of toolkit
+               of_channel_recv, of_channel_end, of_channel_send, of_channel_refuse, of_unbounded_send, of_oneshot,
+               of_broadcast, of_watch, for_each, mapped, reduced, generated, iterated, shard_channel_recv,
+               shard_channel_send, tick, every_hour, precisely>();
   return kinds;
 }
 
@@ -238,7 +243,7 @@ TEST_P(cancelled, some_steps_after_what_it_waits_for_has_come) {
 /// of those who wait.
 std::set<std::string> waits_in_the_sources() {
   std::set<std::string> found;
-  for (const char* layer : {"framework", "timers", "shards", "net"}) {
+  for (const char* layer : {"framework", "timers", "shards", "toolkit", "net"}) {
     const std::filesystem::path root = std::filesystem::path(SKERRY_SOURCE_DIR) / layer;
     for (const auto& entry : std::filesystem::recursive_directory_iterator(root)) {
       std::ifstream lines(entry.path());

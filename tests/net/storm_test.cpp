@@ -364,7 +364,7 @@ TEST(storm, more_completions_than_the_ring_holds_come_all_the_same) {
         }
         if (!test_support::disturbed()) {
           EXPECT_GT(kernel.full, full);
-          EXPECT_GT(kernel.overflows, overflows);
+          EXPECT_TRUE(kernel.overflows > overflows || test_support::backend_of_environment() == "epoll");
         }
       },
       time);

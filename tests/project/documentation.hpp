@@ -14,6 +14,17 @@
 #include <skerry/shards/hops.hpp>
 #include <skerry/shards/host.hpp>
 #include <skerry/skerry.hpp>
+#include <skerry/toolkit/alien/embedded.hpp>
+#include <skerry/toolkit/channel/oneshot.hpp>
+#include <skerry/toolkit/flow/deadline.hpp>
+#include <skerry/toolkit/flow/everywhere.hpp>
+#include <skerry/toolkit/flow/post_to.hpp>
+#include <skerry/toolkit/flow/service_group.hpp>
+#include <skerry/toolkit/generator/generator.hpp>
+#include <skerry/toolkit/pool/blocking.hpp>
+#include <skerry/toolkit/pool/compute.hpp>
+#include <skerry/toolkit/pool/parallel.hpp>
+#include <skerry/toolkit/pool/timed_executor.hpp>
 
 #include <csignal>
 #include <cstddef>
@@ -73,8 +84,18 @@ void look_at(const std::string& line);
 void use(int a, int b);
 void leave(int status, const std::string& text);
 task<int> count();
+task<> count_into(oneshot_sender<int> to);
 task<int> count_words(std::string file);
 task<std::string> read_line(net::stream& from);
+generator<std::string> lines(net::stream& from);
+void note(const std::string& text);
+void drop();
+void set_limit(unsigned most);
+inline constexpr service_group storage("storage", 1, 128);
+void give_up();
+std::string shrink(std::string big);
+int add_up(std::span<const int> numbers);
+std::size_t count_with_a_library(const std::string& file);
 task<> serve(net::stream client);
 task<> serve(net::stream client, std::string key);
 task<> serve(net::message_socket client);

@@ -265,8 +265,7 @@ TEST(options, what_is_outside_its_range_is_refused_with_the_valid_values) {
       {"--shards", "4294967297", "auto or a number from 1 to 1024"},
       {"--cpuset", "1-", "looks like 0-3"},
       {"--pin", "yes", "auto, on, off"},
-      {"--backend", "epoll", "use one of auto, io_uring"},
-      {"--backend", "kqueue", "use one of auto, io_uring"},
+      {"--backend", "kqueue", "use one of auto, io_uring, epoll"},
       {"--idle-spin-us", "1000001", "from 0 to 1000000"},
       {"--task-budget-us", "9", "from 10 to 1000000"},
       {"--ring-entries", "1000", "power of two from 64 to 32768"},
@@ -377,7 +376,7 @@ TEST(options, what_the_program_set_is_checked_too) {
   const std::vector<std::function<void(app_options&)>> wrongs{
       [](app_options& o) { o.shards = 0; },
       [](app_options& o) { o.cpuset = std::string("x"); },
-      [](app_options& o) { o.backend = std::string("epoll"); },
+      [](app_options& o) { o.backend = std::string("kqueue"); },
       [](app_options& o) { o.idle_spin = -1us; },
       [](app_options& o) { o.task_budget = 0us; },
       [](app_options& o) { o.mailbox_capacity = 0; },

@@ -113,8 +113,10 @@ TEST(stats, count_a_full_submission_ring_and_an_overflowing_completion_ring_whic
       }(fd.get(), woken));
     }
     while (woken < 1000) co_await yield();
-    EXPECT_GT(stats().kernel.full, 0u);
-    EXPECT_GT(stats().kernel.overflows, 0u);
+    if (test_support::backend_of_environment() != "epoll") {  // which looks for events long before
+      EXPECT_GT(stats().kernel.full, 0u);
+      EXPECT_GT(stats().kernel.overflows, 0u);
+    }
     EXPECT_GE(stats().kernel.completions, 1000u);
     EXPECT_GE(stats().kernel.submissions, 1000u);
   });
@@ -260,7 +262,8 @@ TEST(trace_of_a_shard, has_completions_and_timers) {
     EXPECT_EQ(completions.size(), 1u);
     const auto [kind, opcode, number, result] = completions.at(0);
     EXPECT_EQ(opcode, static_cast<std::uint32_t>(IORING_OP_POLL_ADD));
-    EXPECT_GT(number, 1u);  // the backend's own poll was the first operation
+    // The first operation is the poll of io_uring's backend itself.
+    EXPECT_EQ(number, test_support::backend_of_environment() == "epoll" ? 1u : 2u);
     EXPECT_EQ(result, static_cast<std::uint64_t>(POLLIN));
     EXPECT_EQ(only(events, trace_kind::timer).size(), 1u);
   });

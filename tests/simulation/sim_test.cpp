@@ -87,7 +87,6 @@ TEST(sim, a_seed_repeats) {
   const auto once = [](std::uint64_t seed) {
     return sim::run(with(seed, 3), []() -> task<> {
       sim::host_handle server = sim::host("server", 2);
-      server.settings().log_level = "info";
       server.start(echo_all);
       co_await sleep_for(10ms);
       for (int i = 0; i < 20; ++i) {

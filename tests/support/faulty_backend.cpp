@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <skerry/backends/choose.hpp>
 #include <skerry/framework/assert.hpp>
 
 #include <algorithm>
@@ -13,11 +14,14 @@
 
 #include <fcntl.h>
 #include <support/faulty_backend.hpp>
+#include <support/run_shards.hpp>
 #include <support/test_seed.hpp>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
 namespace skerry::test_support {
+
+void (*run_in_simulation)(const app_options&, const std::function<task<>()>&, bool) = nullptr;
 
 namespace {
 
@@ -254,10 +258,16 @@ void faulty_backend::deliver_due() noexcept {
 std::vector<std::unique_ptr<backend>> make_faulty_backends(std::size_t shards, const fault_plan& plan,
                                                            std::uint64_t seed) {
   std::vector<std::unique_ptr<backend>> faulty;
-  for (std::unique_ptr<backend>& behind : make_io_uring_backends(shards, entries)) {
+  chosen_backends real = make_backends(backend_of_environment(), shards, entries);
+  for (std::unique_ptr<backend>& behind : real.all) {
     faulty.push_back(std::make_unique<faulty_backend>(std::move(behind), plan, seed + faulty.size()));
   }
   return faulty;
+}
+
+std::string backend_of_environment() {
+  const char* named = std::getenv("SKERRY_BACKEND");
+  return named != nullptr ? named : "auto";
 }
 
 bool disturbed() noexcept {

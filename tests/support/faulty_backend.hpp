@@ -16,6 +16,8 @@
 /// With SKERRY_TEST_FAULTS=1 every test that runs its shards by `run_shards` or `run_and_count` runs on such a backend
 /// under `disturb(seed)`: nothing fails, but nothing comes whole or in time, either.
 ///
+/// SKERRY_BACKEND=epoll puts it before that backend instead of io_uring's; CTest runs programs so as <name>@epoll.
+///
 /// Affinity:   as the backend behind it.
 /// Ownership:  owns that backend; a proxy per operation in flight stands between the two.
 /// Invariants: completions of one operation keep their order, the last one comes last.
@@ -27,6 +29,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <unordered_map>
 #include <vector>
 
@@ -100,6 +103,10 @@ class faulty_backend final : public backend {
 /// The kernel's backends, one per shard, each behind a faulty one with its own copy of the plan.
 std::vector<std::unique_ptr<backend>> make_faulty_backends(std::size_t shards, const fault_plan& plan,
                                                            std::uint64_t seed);
+
+/// The backend that SKERRY_BACKEND names, as for an app; auto where it names none. All backends of tests are of that
+/// kind, also those behind faulty ones.
+std::string backend_of_environment();
 
 /// Whether SKERRY_TEST_FAULTS is set: for tests of the order in which the kernel answers.
 bool disturbed() noexcept;

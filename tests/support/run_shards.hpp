@@ -22,13 +22,18 @@
 
 namespace skerry::test_support {
 
-/// Options of a quiet host with `shards` shards.
+/// Set where SKERRY_TEST_SIM is set and the program is linked for it (skerry_simulate_tests): runs the shards in a
+/// simulation. `alone`: what main left behind is not waited for. Rethrows what main throws; a violation is a failure.
+extern void (*run_in_simulation)(const app_options& options, const std::function<task<>()>& main, bool alone);
+
+/// Options of a quiet host with `shards` shards, on the backend that the environment names.
 inline app_options quiet_options(unsigned shards) {
   app_options options;
   options.shards = shards;
   options.log_level = "warning";
   options.admin = "off";
   options.overprovision = true;
+  options.backend = backend_of_environment();
   return options;
 }
 
@@ -55,6 +60,7 @@ inline void run_alone(const std::function<task<>()>& main, std::vector<std::uniq
   where.count_reason = "test";
   app_options options = quiet_options(1);
   options.log_level = log_level;
+  if (run_in_simulation != nullptr && backends.empty()) return run_in_simulation(options, main, true);
   host machine(options, where, kernel_clock(), std::move(backends));
   auto main_alone = [&]() -> task<> {
     co_await main();
@@ -67,6 +73,7 @@ inline void run_alone(const std::function<task<>()>& main, std::vector<std::uniq
 /// Runs `main` on shard 0 of `options.shards` shards. Rethrows what main throws.
 inline void run_shards(const app_options& options, const std::function<task<>()>& main,
                        clock_source& time = kernel_clock()) {
+  if (run_in_simulation != nullptr && &time == &kernel_clock()) return run_in_simulation(options, main, false);
   placement where;
   where.shards.resize(*options.shards);
   where.count_reason = "test";

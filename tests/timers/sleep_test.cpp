@@ -235,6 +235,23 @@ task<int> wait_for(armed_early& wait) {
   co_return 8;
 }
 
+#if defined(__OPTIMIZE__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
+task<> nap() { co_await sleep_for(hours(1)); }
+
+/// Node, frame, promise and timer; so 10 million fit in 2.5 GiB (scripts/bench sleeping_tasks makes them).
+TEST(sleep, of_a_task_that_does_nothing_else_takes_256_bytes) {
+  block_on([]() -> task<> {
+    constexpr std::size_t many = 200'000;
+    const frame_pool& frames = this_shard().loop->frames();
+    const std::size_t before = frames.bytes_reserved();
+    for (std::size_t i = 0; i < many; ++i) spawn(nap());
+    co_await yield();
+    const std::size_t chunk = 1 << 20;  // the pool's, the last of which is not full
+    EXPECT_LE(frames.bytes_reserved() - before, many * 257 + chunk);
+  });
+}
+#endif
+
 TEST(with_timeout, completion_in_the_turn_of_the_deadline_wins) {
   block_on([]() -> task<> {
     const clock::time_point deadline = clock::now() + milliseconds(5);

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// service_group: a subsystem whose calls between shards are limited, each pair of shards by itself.
+///
+///     inline constexpr service_group indexing("index", 1, 64);      // at namespace scope: name, level, credits
+///     inline constexpr service_group storage("storage", 2, 128);
+///
+///     auto erase = [](std::string which) { return local_store().erase(which); };
+///     std::size_t n = co_await submit_to(storage, owner, erase, key);
+///
+/// At most `credits` calls of the group are in flight from one shard to another; the next caller suspends until one is
+/// back, first come first served. So one subsystem's burst does not become everybody's queue.
+///
+/// A handler may call on, and its caller holds a credit until it returns. Two chains that each hold what the other
+/// waits for would wait for ever, and only under load. So groups have levels, and a chain of calls climbs: each group
+/// that it enters has a higher level than the one before. Then who holds credits of the highest level that is in use
+/// waits for none, returns, and so lets the next lower go on: no load whatever ends in a deadlock. A call that does not
+/// climb, and so one that comes back into a group from its own chain, throws at once, and names the chain.
+///
+///     caller's frame on A              handler's chain on B             handler's chain on A
+///     call_path index A -> B  <------- call_path storage B -> A <------ index again: throws group_reentered
+///
+/// The chain is a list through the frames that wait, which live until the reply; a handler finds its own by its task,
+/// or by the task whose branch it is. A task that is spawned begins a chain of its own: nobody need wait for it.
+///
+/// Affinity:     any task; resumes on the caller's shard. The object is constant and known by its address,
+///               the same on all shards: at namespace scope, in a header `inline constexpr`.
+/// Errors:       as submit_to; group_reentered.
+/// Cancellation: waiting for a credit ends at once; a call as submit_to's.
+/// Limits:       credits 1 to 2^32 for each pair of shards and group, the own shard included.
+
+#include <skerry/framework/observe/metrics.hpp>
+#include <skerry/framework/sync/mutex.hpp>
+#include <skerry/framework/task/task.hpp>
+#include <skerry/framework/this_shard.hpp>
+#include <skerry/shards/submit_to.hpp>
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <system_error>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace skerry {
+
+class service_group {
+ public:
+  constexpr service_group(const char* name, unsigned level, std::uint64_t credits) noexcept
+      : name_(name), level_(level), credits_(credits) {}
+  service_group(const service_group&) = delete;
+  service_group& operator=(const service_group&) = delete;
+
+  const char* name() const noexcept { return name_; }
+  unsigned level() const noexcept { return level_; }
+  std::uint64_t credits() const noexcept { return credits_; }
+
+ private:
+  const char* name_;
+  unsigned level_;
+  std::uint64_t credits_;
+};
+
+/// A call chain does not climb. Where it would, its calls could wait for each other.
+class group_reentered : public std::system_error {
+ public:
+  explicit group_reentered(const std::string& chain)
+      : std::system_error(std::make_error_code(std::errc::resource_deadlock_would_occur), chain) {}
+};
+
+namespace detail {
+
+/// One call between groups, in the frame that waits for it; read on other shards until the reply.
+struct call_path {
+  const service_group* group;
+  shard_id from, to;
+  const call_path* caller;  // null at the chain's begin
+};
+
+/// While a handler runs: which chain of calls its task belongs to.
+class path_of_task {
+ public:
+  explicit path_of_task(const call_path& path) noexcept;
+  ~path_of_task();
+  path_of_task(const path_of_task&) = delete;
+  path_of_task& operator=(const path_of_task&) = delete;
+
+ private:
+  friend class group_table;
+  const chain* task_;
+  const call_path* path_;
+  path_of_task* next_;  // in its bucket
+};
+
+/// One group's credits on one shard.
+struct group_credits {
+  group_credits(const service_group& of, shard_id targets);
+  semaphore& to(shard_id target) noexcept { return *credits[target]; }
+  std::int64_t in_flight() const noexcept;
+
+  const service_group* group;
+  std::vector<std::unique_ptr<semaphore>> credits;  // by target
+  std::int64_t waiting = 0;
+  std::vector<observe::registration> published;
+};
+
+/// What a shard knows of groups; a resource, made when it is first asked for.
+class group_table {
+ public:
+  static group_table& here();
+  group_credits& of(const service_group& group);
+  /// The chain of calls that the running task belongs to; null for none.
+  const call_path* current_path() const noexcept;
+
+ private:
+  friend class path_of_task;
+  static constexpr std::size_t buckets = 64;
+  static std::size_t bucket_of(const chain& task) noexcept;
+
+  std::vector<std::unique_ptr<group_credits>> groups_;  // in the order of first use; programs have a few
+  std::array<path_of_task*, buckets> running_{};        // handlers, by the number of their task
+};
+
+/// Throws unless `next` climbs.
+void require_climb(const call_path& next);
+
+/// Waits for a credit, and is counted meanwhile.
+task<units> take_credit(group_credits& from, shard_id target);
+
+template <class Fn, class... Args>
+task<call_value_t<Fn, Args...>> handle_in_group(borrowed<const call_path> path, Args... args) {
+  const path_of_task mine(path.get());
+  co_return co_await Fn{}(std::move(args)...);
+}
+
+/// What crosses instead of Fn.
+template <class Fn>
+struct in_group {
+  template <class... Args>
+  auto operator()(borrowed<const call_path> path, Args... args) const {
+    if constexpr (any_task<std::invoke_result_t<Fn&, Args...>>) {
+      return handle_in_group<Fn, Args...>(path, std::move(args)...);
+    } else {
+      return Fn{}(std::move(args)...);  // calls nobody
+    }
+  }
+};
+
+template <class Fn, class... Args>
+task<call_value_t<Fn, Args...>> submit_in_group(const service_group& group, shard_id target, Args... args) {
+  group_table& groups = group_table::here();
+  const call_path path{&group, this_shard_id(), target, groups.current_path()};
+  require_climb(path);
+  units credit = co_await take_credit(groups.of(group), target);
+  co_return co_await skerry::submit_to(target, in_group<Fn>(), borrowed<const call_path>(path), std::move(args)...);
+}
+
+}  // namespace detail
+
+/// submit_to, as a call of `group`'s.
+template <class Fn, class... Args>
+auto submit_to(const service_group& group, shard_id target, Fn, Args&&... args) {
+  detail::require_no_captures<Fn>();
+  detail::require_call_crosses<Fn, std::decay_t<Args>...>();
+  return detail::submit_in_group<Fn, std::decay_t<Args>...>(group, target, std::forward<Args>(args)...);
+}
+
+}  // namespace skerry
