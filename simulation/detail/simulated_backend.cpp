@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <skerry/framework/detail/poison.hpp>
 #include <skerry/simulation/detail/disk.hpp>
 #include <skerry/simulation/detail/machine.hpp>
 #include <skerry/simulation/detail/simulated_backend.hpp>
@@ -51,6 +52,7 @@ int request::take_buffer(void*& data, std::uint32_t& bytes) noexcept {
   const io_uring_buf& next = entries[from_.buffers_taken_++ & (lent.capacity() - 1)];
   data = reinterpret_cast<void*>(next.addr);
   bytes = next.len;
+  skerry::detail::unpoison(data, bytes);  // to the pool a kernel writes, which no sanitizer sees
   return next.bid;
 }
 

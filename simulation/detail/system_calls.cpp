@@ -240,17 +240,13 @@ int __wrap_fstat(int fd, struct stat* into) {
 }
 
 // Listing goes by number: no libc before 2.30 has getdents64.
-long __real_syscall(long, ...);
-long __wrap_syscall(long number, ...) {
-  va_list more;
-  va_start(more, number);
-  long a[6];
-  for (long& each : a) each = va_arg(more, long);
-  va_end(more);
-  const int fd = static_cast<int>(a[0]);
-  if (number != SYS_getdents64 || !simulated(fd)) return __real_syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
-  return with_file(fd, [&](open_file& f) {
-    return f.of.list_now(f, reinterpret_cast<std::byte*>(a[1]), static_cast<std::size_t>(a[2]));
+// Taken and passed on as the six words that a call can have: how many were given only its number tells.
+long __real_syscall(long, long, long, long, long, long, long);
+long __wrap_syscall(long number, long a, long b, long c, long d, long e, long f) {
+  const int fd = static_cast<int>(a);
+  if (number != SYS_getdents64 || !simulated(fd)) return __real_syscall(number, a, b, c, d, e, f);
+  return with_file(fd, [&](open_file& directory) {
+    return directory.of.list_now(directory, reinterpret_cast<std::byte*>(b), static_cast<std::size_t>(c));
   });
 }
 
