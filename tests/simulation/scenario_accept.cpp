@@ -101,7 +101,8 @@ task<bool> visit(std::string server) {
     if (sim::draw(2) == 0) co_await sleep_for(std::chrono::milliseconds(sim::draw(100)));
     const std::string echo = co_await read_exactly(s, text.size());
     if (echo != text) {
-      sim::fail("of " + std::to_string(text.size()) + " bytes " + std::to_string(echo.size()) + " came back, or others");
+      sim::fail("of " + std::to_string(text.size()) + " bytes " + std::to_string(echo.size()) +
+                " came back, or others");
     }
     s.shutdown_output();
     if (!(co_await s.read()).empty()) sim::fail("more came than was sent");
