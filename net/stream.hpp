@@ -196,7 +196,9 @@ class stream {
     endpoint& e = from.open();
     if (target == this_shard_id()) {
       detail::change_of_task change(e);
-      change.begin(Handler{}(std::move(from), std::move(args)...));
+      task<> body = Handler{}(std::move(from), std::move(args)...);
+      if (change.sender_waits()) co_return co_await std::move(body);
+      change.begin(std::move(body));
       co_return;
     }
     detail::departure leaving(e);

@@ -268,7 +268,7 @@ exploration explore(options given, unsigned preemptions_max, std::uint64_t runs_
     machine& first = in.add(std::make_unique<machine>(in, "test", 0));
     first.settings().shards = given.shards;
     if (given.settings) given.settings(first.settings());
-    first.start(fn, true);
+    first.start([&fn] { return detail::checked_to_its_end(fn); }, true);
     all.first_violation = in.run(first);
     by.on = 0;
     ++all.runs;

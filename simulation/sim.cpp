@@ -78,7 +78,7 @@ report run(const options& given, std::function<task<>()> fn) {
   world all(given);
   machine& first = make(all, "test", given.shards);
   if (given.settings) given.settings(first.settings());
-  first.start(std::move(fn), true);
+  first.start([&fn] { return detail::checked_to_its_end(std::move(fn)); }, true);
   return all.run(first);
 }
 

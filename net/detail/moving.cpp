@@ -91,11 +91,14 @@ void arrival::begin(task<> body) {
 
 // --- on one shard ---
 
-change_of_task::change_of_task(endpoint& e)
-    : counted_(counted_for(e)), start_(counted_ != nullptr ? &counted_->server() : nullptr, e.fd()) {}
+change_of_task::change_of_task(endpoint& e) : counted_(counted_for(e)) {
+  const server_part* part = this_server_parts().find_numbered(e.server());
+  const bool waits = this_assembled_shard().draining() || (part != nullptr && part->ending());
+  if (!waits) start_.emplace(counted_ != nullptr ? &counted_->server() : nullptr, e.fd());
+}
 
 void change_of_task::begin(task<> body) {
-  start_.begin(std::move(body));
+  start_->begin(std::move(body));
   if (counted_ != nullptr) counted_->connection_left();
 }
 

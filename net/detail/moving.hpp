@@ -147,11 +147,13 @@ class arrival {
 class change_of_task {
  public:
   explicit change_of_task(endpoint& e);
+  /// As for one that comes from elsewhere, whose sender may be waiting for the running task.
+  bool sender_waits() const noexcept { return !start_.has_value(); }
   void begin(task<> body);
 
  private:
   connection_task* counted_;
-  connection_start start_;
+  std::optional<connection_start> start_;
 };
 
 }  // namespace skerry::net::detail

@@ -188,6 +188,14 @@ void world::violate(std::string what) {
   note("violate", 0);
 }
 
+task<> checked_to_its_end(std::function<task<>()> fn) {
+  struct end_of_checks {
+    ~end_of_checks() { world::current().end_checks(); }
+  };
+  const end_of_checks at_the_end;
+  co_await fn();
+}
+
 void world::always(std::string name, std::function<bool()> holds) {
   invariants_.push_back({std::move(name), std::move(holds)});
 }
@@ -316,10 +324,7 @@ report world::run(machine& first) {
   first.when_off([&over] { over = true; });
   try {
     while (!over && !violated()) step();
-    if (!violated()) {
-      invariants_.clear();
-      end_all();
-    }
+    if (!violated()) end_all();
   } catch (const std::exception& thrown) {
     violate(fmt::format("an event of the world threw: {}", thrown.what()));
   }

@@ -19,6 +19,7 @@
 #include <skerry/framework/clock.hpp>
 #include <skerry/framework/random.hpp>
 #include <skerry/framework/reactor/poller.hpp>
+#include <skerry/framework/task/task.hpp>
 #include <skerry/framework/this_shard.hpp>
 #include <skerry/simulation/detail/fiber.hpp>
 #include <skerry/simulation/detail/simulated_backend.hpp>
@@ -49,6 +50,9 @@ using std::chrono::nanoseconds;
 
 class network;
 class world;
+
+/// The test itself; what it made an invariant of goes with its frame, so checks end in the same turn.
+task<> checked_to_its_end(std::function<task<>()> fn);
 
 /// One shard of one machine: its fiber, and whether it can run.
 class shard_runner final : public poller {
@@ -148,6 +152,7 @@ class world {
   void violate(std::string what);
   bool violated() const noexcept { return !violation_.empty(); }
   void always(std::string name, std::function<bool()> invariant);
+  void end_checks() noexcept { invariants_.clear(); }
 
   network& net() noexcept { return *network_; }
   // Ways between machines.

@@ -109,6 +109,33 @@ TEST(move, in_a_drain_of_the_app_it_is_served_to_its_end) {
   }
 }
 
+// The second shard has drained when the connection comes, and the first waits for what is begun there.
+TEST(move, in_a_drain_of_the_app_a_move_to_the_own_shard_is_waited_for) {
+  std::optional<raw_peer> peer;
+  run_shards(2, [&]() -> task<> {
+    const auto handler = [](net::stream client) -> task<> {
+      const buffer first = co_await client.read();
+      client.put_back(std::span(first.data(), first.size()));
+      this_shard().host->request_stop();
+      const shard_id other = 1 - this_shard_id();
+      while (!co_await submit_to(other, [] { return this_assembled_shard().draining(); })) co_await turn();
+      for (int i = 0; i < 20; ++i) co_await turn();
+      const auto next = [](net::stream moved) -> task<> {
+        const auto last = [](net::stream there) -> task<> {
+          const buffer bytes = co_await there.read();
+          for (int i = 0; i < 1000; ++i) co_await turn();  // the first shard would have ended everything meanwhile
+          co_await there.write("served " + std::string(text_of(bytes)));
+        };
+        co_await std::move(moved).move_to(this_shard_id(), last);
+      };
+      co_await std::move(client).move_to(other, next);
+    };
+    peer.emplace(co_await net::listen_on_all_shards(loopback(), handler));
+    co_await peer->send("abc");
+  });
+  EXPECT_EQ(test_support::what_came(*peer), "served abc");
+}
+
 task<> hop(net::stream client, unsigned hops) {
   const auto on = [](net::stream moved, unsigned left) { return hop(std::move(moved), left); };
   if (hops != 0) co_return co_await std::move(client).move_to((this_shard_id() + 1) % shard_count(), on, hops - 1);

@@ -186,6 +186,21 @@ TEST(simulation, reports_an_invariant_that_does_not_hold) {
   EXPECT_EQ(n, 3);
 }
 
+TEST(simulation, asks_no_invariant_once_the_test_has_ended) {
+  bool gone = false;
+  const sim::report made = sim::run(sim::options(), [&]() -> task<> {
+    struct watched {
+      bool& gone;
+      ~watched() { gone = true; }
+    };
+    const watched local{gone};
+    sim::always("what it looks at is there", [&gone] { return !gone; });
+    co_await sleep_for(1ms);
+  });
+  EXPECT_EQ(made.violation, "");
+  EXPECT_TRUE(gone);
+}
+
 TEST(simulation, reports_what_main_throws) {
   sim::options o;
   const sim::report made = sim::run(o, []() -> task<> {

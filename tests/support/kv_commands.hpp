@@ -25,6 +25,9 @@ struct kv_command_options {
   std::uint64_t deadline_ms_max = 2000;
   std::uint64_t large_one_in = 64;       ///< so many values are large enough to be sent from where they lie; 0: none
   std::size_t large_bytes = 70U * 1024;  ///< more than keyspace::large_value_min
+  std::uint64_t medium_one_in =
+      0;  ///< so many of the others are so large that a pipeline's replies take turns; 0: none
+  std::size_t medium_bytes = 6U * 1024;
 };
 
 class kv_commands {
@@ -46,7 +49,15 @@ class kv_commands {
     std::string text = "c" + std::to_string(client_);
     text += '-';
     text += std::to_string(++values_);
-    if (one_in(options_.large_one_in)) text.resize(options_.large_bytes, 'x');
+    if (one_in(options_.large_one_in)) return repeated(std::move(text), options_.large_bytes);
+    if (one_in(options_.medium_one_in)) return repeated(std::move(text), options_.medium_bytes);
+    return text;
+  }
+  /// Names its writer all along, so that half of one and half of another is known.
+  static std::string repeated(std::string text, std::size_t bytes) {
+    const std::size_t once = text.size();
+    text.reserve(bytes);
+    while (text.size() < bytes) text += text[text.size() - once];
     return text;
   }
   std::int64_t deadline() { return static_cast<std::int64_t>(1 + random_.uniform(options_.deadline_ms_max)); }
