@@ -51,17 +51,17 @@ void group_meter::probe() noexcept {
                                                         .labels = {{"group", ready.name(group)}}});
       }
       if (m->under_way) continue;
-      spawn(end_at_once(*m, clock::read()), "group meter", group);
+      spawn(end_at_once(m.get(), clock::read()), "group meter", group);
       m->under_way = true;
     } catch (const std::bad_alloc&) {
-      // No room for a probe: this moment is left out.
+      continue;  // no room for a probe: this moment is left out
     }
   }
 }
 
-task<> group_meter::end_at_once(meter& of, clock::time_point ready_since) {
-  of.waits.record(static_cast<std::uint64_t>((clock::read() - ready_since).count()));
-  of.under_way = false;
+task<> group_meter::end_at_once(meter* of, clock::time_point ready_since) {
+  of->waits.record(static_cast<std::uint64_t>((clock::read() - ready_since).count()));
+  of->under_way = false;
   co_return;
 }
 

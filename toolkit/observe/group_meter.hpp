@@ -47,7 +47,7 @@ class group_meter final : private timers::timer {
 
   void expired() noexcept override;
   void arm() noexcept;
-  static task<> end_at_once(meter& of, clock::time_point ready_since);
+  static task<> end_at_once(meter* of, clock::time_point ready_since);
 
   const std::chrono::milliseconds period_;
   std::array<std::unique_ptr<meter>, run_queue::groups_max> groups_;
