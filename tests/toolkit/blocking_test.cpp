@@ -252,7 +252,7 @@ std::vector<clock::duration> times_with_seed(std::uint64_t seed) {
       options,
       [&]() -> task<> {
         auto events = std::make_shared<timed_executor>(milliseconds(10), milliseconds(1000));
-        resources().emplace<blocking_calls>(events, 4);
+        resources().emplace<blocking_calls>(events, 4u);
         const clock::time_point begin = clock::now();
         std::vector<join_handle<>> calls;
         for (int i = 0; i < 8; ++i) {
@@ -284,7 +284,7 @@ TEST(timed_executor, a_cancel_meets_jobs_that_wait_and_jobs_under_way) {
   run_shards(
       quiet_options(1),
       [&]() -> task<> {
-        resources().emplace<blocking_calls>(std::make_shared<timed_executor>(milliseconds(100), milliseconds(100)), 4);
+        resources().emplace<blocking_calls>(std::make_shared<timed_executor>(milliseconds(100), milliseconds(100)), 4u);
         int made = 0;
         auto count = [](borrowed<int> n) { ++*n; };
         auto waits = spawn([&made, count]() -> task<> { co_await blocking(count, borrowed(made)); });

@@ -246,9 +246,10 @@ TEST(compute_worker, a_join_gives_what_its_functions_give) {
 TEST(compute_worker, forks_are_stolen_and_add_up) {
   for (std::uint64_t threads : {1u, 2u, 4u}) {
     run_computing(2, threads, []() -> task<> {
-      auto work = [](compute_worker& here, int n) { return fib(here, n); };
-      auto one = spawn([work]() -> task<long> { co_return co_await compute(work, 22); });
-      auto other = spawn([work]() -> task<long> {
+      auto one = spawn([]() -> task<long> {
+        co_return co_await compute([](compute_worker& here, int n) { return fib(here, n); }, 22);
+      });
+      auto other = spawn([]() -> task<long> {
         co_return co_await submit_to(
             1, []() -> task<long> { co_return co_await compute([](compute_worker& here) { return fib(here, 21); }); });
       });
@@ -457,7 +458,7 @@ TEST(compute, behind_an_executor_of_events_joins_run_alone) {
       [&]() -> task<> {
         using std::chrono::milliseconds;
         auto events = std::make_shared<timed_executor>(milliseconds(1), milliseconds(5));
-        resources().emplace<compute_jobs>(events, 4);
+        resources().emplace<compute_jobs>(events, 4u);
         auto work = spawn([]() -> task<long> {
           co_return co_await compute([](compute_worker& here, int n) { return fib(here, n); }, 10);
         });

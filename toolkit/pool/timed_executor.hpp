@@ -5,7 +5,7 @@
 /// event.
 ///
 ///     auto events = std::make_shared<timed_executor>(std::chrono::milliseconds(1), std::chrono::milliseconds(20));
-///     resources().emplace<blocking_calls>(events, 256);
+///     resources().emplace<blocking_calls>(events, 256u);
 ///
 /// It draws from the shard's source when a job begins and when it ends, both between `shortest` and `longest` after
 /// what was before. Between the two the job counts as under way; its function is called on the shard at the end, in the
