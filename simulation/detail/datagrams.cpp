@@ -298,8 +298,8 @@ int udp_socket::send(std::string bytes, const place& to) noexcept {
   const auto result = static_cast<int>(bytes.size());
   packet one{local, std::move(bytes)};
   if (one.from.ip == 0) one.from.ip = is_loopback(to.ip) ? loopback + 1 : of.ip();
-  if (!inside && w.chance(net.datagram_lost)) return result;
-  if (!inside && w.chance(net.datagram_twice)) under_way(to, one, inside);
+  if (!inside && w.chance(net.datagram_lost, "datagram_lost")) return result;
+  if (!inside && w.chance(net.datagram_twice, "datagram_twice")) under_way(to, one, inside);
   under_way(to, std::move(one), inside);
   return result;
 }
@@ -313,7 +313,7 @@ void udp_socket::under_way(const place& to, packet what, bool inside) {
     due = last_inside_ = std::max(last_inside_ + nanoseconds(1), due + net.latency_min);
   } else {
     due += w.between(net.latency_min, net.latency_max);
-    if (w.chance(net.datagram_late)) due += w.between(nanoseconds(0), late_max);
+    if (w.chance(net.datagram_late, "datagram_late")) due += w.between(nanoseconds(0), late_max);
   }
   w.at(due, [&from = of, to, all = std::move(what)]() mutable { arrive(from.in(), from, to, std::move(all)); });
 }
@@ -325,7 +325,7 @@ void udp_socket::arrive(world& in, machine& from, const place& to, packet what) 
   if (udp_socket* found = in.net().receiver_at(*target, to, what.from)) return found->come(std::move(what));
   // The answer that nobody is there goes the same way back, and may be lost, too.
   const network_options& net = in.given().network;
-  if (target != &from && in.chance(net.datagram_lost)) return;
+  if (target != &from && in.chance(net.datagram_lost, "datagram_lost")) return;
   in.after(in.between(net.latency_min, net.latency_max), [&in, &from, target, to, back = what.from] {
     if (in.cut(*target, from)) return;
     udp_socket* sender = in.net().receiver_at(from, back, to);

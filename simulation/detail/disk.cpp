@@ -121,14 +121,14 @@ void disk::power_off() {
 
 disk::outcome disk::perform(request& r, open_file* on, bool torn) {
   const submission& what = r.what();
-  if (!fails_by_itself(what) && in().chance(in().given().disk.io_error)) return {-EIO};
+  if (!fails_by_itself(what) && in().chance(in().given().disk.io_error, "disk_io_error")) return {-EIO};
   const inode_ptr from = on != nullptr ? on->found : nullptr;
-  const bool lacks_space = in().chance(in().given().disk.full);
+  const auto lacks_space = [this] { return in().chance(in().given().disk.full, "disk_full"); };
   switch (what.opcode) {
     case IORING_OP_OPENAT2:
-      return {lacks_space && (pointer<open_how>(what.off)->flags & O_CREAT) != 0 ? -ENOSPC : open(what, from)};
+      return {(pointer<open_how>(what.off)->flags & O_CREAT) != 0 && lacks_space() ? -ENOSPC : open(what, from)};
     case IORING_OP_MKDIRAT:
-      return {lacks_space ? -ENOSPC : names_.make_directory(from, pointer<const char>(what.addr), what.len)};
+      return {lacks_space() ? -ENOSPC : names_.make_directory(from, pointer<const char>(what.addr), what.len)};
     case IORING_OP_UNLINKAT:
       return {names_.unlink(from, pointer<const char>(what.addr), (what.unlink_flags & AT_REMOVEDIR) != 0)};
     case IORING_OP_RENAMEAT: {
@@ -138,7 +138,7 @@ disk::outcome disk::perform(request& r, open_file* on, bool torn) {
         if (other == nullptr) return {-EBADF};
         to = other->found;
       }
-      if (lacks_space) return {-ENOSPC};
+      if (lacks_space()) return {-ENOSPC};
       return {names_.rename(from, pointer<const char>(what.addr), to, pointer<const char>(what.off))};
     }
     case IORING_OP_STATX: return {status(what, on)};
@@ -188,7 +188,7 @@ disk::outcome disk::read(request& r, open_file& from) {
   std::uint64_t most = 0;
   for (const iovec& each : pieces) most += each.iov_len;
   std::string_view bytes = from.found->content.read(offset, most);
-  if (bytes.size() > 1 && in().chance(in().given().system.short_transfer)) {
+  if (bytes.size() > 1 && in().chance(in().given().system.short_transfer, "short_transfer")) {
     std::uint64_t some = 1 + in().draw(bytes.size());
     if (direct(from)) some = std::max(direct_unit, some / direct_unit * direct_unit);
     bytes = bytes.substr(0, some);
@@ -245,11 +245,12 @@ std::int32_t disk::write(std::span<const iovec> pieces, open_file& to, std::uint
     const std::uint64_t end = held + room();
     no_more_than(end > offset ? end - offset : 0, ENOSPC);
   }
-  if (offset + bytes > content.allocated() && w.chance(given.disk.full)) no_more_than(some(), ENOSPC);
+  if (offset + bytes > content.allocated() && w.chance(given.disk.full, "disk_full")) no_more_than(some(), ENOSPC);
   const std::uint64_t least = direct(to) ? direct_unit : 1;
-  if (bytes > least && w.chance(given.system.short_transfer)) no_more_than(std::max(some(), least), EIO);
+  if (bytes > least && w.chance(given.system.short_transfer, "short_transfer"))
+    no_more_than(std::max(some(), least), EIO);
   if (torn) no_more_than(some(), EIO);
-  const bool failed = bytes != 0 && w.chance(given.disk.io_error);
+  const bool failed = bytes != 0 && w.chance(given.disk.io_error, "disk_io_error");
   if (failed) {
     // Into the page cache nothing has gone; past it, who knows.
     no_more_than(direct(to) ? some() : 0, EIO);
@@ -267,7 +268,7 @@ std::int32_t disk::write(std::span<const iovec> pieces, open_file& to, std::uint
 
 std::int32_t disk::sync(open_file& of) {
   inode& what = *of.found;
-  const bool fails = in().chance(in().given().disk.io_error);
+  const bool fails = in().chance(in().given().disk.io_error, "disk_sync_error");
   if (what.is_directory) {
     if (fails) return -EIO;
     names_.sync_directory(what);
@@ -297,7 +298,7 @@ std::int32_t disk::allocate(open_file& of, int mode, std::uint64_t offset, std::
     case 0:
     case FALLOC_FL_KEEP_SIZE:
     case FALLOC_FL_ZERO_RANGE:
-      if (content.growth(end) > room() || in().chance(in().given().disk.full)) return -ENOSPC;
+      if (content.growth(end) > room() || in().chance(in().given().disk.full, "disk_full")) return -ENOSPC;
       if (mode == FALLOC_FL_ZERO_RANGE) content.zero(offset, bytes);
       if (mode != FALLOC_FL_KEEP_SIZE && end > content.size()) content.resize(end);
       content.allocate(end);
@@ -374,8 +375,8 @@ int disk::status_now(const open_file& of, struct ::stat& into) noexcept {
 long disk::list_now(open_file& directory, std::byte* into, std::size_t bytes) {
   if (!readable(directory)) return -EBADF;
   if (!directory.found->is_directory) return -ENOTDIR;
-  if (in().chance(in().given().system.interrupted)) return -EINTR;
-  if (in().chance(in().given().disk.io_error)) return -EIO;
+  if (in().chance(in().given().system.interrupted, "interrupted")) return -EINTR;
+  if (in().chance(in().given().disk.io_error, "disk_io_error")) return -EIO;
   constexpr std::size_t before_name = 19;  // of the kernel's linux_dirent64: inode, place, length, kind
   std::size_t used = 0;
   const auto add = [&](std::string_view name, const inode& what) {

@@ -68,8 +68,10 @@ void name_client::send(question& which) {
   world& w = in();
   const name_options& names = w.given().names;
   which.deadline = of_.monotonic() + timeout_ * (1 << std::min(which.tries++, 10));
-  if (w.chance(names.unanswered)) return;
-  const int status = w.chance(names.failed) ? ARES_ESERVFAIL : w.chance(names.unknown) ? ARES_ENOTFOUND : ARES_SUCCESS;
+  if (w.chance(names.unanswered, "name_unanswered")) return;
+  const int status = w.chance(names.failed, "name_failed")     ? ARES_ESERVFAIL
+                     : w.chance(names.unknown, "name_unknown") ? ARES_ENOTFOUND
+                                                               : ARES_SUCCESS;
   w.after(w.between(names.latency_min, names.latency_max), [to = which.socket, status] {
     if (const auto socket = to.lock()) socket->come({name_server, std::string(1, static_cast<char>(status))});
   });
