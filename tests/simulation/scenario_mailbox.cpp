@@ -186,9 +186,11 @@ task<> call_in_a_drawn_way(bool may_wait_for_ever) {
     case 0: co_await call_function(drawn_shard()); break;
     case 1: co_await call_batch_of_functions(); break;
     case 2: co_await call_many(); break;
-    default:
-      co_await call_task(drawn_shard(),
-                         may_wait_for_ever && sim::draw(2) == 0 ? behaviour::for_ever : drawn_behaviour());
+    default: {
+      const bool for_ever = may_wait_for_ever && sim::draw(2) == 0;
+      const behaviour how = for_ever ? behaviour::for_ever : drawn_behaviour();
+      co_await call_task(drawn_shard(), how);
+    }
   }
 }
 
