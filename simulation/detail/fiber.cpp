@@ -25,6 +25,7 @@
 #endif
 #ifdef SKERRY_ADDRESS_SANITIZER
 #include <sanitizer/common_interface_defs.h>
+#include <sanitizer/lsan_interface.h>
 #endif
 #ifdef SKERRY_THREAD_SANITIZER
 #include <sanitizer/tsan_interface.h>
@@ -168,6 +169,9 @@ bool fiber::ended() const noexcept { return context_->over; }
 
 void fiber::abandon() noexcept {
   static std::vector<context*> left;  // reachable, so that no checker of leaks takes them for lost
+#ifdef SKERRY_ADDRESS_SANITIZER
+  __lsan_register_root_region(context_->stack_low, stack_bytes);  // what only its stack knows is no leak either
+#endif
   left.push_back(context_.release());
 }
 

@@ -118,7 +118,8 @@ TEST(move, in_a_drain_of_the_app_a_move_to_the_own_shard_is_waited_for) {
       client.put_back(std::span(first.data(), first.size()));
       this_shard().host->request_stop();
       const shard_id other = 1 - this_shard_id();
-      while (!co_await submit_to(other, [] { return this_assembled_shard().draining(); })) co_await turn();
+      const auto draining = [] { return this_assembled_shard().draining(); };
+      for (bool is = false; !is; is = co_await submit_to(other, draining)) co_await turn();
       for (int i = 0; i < 20; ++i) co_await turn();
       const auto next = [](net::stream moved) -> task<> {
         const auto last = [](net::stream there) -> task<> {

@@ -118,7 +118,8 @@ task<bool> visit(std::string server) {
 task<> be_guest(std::string server) {
   for (unsigned n = 0; n < visits;) {
     try {
-      if (co_await with_timeout(too_long, visit(server))) ++n;
+      const bool served = co_await with_timeout(too_long, visit(server));
+      n += served;
     } catch (const timeout_error&) {
       sim::fail("a client was never served");
       co_return;

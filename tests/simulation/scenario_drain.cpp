@@ -205,6 +205,11 @@ task<> converse(net::stream server) {
     }
     if (sim::draw(3) == 0) co_await sleep_for(std::chrono::milliseconds(sim::draw(5)));
     if (sim::draw(64) == 0) co_return;
+    if (sim::draw(16) == 0) {  // says nothing more, and waits for the server's end
+      const buffer got = co_await server.read();
+      if (!got.empty()) sim::fail("an answer that nobody asked for");
+      co_return;
+    }
   }
 }
 

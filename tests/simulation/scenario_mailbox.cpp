@@ -5,6 +5,7 @@
 // What must hold: a call runs once at most, and exactly once when it returns; its handler has ended when its caller
 // goes on; calls of a pair of shards begin in the order they were sent; whoever is cancelled ends; every object is
 // destroyed at home, once; and everything comes to an end.
+#include <skerry/framework/resources.hpp>
 #include <skerry/framework/sync/event.hpp>
 #include <skerry/framework/task/cancel.hpp>
 #include <skerry/framework/task/group.hpp>
@@ -83,6 +84,11 @@ struct resident {
     must_be(seen->objects > 0, "an object was destroyed twice");
     --seen->objects;
   }
+};
+
+/// What a shard keeps of others' objects until it ends: they go home as it is taken down.
+struct keeper {
+  std::vector<foreign_ptr<resident>> kept;
 };
 
 struct inside_handler {
@@ -186,9 +192,11 @@ task<> call_in_a_drawn_way(bool may_wait_for_ever) {
     case 0: co_await call_function(drawn_shard()); break;
     case 1: co_await call_batch_of_functions(); break;
     case 2: co_await call_many(); break;
-    default:
-      co_await call_task(drawn_shard(),
-                         may_wait_for_ever && sim::draw(2) == 0 ? behaviour::for_ever : drawn_behaviour());
+    default: {
+      const bool for_ever = may_wait_for_ever && sim::draw(2) == 0;
+      const behaviour how = for_ever ? behaviour::for_ever : drawn_behaviour();
+      co_await call_task(drawn_shard(), how);
+    }
   }
 }
 
@@ -216,8 +224,13 @@ task<> call_with_a_timeout() {
 }
 
 task<> send_an_object_away() {
-  const shard_id to = drawn_shard();
-  co_await submit_to(to, [](foreign_ptr<resident>) {}, foreign_ptr<resident>(std::make_unique<resident>()));
+  const auto drop_or_keep = [](foreign_ptr<resident> guest) {
+    if (sim::draw(2) == 0) return;
+    keeper* here = resources().find<keeper>();
+    if (here == nullptr) here = &resources().emplace<keeper>();
+    here->kept.push_back(std::move(guest));
+  };
+  co_await submit_to(drawn_shard(), drop_or_keep, foreign_ptr<resident>(std::make_unique<resident>()));
 }
 
 struct counted_caller {

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every way in which two shards can take turns while they call each other through queues of one entry, up to a number
+// of preemptions: calls that cross, more than a queue holds, and a call that is given up. All come to their end, once,
+// and in the order they were sent.
+#include <skerry/framework/sync/event.hpp>
+#include <skerry/framework/task/combine.hpp>
+#include <skerry/framework/task/spawn.hpp>
+#include <skerry/framework/task/yield.hpp>
+#include <skerry/shards/submit_to.hpp>
+#include <skerry/simulation/campaign.hpp>
+#include <skerry/simulation/sim.hpp>
+
+#include <cstdint>
+#include <functional>
+#include <iostream>
+#include <system_error>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+namespace {
+
+using namespace skerry;
+
+/// What ran where, in order; one thread runs both shards.
+std::vector<int> ran_on[2];
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr unsigned preemptions_max = 4;
+#else
+constexpr unsigned preemptions_max = 8;
+#endif
+constexpr auto run_number = [](int number) {
+  ran_on[this_shard_id()].push_back(number);
+  return number * 2;
+};
+
+task<> call(shard_id to, int number) {
+  const int back = co_await submit_to(to, run_number, number);
+  if (back != number * 2) sim::fail("another call's result came back");
+}
+
+void forget_runs() {
+  for (std::vector<int>& each : ran_on) each.clear();
+}
+
+void expect_every_way_works(const std::function<task<>()>& fn) {
+  sim::options o;
+  o.shards = 2;
+  o.settings = [](app_options& settings) { settings.mailbox_capacity = 1; };
+  const sim::exploration all = sim::explore(o, preemptions_max, 1'000'000, fn);
+  std::cout << all.runs << " ways to take turns, up to " << preemptions_max << " preemptions\n";
+  EXPECT_EQ(all.first_violation.violation, "");
+  EXPECT_TRUE(all.complete);
+  EXPECT_GT(all.runs, 100u);
+}
+
+TEST(mailbox_ways, calls_cross_and_both_return) {
+  expect_every_way_works([]() -> task<> {
+    forget_runs();
+    const sim::exploring here;
+    const auto back = []() -> task<> { return call(0, 2); };
+    co_await when_all(call(1, 1), submit_to(1, back));
+    if (ran_on[1] != std::vector{1} || ran_on[0] != std::vector{2}) sim::fail("a call was lost or ran twice");
+  });
+}
+
+TEST(mailbox_ways, more_calls_than_the_queue_holds_run_once_and_in_order) {
+  expect_every_way_works([]() -> task<> {
+    forget_runs();
+    const sim::exploring here;
+    co_await when_all(call(1, 1), call(1, 2), call(1, 3));
+    if (ran_on[1] != std::vector{1, 2, 3}) sim::fail("a call was lost, ran twice or out of order");
+  });
+}
+
+int inside = 0;
+
+task<> wait_for_ever() {
+  struct counted {
+    counted() { ++inside; }
+    ~counted() { --inside; }
+  };
+  const counted here;
+  event never("never");
+  co_await never.wait();
+}
+
+TEST(mailbox_ways, a_call_that_is_given_up_ends_wherever_it_is) {
+  expect_every_way_works([]() -> task<> {
+    forget_runs();
+    inside = 0;
+    const sim::exploring here;
+    const auto ask = []() -> task<> { co_await submit_to(1, [] { return wait_for_ever(); }); };
+    join_handle<void> given_up = spawn(ask(), "given up");
+    co_await call(1, 1);
+    given_up.abort();
+    bool cancelled = false;
+    try {
+      co_await given_up;
+    } catch (const std::system_error&) {
+      cancelled = true;
+    }
+    if (!cancelled || inside != 0) sim::fail("a caller went on while its handler was there");
+    co_await call(1, 2);
+    if (ran_on[1] != std::vector{1, 2}) sim::fail("a call was lost or ran twice");
+  });
+}
+
+}  // namespace
