@@ -64,7 +64,7 @@ void BM_loaded_server(benchmark::State& state) {
     steps += made.steps;
     virtual_seconds += std::chrono::duration<double>(made.virtual_time).count();
   }
-  constexpr auto time_per = benchmark::Counter::kIsRate | benchmark::Counter::kInvert;
+  const auto time_per = benchmark::Counter::kIsRate | benchmark::Counter::kInvert;
   state.counters["ns_per_step"] = benchmark::Counter(static_cast<double>(steps) / 1e9, time_per);
   state.counters["cpu_s_per_hour"] = benchmark::Counter(virtual_seconds / 3600, time_per);
 }
