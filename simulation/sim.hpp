@@ -11,7 +11,7 @@
 ///       auto server = skerry::sim::host("server", 8);
 ///       server.start(serve_all);
 ///       skerry::sim::always("no key is on two shards", [] { return no_key_twice(); });
-///       co_await use(server.at(6379));
+///       net::stream s = co_await net::connect(*net::address::parse(server.ip(), 6379));
 ///       server.crash();
 ///     });
 ///     if (!ended.ok()) std::puts(ended.violation.c_str());

@@ -8,11 +8,9 @@
 ///       EXPECT_EQ(skerry::shard_count(), 2u);
 ///     }
 ///
-///     skerry::sim::options with_faults() { … }
-///     SKERRY_SIM_TEST_WITH(survives, with_faults()) { … }
-///
-/// The body is a coroutine, main of shard 0 of a host with two shards. A failed expectation, an exception that leaves
-/// it and a violation end the test, with the seed and the command that replays it.
+/// SKERRY_SIM_TEST_WITH(name, options) takes options of one's own. The body is a coroutine, main of shard 0 of a host
+/// with two shards. A failed expectation, an exception that leaves it and a violation end the test, with the seed and
+/// the command that replays it.
 ///
 /// The program's command line takes --seeds N (100), --seed S, --trace FILE, --until STEP and --only NUMBERS beside
 /// GoogleTest's options, which are left alone. Link skerry::simulation and GTest::gtest_main. This header is

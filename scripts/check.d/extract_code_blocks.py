@@ -20,7 +20,7 @@ import sys
 import sources
 
 DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "tests/README.md")
-DEFINITION = re.compile(r"(?:template\b|(?:struct|class|enum|namespace|concept|union)\s+[\w:]+|inline\b|#\s*define\b|"
+DEFINITION = re.compile(r"(?:template\b|(?:struct|class|enum|namespace|concept|union)\s+[\w:]+|inline\b|#\s*define\b|SKERRY_SIM_TEST\w*\(|"
                         r"(?!return\b|co_|if\b|for\b|while\b|switch\b|else\b|using\b)[\w:<>,&*\s]+?[\s&*>]\w+\([^;={}]*\)"
                         r"[^;={}()]*\{\s*$)", re.MULTILINE)
 

@@ -51,7 +51,7 @@ def main():
     if shutil.which("strace") is None:
         print("strace is not installed (scripts/setup clients)")
         sys.exit(SKIPPED)
-    with Program(echo_server, "--shards", "1", "--admin", "off") as server:
+    with Program(echo_server, "--shards", "1", "--admin", "off", "--stall-threshold", "0") as server:
         def load(seconds):
             ran = subprocess.run([echo_load, str(server.port), "--connections", "8", "--depth", "16", "--seconds",
                                   str(seconds)], capture_output=True, text=True, timeout=60, check=False)

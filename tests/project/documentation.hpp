@@ -104,6 +104,9 @@ http::handler make();
 task<> save_state();
 task<> load_configuration();
 task<> greet_everybody();
+task<> serve_all();
+task<> count_and_check();
+bool no_key_twice();
 task<response> send_file(request& r);
 task<bool> known_token(std::string_view token);
 

@@ -144,7 +144,7 @@ TEST(everywhere, all_others_results_and_reductions) {
       return std::string(1, static_cast<char>(first + static_cast<char>(this_shard_id())));
     };
     EXPECT_EQ(co_await map_reduce(letter, std::string(">"), std::plus<>(), 'a'), ">abcd") << "in order";
-    co_await broadcast([](int n) { seen.count += n; }, 100);
+    co_await post_to_all([](int n) { seen.count += n; }, 100);
     co_await until_seen(434);
   });
 }

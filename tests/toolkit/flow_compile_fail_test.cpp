@@ -42,7 +42,7 @@ constexpr skerry::service_group storage("storage", 1, 4);
 #elif CASE == 9
   co_await skerry::map_all([] { return std::string_view("x"); });
 #elif CASE == 10
-  co_await skerry::broadcast([](std::string_view text) { return text.size(); }, std::string_view("x"));
+  co_await skerry::post_to_all([](std::string_view text) { return text.size(); }, std::string_view("x"));
 #elif CASE == 11
   co_await skerry::map_reduce([]() -> const int* { return nullptr; }, 0, [](int n, const int*) { return n; });
 #endif

@@ -7,14 +7,14 @@
 ///     co_await invoke_on_others([](std::string text) { note(text); }, key);
 ///     std::vector<shard_id> ids = co_await map_all([] { return this_shard_id(); });
 ///     int sum = co_await map_reduce([](int n) { return n + 1; }, 0, std::plus<>(), 41);
-///     co_await broadcast([](std::string text) { note(text); }, key);       // one way: waits for no handler
+///     co_await post_to_all([](std::string text) { note(text); }, key);     // one way: waits for no handler
 ///
 /// Each shard gets its own copy of the arguments. `sharded<T>` has the same for its instances, but for
 /// `invoke_on_others(all, fn, …)`, which is here.
 ///
 /// Affinity:     any task; resumes on the caller's shard. Functions and tasks as in submit_to, transferable as there.
-/// Errors:       when all are back the first shard's error is rethrown; broadcast: as post_to.
-/// Cancellation: all calls are cancelled, and all come home; a broadcast ends between two shards.
+/// Errors:       when all are back the first shard's error is rethrown; post_to_all: as post_to.
+/// Cancellation: all calls are cancelled, and all come home; post_to_all ends between two shards.
 /// Limits:       a call per shard; what it allocates is a slot per shard, once per use.
 
 #include <skerry/framework/task/task.hpp>
@@ -112,7 +112,7 @@ task<R> map_reduce(Fn fn, R initial, Reduce reduce, Args... args) {
 
 /// Posts `fn(args...)` to every shard, this one included.
 template <class Fn, class... Args>
-task<> broadcast(Fn fn, Args... args) {
+task<> post_to_all(Fn fn, Args... args) {
   detail::require_call_crosses<Fn, Args...>();
   return detail::post_all<Fn, Args...>(std::move(fn), std::move(args)...);
 }
