@@ -89,6 +89,9 @@ void machine::off_now() {
   }
   const std::exception_ptr error = instance_->main_error_;
   const bool died = state_ == state::dying;
+  if (!died && open_ != 0) {
+    world_.violate(fmt::format("host {} has ended and left {} descriptor{} open", name_, open_, open_ == 1 ? "" : "s"));
+  }
   instance_.reset();
   runners_.clear();
   kernels_.clear();

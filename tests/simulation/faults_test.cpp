@@ -225,6 +225,21 @@ TEST(simulation, reports_a_drain_that_overruns) {
   EXPECT_NE(made.violation.find("drain deadline"), std::string::npos) << made.violation;
 }
 
+TEST(simulation, reports_descriptors_that_a_host_leaves_open) {
+  sim::options o;
+  const sim::report made = sim::run(o, []() -> task<> {
+    sim::host_handle leaky = sim::host("leaky");
+    const auto leak = []() -> task<> {
+      EXPECT_GE(::socket(AF_INET, SOCK_STREAM, 0), 0);
+      co_return;
+    };
+    leaky.start(leak, true);
+    co_await leaky.ended();
+  });
+  EXPECT_NE(made.violation.find("host leaky has ended and left 1 descriptor open"), std::string::npos)
+      << made.violation;
+}
+
 // The guard against the real world.
 
 TEST(simulation, reports_who_asks_for_the_real_time) {
