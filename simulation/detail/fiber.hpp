@@ -18,7 +18,7 @@ namespace skerry::sim::detail {
 
 class fiber {
  public:
-  static constexpr std::size_t stack_bytes = 512 * 1024;
+  static constexpr std::size_t stack_bytes = 8U << 20;  // as a thread has; pages are touched as they are used
 
   explicit fiber(std::function<void()> body);
   ~fiber();
