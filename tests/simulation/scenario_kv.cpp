@@ -183,9 +183,11 @@ task<> be_fate(sim::host_handle server) {
         sim::heal();
         break;
       }
-      case 2:
-        server.stall(static_cast<unsigned>(sim::draw(server_shards)), std::chrono::milliseconds(sim::draw(40)));
+      case 2: {  // one after the other: compilers differ in which argument they take first
+        const auto shard = static_cast<unsigned>(sim::draw(server_shards));
+        server.stall(shard, std::chrono::milliseconds(sim::draw(40)));
         break;
+      }
       case 3: server.shift_wall(std::chrono::seconds(sim::draw(7200)) - 1h); break;
       case 4:
         if (watching->crashes < 2) co_await crash_and_restart(server);
