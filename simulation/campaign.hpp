@@ -19,6 +19,9 @@
 /// so failed assertions and sanitizers' reports count, too.
 ///
 /// Exit status: 0, or 1 on any violation; 2 for wrong options.
+/// Affinity:    a thread that runs no shard; shrinking forks, so no other thread holds a lock meanwhile.
+/// Ownership:   a test case is referred to until its campaign has returned.
+/// Limits:      200 attempts at shrinking, each at most 60 s; an exploration's own `runs_max`.
 
 #include <skerry/framework/task/task.hpp>
 #include <skerry/simulation/options.hpp>

@@ -12,6 +12,8 @@
 ///
 /// Affinity:   the simulator's thread. start, stop and crash may be called from any shard's turn; they happen after it.
 /// Ownership:  owns the host, its fibers and its descriptors.
+/// Invariants: a machine that is off has no host, no runners and no descriptors; one that is dying opens none.
+/// Limits:     `system_options::descriptors_max` descriptors.
 
 #include <skerry/framework/task/task.hpp>
 #include <skerry/shards/app_options.hpp>

@@ -13,6 +13,8 @@
 /// refusals, connections that are reset before they are accepted, transfers that are shorter than they could be.
 ///
 /// Affinity:   the simulator's thread.
+/// Ownership:  sockets are their descriptors' and of what is under way to them; two ends know each other weakly.
+/// Invariants: what arrives is what was sent, in order, a prefix of it where the connection breaks.
 /// Limits:     `socket_buffer_bytes` unacknowledged and as many unread per socket; the backlog of a listener as it was
 ///             asked for. IPv4 only; a host has one address, and 127.0.0.1.
 

@@ -14,6 +14,8 @@
 /// runs as it is, on a fiber, and any two of its phases may have another shard's between them.
 ///
 /// Affinity:   one world at a time, in one thread.
+/// Ownership:  owns the machines, the network and what is still to happen; runners belong to their machines.
+/// Invariants: (1) time never goes back; (2) a runner is among those that can run exactly when its place is not 0.
 /// Limits:     `options::steps_max` steps and `options::time_max` of virtual time; past them, a violation.
 
 #include <skerry/framework/clock.hpp>
