@@ -11,19 +11,21 @@ run_queue::run_queue() noexcept { add_group("main", 1000); }
 
 run_queue::~run_queue() { SKERRY_ASSERT(empty(), "a shard ends after its last task"); }
 
-scheduling_group run_queue::add_group(const char* name, unsigned shares) noexcept {
+scheduling_group run_queue::add_group(const char* name, unsigned shares, std::chrono::nanoseconds ahead) noexcept {
   SKERRY_ASSERT(group_count_ < groups_max, "there are at most 16 scheduling groups");
   SKERRY_ASSERT(shares > 0, "a scheduling group needs at least one share");
   unsigned index = group_count_++;
   groups_[index].name = name;
   groups_[index].weight = (std::uint64_t{1000} << 16) / shares;
+  groups_[index].ahead = (static_cast<std::uint64_t>(ahead.count()) * groups_[index].weight) >> 16;
   return static_cast<scheduling_group>(index);
 }
 
 void run_queue::activate(group& g) noexcept {
-  if (active_ != 0) g.virtual_runtime = std::max(g.virtual_runtime, groups_[least_used()].virtual_runtime);
+  g.virtual_runtime = std::max(g.virtual_runtime, reached_ - std::min(reached_, g.ahead));
   active_ |= 1u << (&g - groups_.data());
   g.active = true;
+  if (g.ahead != 0) interrupt();
 }
 
 /// Of those that have tasks.
@@ -44,7 +46,9 @@ run_queue::turn run_queue::next_turn() noexcept {
     return {0, true};
   }
   express_run_ = 0;
-  return {least_used(), false};
+  const turn next{least_used(), false};
+  reached_ = std::max(reached_, groups_[next.group].virtual_runtime);
+  return next;
 }
 
 void run_queue::charge(turn t, std::chrono::nanoseconds used) noexcept {

@@ -5,7 +5,8 @@
 ///
 /// Tasks of one scheduling group run first in, first out. Of the groups, the one with the least virtual runtime (CPU
 /// time / shares) goes next, so ten times the shares are ten times the CPU under saturation. A group that was idle
-/// starts at the least virtual runtime of the busy ones: it goes next, but it cannot spend what it did not use.
+/// starts where the busy ones stand: it goes next, but it cannot spend what it did not use. One of the latency class
+/// starts `ahead` of them: it goes first, after the step that runs, until it has had that much more than its shares.
 ///
 /// First steps of message handlers go before all groups, in the express lane; at most `express_run_max` in a row, so
 /// that a flood of messages cannot stop the groups.
@@ -90,8 +91,8 @@ class run_queue {
 
   void charge(turn t, std::chrono::nanoseconds used) noexcept;
 
-  /// `name` must live for ever.
-  scheduling_group add_group(const char* name, unsigned shares) noexcept;
+  /// `name` must live for ever. For users: create_scheduling_group (toolkit), which adds to all shards.
+  scheduling_group add_group(const char* name, unsigned shares, std::chrono::nanoseconds ahead = {}) noexcept;
   /// Empty where there is no such group.
   const char* name(scheduling_group g) const noexcept { return groups_[static_cast<unsigned>(g)].name; }
   std::chrono::nanoseconds cpu_time(scheduling_group g) const noexcept {
@@ -122,6 +123,7 @@ class run_queue {
     bool active = false;  // its bit of active_
     std::uint64_t virtual_runtime = 0;
     std::uint64_t weight = 0;  // virtual nanoseconds per nanosecond, scaled by 2^16
+    std::uint64_t ahead = 0;   // in virtual nanoseconds
     std::chrono::nanoseconds cpu_time{0};
     const char* name = "";
   };
@@ -131,6 +133,8 @@ class run_queue {
 
   std::uint32_t active_ = 0;
   bool interrupted_ = false;
+  // The greatest virtual runtime that was the least: where idle groups start. Not 0, so that one can be ahead of it.
+  std::uint64_t reached_ = std::uint64_t{1} << 56;
   unsigned express_run_ = 0;
   lane express_;
   std::array<group, groups_max> groups_;

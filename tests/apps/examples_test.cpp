@@ -2,6 +2,7 @@
 // The examples as a newcomer runs them: what each prints, and that each fits on a page and says what to type.
 #include <algorithm>
 #include <csignal>
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -73,6 +74,16 @@ TEST_P(examples_that_end, print_what_they_promise) {
 
 INSTANTIATE_TEST_SUITE_P(all, examples_that_end, testing::ValuesIn(examples),
                          [](const auto& each) { return std::string("example_") + each.param.name; });
+
+TEST(shares, are_what_two_kinds_of_work_get) {
+  const finished_program run = run_program(path_of("27_shares"), {"--shards", "1", "--log-level", "error"});
+  EXPECT_EQ(run.status, 0);
+  unsigned long much = 0;
+  unsigned long little = 0;
+  ASSERT_EQ(std::sscanf(run.output.c_str(), "much took %lu steps and little %lu; nobody waited", &much, &little), 2)
+      << run.output;
+  EXPECT_GT(much, little);
+}
 
 TEST(programs_with_a_loop_of_their_own, call_shards_and_stop_them) {
   finished_program embedded = run_program(path_of("24_embedded"), {});
@@ -317,13 +328,13 @@ TEST(examples, fit_on_a_page_and_open_with_what_to_type) {
   // A new example belongs into a test above, and into this list.
   std::sort(names.begin(), names.end());
   EXPECT_EQ(names, (std::vector<std::string>{
-                       "01_hello_shards", "02_tasks",       "03_time",          "04_counters", "05_word_count",
-                       "06_what_crosses", "07_line_server", "08_client",        "09_select",   "10_nursery",
+                       "01_hello_shards", "02_tasks",       "03_time",           "04_counters", "05_word_count",
+                       "06_what_crosses", "07_line_server", "08_client",         "09_select",   "10_nursery",
                        "11_http_echo",  // http_server_test has this one
-                       "12_tcp_proxy",    "13_chat",        "14_static_files",  "15_retry",    "16_time_server",
+                       "12_tcp_proxy",    "13_chat",        "14_static_files",   "15_retry",    "16_time_server",
                        "17_tail",         "18_hot_restart",  // hand_over_test has this one
-                       "19_rebalance",    "20_channels",    "21_primes",        "22_blocking", "23_compute",
-                       "24_embedded",     "25_asio_bridge", "26_service_groups"}));
+                       "19_rebalance",    "20_channels",    "21_primes",         "22_blocking", "23_compute",
+                       "24_embedded",     "25_asio_bridge", "26_service_groups", "27_shares"}));
 }
 
 }  // namespace
