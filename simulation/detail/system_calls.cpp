@@ -19,6 +19,7 @@
 #include <memory>
 #include <string>
 
+#include <dlfcn.h>
 #include <execinfo.h>
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -251,12 +252,12 @@ long __wrap_syscall(long number, long a, long b, long c, long d, long e, long f)
 }
 
 // Of what std::ifstream reads (the resolver: the hosts file, the services file) a simulated host has none, and what
-// would be written that way would be written to the real disk.
-void* __real__ZNSt13basic_filebufIcSt11char_traitsIcEE4openEPKcSt13_Ios_Openmode(void*, const char*, int);
-void* __wrap__ZNSt13basic_filebufIcSt11char_traitsIcEE4openEPKcSt13_Ios_Openmode(void* self, const char* path,
-                                                                                 int mode) {
-  if (here() == nullptr)
-    return __real__ZNSt13basic_filebufIcSt11char_traitsIcEE4openEPKcSt13_Ios_Openmode(self, path, mode);
+// would be written that way would be written to the real disk. All streams of files open them by this function of the
+// library; with --wrap only calls would be met that the compiler has not left inside it.
+void* _ZNSt12__basic_fileIcE4openEPKcSt13_Ios_Openmodei(void* self, const char* path, int mode, int permissions) {
+  static const auto real = reinterpret_cast<void* (*)(void*, const char*, int, int)>(
+      ::dlsym(RTLD_NEXT, "_ZNSt12__basic_fileIcE4openEPKcSt13_Ios_Openmodei"));
+  if (here() == nullptr) return real(self, path, mode, permissions);
   if ((mode & std::ios_base::out) != 0) report_leak("a file (std::ofstream)");
   errno = ENOENT;
   return nullptr;
