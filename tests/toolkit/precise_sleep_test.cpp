@@ -13,6 +13,8 @@
 #include <string>
 
 #include <gtest/gtest.h>
+#include <support/run_shards.hpp>
+#include <support/task_steps.hpp>
 
 namespace skerry {
 namespace {
@@ -20,6 +22,10 @@ namespace {
 using std::chrono::hours;
 using std::chrono::microseconds;
 using std::chrono::nanoseconds;
+using test_support::let_others_run;
+using test_support::manual_clock;
+using test_support::quiet_options;
+using test_support::run_shards;
 
 task<> write_at(std::string& out, clock::time_point when, char name) {
   co_await precise_sleep_until(when);
@@ -28,19 +34,24 @@ task<> write_at(std::string& out, clock::time_point when, char name) {
 }
 
 TEST(precise_sleep, sleepers_resume_by_deadline_and_those_of_one_deadline_in_the_order_they_began) {
-  block_on([]() -> task<> {
+  manual_clock time;
+  const auto main = [&time]() -> task<> {
     std::string out;
     const clock::time_point now = clock::read();
     auto d = spawn(write_at(out, now + microseconds(900), 'd'));
     auto b = spawn(write_at(out, now + microseconds(700), 'b'));
     auto c = spawn(write_at(out, now + microseconds(700), 'c'));
     auto a = spawn(write_at(out, now + microseconds(300), 'a'));
+    co_await let_others_run();
+    EXPECT_EQ(out, "");
+    time.pass(microseconds(900));
     co_await d;
     EXPECT_EQ(out, "abcd");
     co_await a;
     co_await b;
     co_await c;
-  });
+  };
+  run_shards(quiet_options(1), main, time);
 }
 
 TEST(precise_sleep, lasts_at_least_as_long_as_it_should) {
