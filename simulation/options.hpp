@@ -78,6 +78,7 @@ struct options {
   unsigned shards = 1;                         ///< of the host that `fn` runs on; others say themselves
   std::function<void(app_options&)> settings;  ///< of that host: what its command line would say; may be empty
   schedule order = schedule::fair;
+  double shuffled_tasks = 0;  ///< a group's ready tasks go in any order, those whose timers share a tick included
   network_options network;
   system_options system;
   disk_options disk;

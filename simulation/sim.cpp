@@ -71,6 +71,7 @@ options& options::all_faults() {
   disk.io_error = disk.full = 0.001;
   names.unanswered = names.failed = names.unknown = 0.02;
   order = schedule::adversarial;
+  shuffled_tasks = 0.05;
   return *this;
 }
 

@@ -269,6 +269,7 @@ void simulated_backend::reap() noexcept {
     if (each.last) requests_.erase(&op);
     deliver(op, each.result, each.flags);
   }
+  runner_->shuffle_tasks();
 }
 
 void simulated_backend::die() noexcept {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <skerry/framework/observe/trace.hpp>
+#include <skerry/framework/reactor/run_queue.hpp>
 #include <skerry/shards/shard.hpp>
 #include <skerry/simulation/detail/machine.hpp>
 #include <skerry/simulation/detail/network.hpp>
@@ -62,6 +63,19 @@ void shard_runner::preempt() noexcept {
   if (trace == nullptr) [[unlikely]]
     trace = &this_assembled_shard().start_trace(trace_capacity);
   own->yield();
+}
+
+void shard_runner::shuffle_tasks() noexcept {
+  world& in = of.in();
+  if (in.given().shuffled_tasks <= 0 || of.now() == machine::state::dying) return;
+  for (unsigned group = 0; group < run_queue::groups_max; ++group) {
+    std::vector<run_queue::hook*> tasks;
+    while (run_queue::hook* next = skerry::detail::current_shard->ready->pop({group, false})) tasks.push_back(next);
+    if (tasks.size() > 1 && in.chance(in.given().shuffled_tasks, "shuffled_tasks")) {
+      for (std::size_t left = tasks.size(); left > 1; --left) std::swap(tasks[left - 1], tasks[in.draw(left)]);
+    }
+    for (run_queue::hook* each : tasks) run_queue::push(*each);
+  }
 }
 
 void shard_runner::sleep(clock::time_point deadline) noexcept {

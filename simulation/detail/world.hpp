@@ -66,7 +66,10 @@ class shard_runner final : public poller {
   // The points of preemption.
   void poll() noexcept override { preempt(); }
   void flush() noexcept override { preempt(); }
-  void wake_targets() noexcept override { preempt(); }
+  void wake_targets() noexcept override {
+    preempt();
+    shuffle_tasks();
+  }
   clock::time_point deadline() noexcept override;
   bool has_work() noexcept override;
 
@@ -77,6 +80,8 @@ class shard_runner final : public poller {
   /// Something has come for it.
   void wake() noexcept;
   void preempt() noexcept;
+  /// What has become ready goes in an order that is drawn: first in, first out is not what a program may rely on.
+  void shuffle_tasks() noexcept;
   void stall_until(nanoseconds when) noexcept { stalled_until_ = when; }
 
   machine& of;

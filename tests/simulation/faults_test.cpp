@@ -15,6 +15,7 @@
 
 #include <chrono>
 #include <optional>
+#include <set>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -161,6 +162,47 @@ SKERRY_SIM_TEST(a_shard_that_stands_still_answers_later) {
   const clock::time_point begun = clock::now();
   co_await submit_to(1, [] {});
   EXPECT_GE(clock::now() - begun, 1900ms);
+}
+
+/// Three tasks, and the order in which they go once `before` lets them.
+template <class Wait>
+std::set<std::string> orders_of_three(double shuffled, unsigned seeds, Wait wait) {
+  std::set<std::string> seen;
+  for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
+    sim::options o;
+    o.seed = seed;
+    o.shards = 2;
+    o.shuffled_tasks = shuffled;
+    std::string order;
+    const sim::report ended = sim::run(o, [&]() -> task<> {
+      const clock::time_point then = clock::now() + 5ms;
+      const auto go = [&order, wait, then](char name) -> task<> {
+        co_await wait(then);
+        order += name;
+      };
+      auto a = spawn(go('a'));
+      auto b = spawn(go('b'));
+      auto c = spawn(go('c'));
+      co_await a;
+      co_await b;
+      co_await c;
+    });
+    EXPECT_EQ(ended.violation, "");
+    seen.insert(order);
+  }
+  return seen;
+}
+
+TEST(simulation, ready_tasks_go_in_every_order_where_that_is_asked_for) {
+  const auto asks = [](clock::time_point) -> task<> { co_await submit_to(1, [] {}); };
+  EXPECT_EQ(orders_of_three(0, 20, asks), (std::set<std::string>{"abc"}));
+  EXPECT_EQ(orders_of_three(0.5, 200, asks).size(), 6u);
+}
+
+TEST(simulation, timers_of_one_tick_go_in_every_order_where_that_is_asked_for) {
+  const auto sleeps = [](clock::time_point then) -> task<> { co_await sleep_until(then); };
+  EXPECT_EQ(orders_of_three(0, 20, sleeps), (std::set<std::string>{"abc"}));
+  EXPECT_EQ(orders_of_three(0.5, 200, sleeps).size(), 6u);
 }
 
 TEST(simulation, reports_a_hang) {
