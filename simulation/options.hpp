@@ -24,8 +24,10 @@ namespace skerry::sim {
 
 /// How the next shard to run is chosen.
 enum class schedule : std::uint8_t {
-  fair,         ///< each that can run is as likely
-  adversarial,  ///< one of them stands still, again and again, for up to `stall_max`; the others run on
+  fair,  ///< each that can run is as likely
+  /// One of them stands still, or what another sends to it stays on the way, again and again, for up to `stall_max`;
+  /// the others run on.
+  adversarial,
 };
 
 struct network_options {

@@ -23,9 +23,10 @@ namespace {
 // Streams of the seed that no shard draws from: shards have theirs from seeds of their machines.
 enum stream : std::uint64_t { turns = 1, faults = 2, programs = 3 };
 
-constexpr nanoseconds step_cost{300};          // of one phase of a loop, without its tasks
-constexpr std::size_t trace_capacity = 64;     // the hash is of all events; nobody reads what is kept
-constexpr std::uint64_t stall_one_in = 4'096;  // steps, of schedule::adversarial
+constexpr nanoseconds step_cost{300};                 // of one phase of a loop, without its tasks
+constexpr std::size_t trace_capacity = 64;            // the hash is of all events; nobody reads what is kept
+constexpr std::uint64_t stall_one_in = 4'096;         // steps, of schedule::adversarial
+constexpr std::uint64_t late_mailbox_one_in = 1'024;  // looks that find something
 
 }  // namespace
 
@@ -42,7 +43,7 @@ shard_runner::shard_runner(machine& whose, shard_id which, unsigned all) : of(wh
 
 clock::time_point shard_runner::deadline() noexcept {
   preempt();
-  return clock::time_point::max();
+  return rang_ ? clock::time_point(held_back_until_) : clock::time_point::max();
 }
 
 bool shard_runner::has_work() noexcept {
@@ -76,6 +77,27 @@ void shard_runner::shuffle_tasks() noexcept {
     }
     for (run_queue::hook* each : tasks) run_queue::push(*each);
   }
+}
+
+void shard_runner::hold_back_a_mailbox() noexcept {
+  world& in = of.in();
+  if (in.given().order != schedule::adversarial) return;
+  doorbell& bell = skerry::detail::current_shard->loop->bell();
+  std::uint64_t rung = bell.take();
+  if (in.now() >= held_back_until_ || of.now() == machine::state::dying) {
+    if (std::exchange(rang_, false)) rung |= held_back_;
+    held_back_ = 0;
+    const std::uint64_t inboxes = rung >> doorbell::first_inbox << doorbell::first_inbox;
+    if (inboxes != 0 && of.now() != machine::state::dying && in.turns_.uniform(late_mailbox_one_in) == 0) {
+      held_back_ = inboxes & ~(inboxes - 1);
+      held_back_until_ = in.stall_end();
+      in.note("late_mailbox", number, held_back_);
+    }
+  }
+  rang_ = rang_ || (rung & held_back_) != 0;
+  rung &= ~held_back_;
+  // It was taken awake, so there is nobody to wake.
+  if (rung != 0) static_cast<void>(bell.ring(rung));
 }
 
 void shard_runner::sleep(clock::time_point deadline) noexcept {
@@ -239,10 +261,14 @@ void world::look_at_deadlines() noexcept {
   }
 }
 
+nanoseconds world::stall_end() noexcept {
+  return now_ + nanoseconds(turns_.uniform(static_cast<std::uint64_t>(given_.system.stall_max.count()) + 1));
+}
+
 void world::stall_somebody() noexcept {
   if (ready_.empty() || turns_.uniform(stall_one_in) != 0) return;
-  const auto how_long = turns_.uniform(static_cast<std::uint64_t>(given_.system.stall_max.count()) + 1);
-  ready_[turns_.uniform(ready_.size())]->stall_until(now_ + nanoseconds(how_long));
+  const nanoseconds end = stall_end();
+  ready_[turns_.uniform(ready_.size())]->stall_until(end);
 }
 
 std::size_t turn_explorer::choose(std::size_t width) noexcept {

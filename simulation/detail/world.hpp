@@ -64,7 +64,10 @@ class shard_runner final : public poller {
   shard_runner(machine& of, shard_id id, unsigned number);
 
   // The points of preemption.
-  void poll() noexcept override { preempt(); }
+  void poll() noexcept override {
+    preempt();
+    hold_back_a_mailbox();
+  }
   void flush() noexcept override { preempt(); }
   void wake_targets() noexcept override {
     preempt();
@@ -82,6 +85,8 @@ class shard_runner final : public poller {
   void preempt() noexcept;
   /// What has become ready goes in an order that is drawn: first in, first out is not what a program may rely on.
   void shuffle_tasks() noexcept;
+  /// Of schedule::adversarial: hides, at times, from the loop that one other shard has rung.
+  void hold_back_a_mailbox() noexcept;
   void stall_until(nanoseconds when) noexcept { stalled_until_ = when; }
 
   machine& of;
@@ -98,6 +103,9 @@ class shard_runner final : public poller {
   friend class world;
   shard_core* core_ = nullptr;
   nanoseconds stalled_until_{0};
+  std::uint64_t held_back_ = 0;  // the doorbell's bit
+  bool rang_ = false;            // it would be set
+  nanoseconds held_back_until_{0};
 };
 
 /// Walks through all ways in which turns can be taken, one per simulation: the choices of the last one, and how many
@@ -186,6 +194,7 @@ class world {
   void step();
   std::size_t choose_turn(std::size_t choices) noexcept;
   void look_at_deadlines() noexcept;
+  nanoseconds stall_end() noexcept;
   void stall_somebody() noexcept;
   void end_all();
 

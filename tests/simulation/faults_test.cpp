@@ -205,6 +205,46 @@ TEST(simulation, timers_of_one_tick_go_in_every_order_where_that_is_asked_for) {
   EXPECT_EQ(orders_of_three(0.5, 200, sleeps).size(), 6u);
 }
 
+/// Shard 1 sends to 0 and to 2 in one step. Whether what went to 0 came a millisecond after the other, although 0 ran.
+bool one_mailbox_is_late(std::uint64_t seed, sim::schedule order) {
+  sim::options o;
+  o.seed = seed;
+  o.shards = 3;
+  o.order = order;
+  bool late = false;
+  const sim::report ended = sim::run(o, [&]() -> task<> {
+    const auto send = []() -> task<std::chrono::nanoseconds> {
+      constexpr auto arrival = [] { return clock::read(); };
+      auto to_2 = spawn([arrival]() -> task<clock::time_point> { co_return co_await submit_to(2, arrival); });
+      const clock::time_point at_0 = co_await submit_to(0, arrival);
+      co_return at_0 - co_await to_2;
+    };
+    int ticks = 0;
+    auto ticker = spawn([&]() -> task<> {
+      for (;; ++ticks) co_await sleep_for(100us);
+    });
+    for (int i = 0; i < 100; ++i) {
+      const int before = ticks;
+      const std::chrono::nanoseconds behind = co_await submit_to(1, send);
+      if (behind > 1ms && ticks - before >= 5) late = true;
+      co_await sleep_for(1ms);
+    }
+    ticker.abort();
+  });
+  EXPECT_EQ(ended.violation, "");
+  return late;
+}
+
+TEST(simulation, what_one_shard_sends_another_is_late_where_that_is_asked_for) {
+  bool fair = false, adversarial = false;
+  for (std::uint64_t seed = 1; seed <= 100; ++seed) {
+    fair = fair || one_mailbox_is_late(seed, sim::schedule::fair);
+    adversarial = adversarial || one_mailbox_is_late(seed, sim::schedule::adversarial);
+  }
+  EXPECT_FALSE(fair);
+  EXPECT_TRUE(adversarial);
+}
+
 TEST(simulation, reports_a_hang) {
   sim::options o;
   const sim::report made = sim::run(o, []() -> task<> {
