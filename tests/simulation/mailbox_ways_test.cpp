@@ -9,11 +9,13 @@
 #include <skerry/shards/submit_to.hpp>
 #include <skerry/simulation/campaign.hpp>
 #include <skerry/simulation/sim.hpp>
+#include <skerry/toolkit/channel/shard_channel.hpp>
 
 #include <cstdint>
 #include <functional>
 #include <iostream>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -104,6 +106,45 @@ TEST(mailbox_ways, a_call_that_is_given_up_ends_wherever_it_is) {
     if (!cancelled || inside != 0) sim::fail("a caller went on while its handler was there");
     co_await call(1, 2);
     if (ran_on[1] != std::vector{1, 2}) sim::fail("a call was lost or ran twice");
+  });
+}
+
+constexpr auto send_three = [](channel_sender<int> to) -> task<int> {
+  int sent = 0;
+  for (int n = 1; n <= 3; ++n) {
+    const bool taken = co_await to.send(n);
+    sent += taken;
+  }
+  co_return sent;
+};
+
+task<int> send_from_1(channel_sender<int> to) { co_return co_await submit_to(1, send_three, std::move(to)); }
+
+TEST(mailbox_ways, a_channel_with_one_place_carries_three_items_and_the_end) {
+  expect_every_way_works([]() -> task<> {
+    const sim::exploring here;
+    spsc_channel<int> numbers(1);
+    auto sending = spawn(send_from_1(numbers.sender()));
+    int received = 0;
+    while (const auto n = co_await numbers.recv()) {
+      if (*n != ++received) sim::fail("an item came out of order");
+    }
+    if (received != 3) sim::fail("not all came before the end");
+    const int sent = co_await sending;
+    if (sent != 3) sim::fail("an open channel declined");
+  });
+}
+
+TEST(mailbox_ways, a_channel_that_its_receiver_closes_lets_its_sender_go) {
+  expect_every_way_works([]() -> task<> {
+    const sim::exploring here;
+    spsc_channel<int> numbers(1);
+    auto sending = spawn(send_from_1(numbers.sender()));
+    const auto first = co_await numbers.recv();
+    if (first != 1) sim::fail("the first item is not the first");
+    numbers.close();
+    const int sent = co_await sending;
+    if (sent == 0) sim::fail("what was received was not sent");
   });
 }
 

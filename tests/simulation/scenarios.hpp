@@ -33,6 +33,9 @@ skerry::sim::test_case timers();
 /// A semaphore beside a simple one, with tasks that give up.
 skerry::sim::test_case primitives();
 
+/// Channels within a shard and between shards, with sends and receives that are given up.
+skerry::sim::test_case channels();
+
 struct scenario {
   const char* name;
   skerry::sim::test_case (*make)();
