@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Scheduling groups: two kinds of work that compete for the CPU get it by their shares, and a third, which has little
-// to do but must not wait, goes before both as soon as the step that runs has ended. Run it with:
-// build/release/apps/27_shares --shards 1
+// Scheduling groups: two kinds of work that compete for the CPU get it by their shares, and a third, with little to do,
+// goes before both as soon as the step that runs has ended.
+// Run it with: build/release/apps/27_shares --shards 1
 #include <skerry/framework/task/spawn.hpp>
 #include <skerry/framework/task/yield.hpp>
 #include <skerry/shards/app.hpp>

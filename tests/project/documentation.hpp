@@ -106,6 +106,7 @@ task<> load_configuration();
 task<> greet_everybody();
 task<> serve_all();
 task<> count_and_check();
+task<> rebuild_index();
 bool no_key_twice();
 task<response> send_file(request& r);
 task<bool> known_token(std::string_view token);
