@@ -33,6 +33,9 @@ skerry::sim::test_case timers();
 /// A semaphore beside a simple one, with tasks that give up.
 skerry::sim::test_case primitives();
 
+/// The HTTP example: its items, its files, clients with pools, drains and crashes.
+skerry::sim::test_case http();
+
 struct scenario {
   const char* name;
   skerry::sim::test_case (*make)();
