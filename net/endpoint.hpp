@@ -120,6 +120,8 @@ class endpoint final : public skerry::detail::pooled,
   // --- out ---
   /// Takes as much as fits under the high-water mark and tells how much. Throws when the connection is broken.
   std::size_t give_output(std::span<const std::byte> bytes);
+  /// Whether the end that readers get is a drain's, and not the peer's.
+  bool ended_by_drain() const noexcept { return input_ended_ && !peer_ended_; }
   bool output_empty() const noexcept { return pending_.empty() && sending_.empty(); }
   int output_error() const noexcept { return output_error_; }
   void wait_for_output(endpoint_leaf* writer) noexcept;

@@ -169,6 +169,8 @@ class stream {
   }
 
   /// Bytes that were written and have not reached the kernel.
+  /// After the end of the input: whether a drain has cut it off, so that the peer may have said more.
+  bool ended_by_drain() const noexcept { return endpoint_->ended_by_drain(); }
   bool output_empty() const noexcept { return endpoint_->output_empty(); }
   int fd() const noexcept { return endpoint_->fd(); }
 

@@ -128,6 +128,8 @@ void partition(std::initializer_list<std::string_view> from, std::initializer_li
 
 void heal() { world::current().heal(); }
 
+void skip(std::chrono::nanoseconds time) noexcept { world::current().skip(time); }
+
 bool buggify(double probability) noexcept {
   world* in = world::running();
   return in != nullptr && in->chance(probability);

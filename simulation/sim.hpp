@@ -85,6 +85,9 @@ void partition(std::initializer_list<std::string_view> from, std::initializer_li
                bool one_way = false);
 void heal();
 
+/// Time jumps, as if the whole world had stood still for so long: what was due meanwhile happens now.
+void skip(std::chrono::nanoseconds time) noexcept;
+
 /// True with `probability`: for programs that provoke what is rare in themselves. False outside of simulations.
 bool buggify(double probability) noexcept;
 /// A number below `bound`, from the seed. For what the test draws, not the program.

@@ -291,6 +291,7 @@ task<buffer> connection<Stream>::next() {
       const bool more = co_await read_more();
       if (!more) {
         closing_ = true;
+        if (stream_.ended_by_drain()) throw http_error(503, "the server stops, and did not wait for the whole body");
         throw http_error(400, "the body ended early");
       }
       wait_at(stage::handler);

@@ -33,7 +33,7 @@
 ///               with 500, both as a problem document (RFC 9457). A request that breaks the protocol gets its 4xx or
 ///               5xx and the end of the connection. startup_error when the port cannot be had.
 /// Cancellation: serve returns once all shards listen. In a drain requests in flight are answered with
-///               `Connection: close`, idle connections end at once.
+///               `Connection: close`, those whose body has not come by then with 503; idle connections end at once.
 /// Limits:       server_options, all on by default but those on connections. Per connection at most one head, one
 ///               response and the stream's marks.
 
@@ -60,6 +60,7 @@ net::server_options refusing_by_503();
 /// What one client may cost, and how many there may be. Times are measured in the loop's milliseconds.
 struct server_options {
   using crosses_shards = server_options;
+  server_options() {}  // no aggregate: g++ 12 destroys an aggregate temporary inside a co_await operand twice
 
   net::server_options connections = detail::refusing_by_503();  ///< without a name of its own, it has `name`
 

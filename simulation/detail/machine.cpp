@@ -118,7 +118,8 @@ void machine::off_now() {
 
 void machine::stop() {
   world_.after(nanoseconds(0), [this] {
-    if (state_ == state::running && instance_ != nullptr) instance_->request_stop();
+    if (state_ != state::running) return;
+    instance_ == nullptr ? never_begin() : instance_->request_stop();
   });
 }
 
@@ -126,10 +127,7 @@ void machine::crash() {
   world_.after(nanoseconds(0), [this] {
     if (state_ != state::running) return;
     world_.note("crash", ip_);
-    if (instance_ == nullptr) {
-      state_ = state::off;  // it was about to start
-      return;
-    }
+    if (instance_ == nullptr) return never_begin();
     state_ = state::dying;
     // Out of the world first: nothing that follows is seen by anybody.
     disk_->power_off();
@@ -140,6 +138,12 @@ void machine::crash() {
     for (simulated_backend* each : kernels_) each->die();
     run_to_its_end();
   });
+}
+
+/// It was about to start.
+void machine::never_begin() {
+  state_ = state::off;
+  for (auto& each : std::exchange(waiting_for_end_, {})) each();
 }
 
 /// With a time of its own, which jumps whenever nobody can run.

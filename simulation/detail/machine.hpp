@@ -90,6 +90,7 @@ class machine final : public clock_source {
  private:
   void start_now(std::function<task<>()> main, bool auto_shutdown);
   void off_now();
+  void never_begin();
   void run_to_its_end();
 
   detail::world& world_;

@@ -241,14 +241,7 @@ void tcp_socket::knock(unsigned tries) {
       if (door == nullptr || now.chance(now.given().network.refused_connect, "refused_connect"))
         return me->answer(false, nullptr);
       if (door->waiting_.size() < door->backlog_) {
-        auto other = std::make_shared<tcp_socket>(*target);
-        other->role_ = role::connected;
-        other->local = me->remote;
-        other->remote = me->local;
-        other->peer_ = me;
-        me->peer_ = other;
-        door->waiting_.push_back(other);
-        me->answer(true, other);
+        me->answer(true, me->enter(*door));
         return door->changed();
       }
     }
@@ -261,6 +254,18 @@ void tcp_socket::knock(unsigned tries) {
       if (!me->gone_) me->knock(tries + 1);
     });
   });
+}
+
+/// Its other side, which waits there to be accepted.
+std::shared_ptr<tcp_socket> tcp_socket::enter(tcp_socket& door) {
+  auto other = std::make_shared<tcp_socket>(door.of);
+  other->role_ = role::connected;
+  other->local = remote;
+  other->remote = local;
+  other->peer_ = self();
+  peer_ = other;
+  door.waiting_.push_back(other);
+  return other;
 }
 
 /// What the listener's host says comes back.
@@ -290,7 +295,6 @@ bool tcp_socket::attempt_receive(request& r) noexcept {
     r.finish(-ENOTCONN);
     return true;
   }
-  world& w = in();
   while (unread() > 0) {
     void* data = nullptr;
     std::uint32_t room = 0;
@@ -299,15 +303,7 @@ bool tcp_socket::attempt_receive(request& r) noexcept {
       r.finish(-ENOBUFS);
       return true;
     }
-    auto bytes = std::min<std::size_t>(static_cast<std::size_t>(unread()), room);
-    if (bytes > 1 && w.chance(w.given().system.short_transfer, "short_transfer")) bytes = 1 + w.draw(bytes);
-    std::memcpy(data, arrived_.data() + taken_, bytes);
-    taken_ += bytes;
-    if (taken_ == arrived_.size()) {
-      arrived_.clear();
-      taken_ = 0;
-    }
-    make_room();
+    const std::size_t bytes = take_arrived(data, room);
     const std::uint32_t flags = IORING_CQE_F_BUFFER | static_cast<std::uint32_t>(number) << IORING_CQE_BUFFER_SHIFT;
     r.emit(static_cast<std::int32_t>(bytes), flags);
     if (r.finished()) return true;
@@ -319,6 +315,21 @@ bool tcp_socket::attempt_receive(request& r) noexcept {
   if (!peer_ended_ && !input_shut_ && !dead_) return false;
   r.finish(0);
   return true;
+}
+
+/// Of what has come, as much as there is room for, or less.
+std::size_t tcp_socket::take_arrived(void* into, std::size_t room) {
+  world& w = in();
+  auto bytes = std::min<std::size_t>(static_cast<std::size_t>(unread()), room);
+  if (bytes > 1 && w.chance(w.given().system.short_transfer, "short_transfer")) bytes = 1 + w.draw(bytes);
+  std::memcpy(into, arrived_.data() + taken_, bytes);
+  taken_ += bytes;
+  if (taken_ == arrived_.size()) {
+    arrived_.clear();
+    taken_ = 0;
+  }
+  make_room();
+  return bytes;
 }
 
 /// What has come and found no room takes what there is now, and counts as acknowledged.
@@ -369,17 +380,23 @@ bool tcp_socket::attempt_send(request& r) noexcept {
   const network_options& net = w.given().network;
   const auto* data = reinterpret_cast<const char*>(r.what().addr);
   while (r.progress < r.what().len && unacknowledged_ < net.socket_buffer_bytes) {
-    auto bytes = std::min<std::size_t>(
-        {r.what().len - r.progress, net.socket_buffer_bytes - unacknowledged_, net.segment_bytes_max});
-    if (bytes > 1 && w.chance(net.small_segment, "small_segment")) bytes = 1 + w.draw(std::min<std::size_t>(bytes, 8));
-    put_under_way({std::string(data + r.progress, bytes), false, {}});
-    r.progress += bytes;
+    r.progress += send_part(data + r.progress, r.what().len - r.progress);
     if (r.progress < r.what().len && w.chance(w.given().system.short_transfer, "short_transfer")) break;
   }
   const bool all = r.progress == r.what().len;
   if (!all && unacknowledged_ >= net.socket_buffer_bytes) return false;
   r.finish(static_cast<std::int32_t>(r.progress));
   return true;
+}
+
+/// One piece, of what there is room for.
+std::size_t tcp_socket::send_part(const char* data, std::size_t size) {
+  world& w = in();
+  const network_options& net = w.given().network;
+  auto bytes = std::min<std::size_t>({size, net.socket_buffer_bytes - unacknowledged_, net.segment_bytes_max});
+  if (bytes > 1 && w.chance(net.small_segment, "small_segment")) bytes = 1 + w.draw(std::min<std::size_t>(bytes, 8));
+  put_under_way({std::string(data, bytes), false, {}});
+  return bytes;
 }
 
 void tcp_socket::put_under_way(piece what) {

@@ -54,6 +54,8 @@ class socket_node : public node {
   virtual int connect_now(place) { return -EOPNOTSUPP; }
   virtual int listen(int) { return -EOPNOTSUPP; }
   virtual int accept_now() { return -EOPNOTSUPP; }
+  virtual long receive_now(void*, std::size_t) { return -EOPNOTSUPP; }
+  virtual long send_now(const void*, std::size_t) { return -EOPNOTSUPP; }
   virtual int shut_down(int how) = 0;
   virtual int local_name(sockaddr* name, socklen_t* bytes) const noexcept = 0;
   virtual int peer_name(sockaddr* name, socklen_t* bytes) const noexcept = 0;
@@ -92,8 +94,11 @@ class tcp_socket final : public socket_node {
   ~tcp_socket() override;
 
   int bind(place at) override;
+  int connect_now(place to) override;
   int listen(int backlog) override;
   int accept_now() override;
+  long receive_now(void* into, std::size_t room) override;
+  long send_now(const void* bytes, std::size_t size) override;
   int shut_down(int how) override;
   int local_name(sockaddr* name, socklen_t* bytes) const noexcept override;
   int peer_name(sockaddr* name, socklen_t* bytes) const noexcept override;
@@ -135,7 +140,10 @@ class tcp_socket final : public socket_node {
   bool attempt_receive(request& r) noexcept;
   bool attempt_send(request& r) noexcept;
 
+  std::size_t take_arrived(void* into, std::size_t room);
+  std::size_t send_part(const char* bytes, std::size_t size);
   void knock(unsigned tries);
+  std::shared_ptr<tcp_socket> enter(tcp_socket& door);
   void answer(bool accepted, const std::shared_ptr<tcp_socket>& other);
   void put_under_way(piece what);
   void send_end();

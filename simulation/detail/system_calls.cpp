@@ -71,6 +71,14 @@ int with_socket(int fd, Fn fn) noexcept {
 }
 
 template <class Fn>
+ssize_t with_transfer(int fd, Fn fn) noexcept {
+  const std::shared_ptr<node> found = node_of(fd);
+  auto* socket = dynamic_cast<socket_node*>(found.get());
+  const long result = found == nullptr ? -EBADF : socket == nullptr ? -ENOTSOCK : fn(*socket);
+  return result < 0 ? answer(static_cast<int>(result)) : result;
+}
+
+template <class Fn>
 long with_file(int fd, Fn fn) noexcept {
   const std::shared_ptr<node> found = node_of(fd);
   if (found == nullptr) return answer(-EBADF);
@@ -140,6 +148,22 @@ int __real_accept4(int, sockaddr*, socklen_t*, int);
 int __wrap_accept4(int fd, sockaddr* name, socklen_t* bytes, int flags) {
   if (!simulated(fd)) return __real_accept4(fd, name, bytes, flags);
   return with_socket(fd, [&](socket_node& s) { return s.accept_now(); });
+}
+
+ssize_t __real_recv(int, void*, size_t, int);
+ssize_t __wrap_recv(int fd, void* into, size_t room, int flags) {
+  if (!simulated(fd)) return __real_recv(fd, into, room, flags);
+  return with_transfer(fd, [&](socket_node& s) -> long {
+    return (flags & ~MSG_DONTWAIT) != 0 ? -EOPNOTSUPP : s.receive_now(into, room);
+  });
+}
+
+ssize_t __real_send(int, const void*, size_t, int);
+ssize_t __wrap_send(int fd, const void* bytes, size_t size, int flags) {
+  if (!simulated(fd)) return __real_send(fd, bytes, size, flags);
+  return with_transfer(fd, [&](socket_node& s) -> long {
+    return (flags & ~(MSG_DONTWAIT | MSG_NOSIGNAL)) != 0 ? -EOPNOTSUPP : s.send_now(bytes, size);
+  });
 }
 
 int __real_getsockname(int, sockaddr*, socklen_t*);

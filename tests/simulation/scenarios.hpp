@@ -35,6 +35,10 @@ skerry::sim::test_case primitives();
 
 /// Channels within a shard and between shards, with sends and receives that are given up.
 skerry::sim::test_case channels();
+/// The HTTP example: its items, its files, clients with pools, drains and crashes.
+skerry::sim::test_case http();
+/// Pools of connections, of threads that block and of threads that compute.
+skerry::sim::test_case pools();
 
 struct scenario {
   const char* name;

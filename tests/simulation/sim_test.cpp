@@ -1,16 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 // The simulator itself: time, turns, messages, connections, crashes, and that a seed repeats.
+#include <skerry/framework/io/readiness.hpp>
 #include <skerry/net/connect.hpp>
 #include <skerry/net/listener.hpp>
+#include <skerry/net/socket.hpp>
 #include <skerry/net/stream.hpp>
 #include <skerry/shards/submit_to.hpp>
 #include <skerry/simulation/sim.hpp>
 #include <skerry/timers/sleep.hpp>
 
+#include <cerrno>
 #include <chrono>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 
 namespace {
 
@@ -81,6 +87,82 @@ TEST(sim, hosts_talk) {
   });
   EXPECT_EQ(ended.violation, "");
   EXPECT_EQ(back, "hello");
+}
+
+TEST(sim, a_host_that_is_ended_before_it_began_has_ended) {
+  for (std::uint64_t seed = 1; seed < 20; ++seed) {
+    int begun = 0;
+    const sim::report ended = sim::run(with(seed), [&]() -> task<> {
+      const auto begin = [&begun]() -> task<> {
+        ++begun;
+        co_return;
+      };
+      sim::host_handle other = sim::host("other");
+      other.start(begin);
+      other.stop();
+      co_await other.ended();
+      other.start(begin);
+      other.crash();
+      co_await other.ended();
+    });
+    EXPECT_EQ(ended.violation, "");
+    EXPECT_LE(begun, 2);
+  }
+}
+
+TEST(sim, time_that_is_skipped_is_over_for_everybody) {
+  const sim::report ended = sim::run(with(4), []() -> task<> {
+    sim::host_handle other = sim::host("other");
+    bool over = false;
+    const auto sleep_there = [&over]() -> task<> {
+      co_await sleep_for(1h);
+      over = true;
+    };
+    other.start(sleep_there, true);
+    co_await sleep_for(1ms);
+    const clock::time_point before = clock::now();
+    sim::skip(2h);
+    EXPECT_GE(clock::read() - before, 2h);
+    co_await sleep_for(1ms);
+    EXPECT_TRUE(over);
+  });
+  EXPECT_EQ(ended.violation, "");
+}
+
+TEST(sim, plain_calls_talk_to_streams_and_wait_for_nobody) {
+  const sim::report ended = sim::run(with(5), []() -> task<> {
+    sim::host_handle far = sim::host("far");
+    far.start(echo_all);
+    net::listener doors(*net::address::parse("127.0.0.1", 7777));
+    const auto connect_to = [](const net::address& there) {
+      net::unique_fd made(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+      const int error = ::connect(made.get(), there.data(), there.size()) == 0 ? 0 : errno;
+      return std::pair(std::move(made), error);
+    };
+    EXPECT_EQ(connect_to(*net::address::parse("127.0.0.1", 7778)).second, ECONNREFUSED);
+    EXPECT_EQ(connect_to(*net::address::parse(far.ip(), 7777)).second, EOPNOTSUPP) << "it would have to wait";
+    const auto [here, error] = connect_to(doors.where());
+    EXPECT_EQ(error, 0);
+    char byte = 0;
+    EXPECT_EQ(::recv(here.get(), &byte, 1, 0), -1);
+    EXPECT_EQ(errno, EAGAIN);
+    std::optional<net::stream> there = co_await doors.accept();
+    EXPECT_EQ(::send(here.get(), "x", 1, MSG_NOSIGNAL), 1);
+    const buffer got = co_await there->read();
+    EXPECT_EQ(got.size(), 1u);
+    co_await there->write("y");
+    co_await readable(here.get());
+    EXPECT_EQ(::recv(here.get(), &byte, 1, 0), 1);
+    EXPECT_EQ(byte, 'y');
+    const std::string much(1 << 20, 'z');
+    EXPECT_EQ(::send(here.get(), much.data(), much.size(), MSG_NOSIGNAL), 256 * 1024) << "what a socket holds";
+    EXPECT_EQ(::send(here.get(), "x", 1, MSG_NOSIGNAL), -1);
+    EXPECT_EQ(errno, EAGAIN);
+    there.reset();
+    far.crash();
+    co_await far.ended();
+  });
+  EXPECT_EQ(ended.violation, "");
 }
 
 TEST(sim, a_seed_repeats) {

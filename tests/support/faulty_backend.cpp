@@ -21,7 +21,7 @@
 
 namespace skerry::test_support {
 
-void (*run_in_simulation)(const app_options&, const std::function<task<>()>&, bool) = nullptr;
+const simulation_of_tests* simulation = nullptr;
 
 namespace {
 

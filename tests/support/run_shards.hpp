@@ -22,9 +22,23 @@
 
 namespace skerry::test_support {
 
-/// Set where SKERRY_TEST_SIM is set and the program is linked for it (skerry_simulate_tests): runs the shards in a
-/// simulation. `alone`: what main left behind is not waited for. Rethrows what main throws; a violation is a failure.
-extern void (*run_in_simulation)(const app_options& options, const std::function<task<>()>& main, bool alone);
+/// What a program of tests has of a simulation.
+struct simulation_of_tests {
+  enum class way : std::uint8_t {
+    whole,      ///< until all has ended
+    alone,      ///< what main left behind is not waited for
+    from_zero,  ///< whole, and its wall clock begins in 1970, as a manual_clock's
+  };
+  /// Runs the shards in one. Rethrows what main throws; a violation is a failure.
+  void (*run)(const app_options& options, const std::function<task<>()>& main, way how);
+  /// Whether the caller runs in one.
+  bool (*runs)() noexcept;
+  /// Time jumps.
+  void (*skip)(std::chrono::nanoseconds time) noexcept;
+};
+/// Null unless SKERRY_TEST_SIM is set and the program is linked for it (skerry_simulate_tests).
+extern const simulation_of_tests* simulation;
+inline bool simulated() noexcept { return simulation != nullptr && simulation->runs(); }
 
 /// Options of a quiet host with `shards` shards, on the backend that the environment names.
 inline app_options quiet_options(unsigned shards) {
@@ -37,14 +51,15 @@ inline app_options quiet_options(unsigned shards) {
   return options;
 }
 
-/// Time that stands still but for what one test adds: seconds pass in the next turn of its shard.
+/// Time that stands still but for what one test adds: seconds pass in the next turn of its shard. In a simulation that
+/// is what is added to a time that goes on by microseconds.
 class manual_clock final : public clock_source {
  public:
   std::chrono::nanoseconds monotonic() noexcept override { return passed_; }
   std::chrono::nanoseconds wall() noexcept override { return passed_; }
   /// On the shard, which takes notice at once.
   void pass(std::chrono::nanoseconds time) noexcept {
-    passed_ += time;
+    simulated() ? simulation->skip(time) : void(passed_ += time);
     clock::read();
   }
 
@@ -60,7 +75,9 @@ inline void run_alone(const std::function<task<>()>& main, std::vector<std::uniq
   where.count_reason = "test";
   app_options options = quiet_options(1);
   options.log_level = log_level;
-  if (run_in_simulation != nullptr && backends.empty()) return run_in_simulation(options, main, true);
+  if (simulation != nullptr && backends.empty()) {
+    return simulation->run(options, main, simulation_of_tests::way::alone);
+  }
   host machine(options, where, kernel_clock(), std::move(backends));
   auto main_alone = [&]() -> task<> {
     co_await main();
@@ -73,7 +90,11 @@ inline void run_alone(const std::function<task<>()>& main, std::vector<std::uniq
 /// Runs `main` on shard 0 of `options.shards` shards. Rethrows what main throws.
 inline void run_shards(const app_options& options, const std::function<task<>()>& main,
                        clock_source& time = kernel_clock()) {
-  if (run_in_simulation != nullptr && &time == &kernel_clock()) return run_in_simulation(options, main, false);
+  if (simulation != nullptr) {
+    const bool by_hand = &time != &kernel_clock();
+    using way = simulation_of_tests::way;
+    return simulation->run(options, main, by_hand ? way::from_zero : way::whole);
+  }
   placement where;
   where.shards.resize(*options.shards);
   where.count_reason = "test";

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // With SKERRY_TEST_SIM=N the shards of a test run in a simulation (run_shards, run_alone, block_on): the n-th run of
 // the process with seed N + n, so that --gtest_repeat takes another one each time.
+#include <skerry/framework/clock.hpp>
 #include <skerry/framework/task/scope.hpp>
 #include <skerry/framework/this_shard.hpp>
 #include <skerry/shards/app.hpp>
 #include <skerry/simulation/sim.hpp>
 
+#include <chrono>
 #include <cstdint>
 #include <cstdlib>
 #include <exception>
@@ -23,12 +25,18 @@ std::uint64_t next_seed() {
   return seed++;
 }
 
-void run_simulated(const app_options& options, const std::function<task<>()>& main, bool alone) {
+using way = simulation_of_tests::way;
+
+void run_simulated(const app_options& options, const std::function<task<>()>& main, way how) {
   sim::options given;
   given.seed = options.seed.value_or(next_seed());
   given.shards = options.shards.value_or(1);
   given.order = sim::schedule::adversarial;
   given.system.late_completion = 0.05;
+  given.system.short_transfer = 0.1;
+  given.system.ended_multishot = 0.02;
+  given.system.interrupted = 0.01;
+  given.network.small_segment = 0.02;
   given.settings = [&](app_options& settings) {
     const std::string log_level = settings.log_level, bind = settings.bind;
     settings = options;
@@ -38,12 +46,15 @@ void run_simulated(const app_options& options, const std::function<task<>()>& ma
   };
   std::exception_ptr thrown;
   const auto body = [&]() -> task<> {
+    if (how == way::from_zero) {
+      sim::host("test").shift_wall(std::chrono::hours(1) - std::chrono::floor<std::chrono::seconds>(clock::wall()));
+    }
     try {
       co_await main();
     } catch (...) {
       thrown = std::current_exception();
     }
-    if (!alone) co_return;
+    if (how != way::alone) co_return;
     this_shard().root->cancel();
     app::shutdown();
   };
@@ -53,7 +64,8 @@ void run_simulated(const app_options& options, const std::function<task<>()>& ma
 }
 
 [[maybe_unused]] const bool wanted = [] {
-  if (std::getenv("SKERRY_TEST_SIM") != nullptr) run_in_simulation = &run_simulated;
+  static constexpr simulation_of_tests here{&run_simulated, &sim::simulated, &sim::skip};
+  if (std::getenv("SKERRY_TEST_SIM") != nullptr) simulation = &here;
   return true;
 }();
 
@@ -67,8 +79,9 @@ void __real__ZN6skerry6detail13block_on_hostERKSt8functionIFNS_4taskIvEEvEE(
     const std::function<skerry::task<>()>& main);
 void __wrap__ZN6skerry6detail13block_on_hostERKSt8functionIFNS_4taskIvEEvEE(
     const std::function<skerry::task<>()>& main) {
-  using skerry::test_support::run_in_simulation;
-  if (run_in_simulation == nullptr) return __real__ZN6skerry6detail13block_on_hostERKSt8functionIFNS_4taskIvEEvEE(main);
-  run_in_simulation(skerry::test_support::quiet_options(1), main, true);
+  namespace support = skerry::test_support;
+  if (support::simulation == nullptr)
+    return __real__ZN6skerry6detail13block_on_hostERKSt8functionIFNS_4taskIvEEvEE(main);
+  support::simulation->run(support::quiet_options(1), main, support::simulation_of_tests::way::alone);
 }
 }

@@ -4,6 +4,7 @@
 /// ask: one request to a router, on a shard, and the answer as a server would give it. A body comes through a real
 /// stream, cut where the socket cuts it.
 
+#include <skerry/framework/task/spawn.hpp>
 #include <skerry/net/http/request.hpp>
 #include <skerry/net/http/response.hpp>
 #include <skerry/net/http/router.hpp>
@@ -88,10 +89,16 @@ inline task<answer> ask_on_shard(net::http::router& routes, const question& q) {
     co_return co_await answer_to(routes, q, none);
   }
   connected pair = co_await connect_pair();
-  co_await pair.theirs.send(q.body);
-  pair.theirs.shut_down_output();
+  const auto send_all = [](raw_peer& to, const std::string& bytes) -> task<> {
+    co_await to.send(bytes);
+    to.shut_down_output();
+  };
+  auto sending = spawn(send_all(pair.theirs, q.body));  // no kernel has to hold all of it
   stream_body body(pair.ours);
-  co_return co_await answer_to(routes, q, body);
+  answer got = co_await answer_to(routes, q, body);
+  sending.abort();
+  while (!sending.is_finished()) co_await turn();
+  co_return got;
 }
 
 inline answer ask(net::http::router& routes, const question& q) { return block_on(ask_on_shard(routes, q)); }

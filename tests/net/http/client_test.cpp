@@ -369,6 +369,7 @@ TEST(http_client, without_a_proxy_nothing_of_it_is_sent) {
 }
 
 TEST(http_client, names_are_looked_up_and_share_a_connection_however_they_are_written) {
+  if (test_support::simulation != nullptr) GTEST_SKIP() << "simulated hosts have no hosts file";
   test_support::scratch_directory here;
   const std::string hosts = here.put("hosts", "127.0.0.1 some.name\n");
   on_a_shard([&](manual_clock&) -> task<> {

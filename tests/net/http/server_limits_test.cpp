@@ -272,6 +272,32 @@ TEST(http_server, a_drain_finishes_what_was_asked_and_ends_the_idle) {
       time);
 }
 
+TEST(http_server, a_body_that_a_drain_cuts_is_not_the_clients_fault) {
+  manual_clock time;
+  app_options quiet = quiet_options(1);
+  quiet.log_level = "off";
+  const auto body = []() -> task<> {
+    resources().emplace<world>();
+    const address at = co_await net::http::serve(loopback(), [] { return net::http::handler(by_path); });
+    raw_peer sized(at), chunked(at), left(at);
+    co_await sized.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf");
+    co_await chunked.send("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n");
+    co_await left.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf");
+    co_await settle();
+    left.shut_down_output();
+    co_await settle();
+    app::shutdown();
+    for (raw_peer* each : {&sized, &chunked}) {
+      const std::string answer = co_await each->receive_all();
+      EXPECT_EQ(status_line(answer), "HTTP/1.1 503 Service Unavailable");
+      EXPECT_EQ(count(answer, "Connection: close\r\n"), 1u);
+    }
+    const std::string answer = co_await left.receive_all();
+    EXPECT_EQ(status_line(answer), "HTTP/1.1 400 Bad Request");
+  };
+  run_shards(quiet, body, time);
+}
+
 TEST(http_server, clients_that_vanish_leave_nothing) {
   with_server([](const address& at) -> task<> {
     for (const std::string_view begun :

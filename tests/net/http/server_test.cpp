@@ -36,13 +36,20 @@ TEST(http_server, the_date_follows_the_clock) {
   });
 }
 
+/// Time goes on from one answer to the next where it is not all the test's.
+std::string without_dates(std::string text) {
+  constexpr std::size_t line = std::string_view("Date: Thu, 01 Jan 1970 01:00:00 GMT\r\n").size();
+  for (std::size_t at; (at = text.find("Date: ")) != text.npos;) text.erase(at, line);
+  return text;
+}
+
 TEST(http_server, answers_pipelined_requests_in_order_however_they_are_cut) {
   with_server([](const address& at) -> task<> {
     const std::string sent = "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nfirst" + std::string(hello) +
                              "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
                              "3\r\nsec\r\n3;x=y\r\nond\r\n0\r\nX-Sum: t\r\n\r\n" +
                              std::string(last_hello);
-    const std::string whole = co_await whole_answer(at, sent);
+    const std::string whole = without_dates(co_await whole_answer(at, sent));
     EXPECT_EQ(count(whole, "HTTP/1.1 200 OK"), 4u);
     const auto first = whole.find("\r\n\r\nfirst"), second = whole.find("\r\n\r\nsecond");
     EXPECT_LT(first, whole.find("Hello"));
@@ -55,7 +62,7 @@ TEST(http_server, answers_pipelined_requests_in_order_however_they_are_cut) {
       co_await turn();
       co_await peer.send(std::string_view(sent).substr(cut));
       const std::string answer = co_await peer.receive_all();
-      EXPECT_EQ(answer, whole) << "cut at " << cut;
+      EXPECT_EQ(without_dates(answer), whole) << "cut at " << cut;
     }
     raw_peer slowly(at);
     for (const char byte : sent) {
@@ -63,7 +70,7 @@ TEST(http_server, answers_pipelined_requests_in_order_however_they_are_cut) {
       co_await turn();
     }
     const std::string answer = co_await slowly.receive_all();
-    EXPECT_EQ(answer, whole);
+    EXPECT_EQ(without_dates(answer), whole);
   });
 }
 
@@ -245,7 +252,9 @@ TEST(http_server, counts_what_it_does) {
 }
 
 TEST(http_server, a_kept_connection_allocates_nothing_per_request) {
-  if (test_support::disturbed()) GTEST_SKIP() << "the faulty backend takes its memory from the heap";
+  if (test_support::disturbed() || test_support::simulation != nullptr) {
+    GTEST_SKIP() << "a kernel that is not the real one takes its memory from the heap";
+  }
   with_server([](const address& at) -> task<> {
     raw_peer peer(at);
     std::string answer(1000, '\0');
