@@ -112,6 +112,8 @@ void endpoint::in_done(std::int32_t result, std::uint32_t flags) noexcept {
     input_ended_ = input_error_ == 0;
   } else if (result != -ECANCELED && result != -ENOBUFS && !is_interruption(result)) {
     peer_ended_ = true;
+    // Nobody will read what the peer still sends, and an end of stream would say that somebody had.
+    if (!input_ended_ && closing_ == closing::no) net::reset_at_close(fd_);
     if (!input_ended_) input_error_ = static_cast<std::int16_t>(-result);
     break_output(-result);
   }
