@@ -15,7 +15,8 @@
 //     napi          waits look for packets in the driver for 50 us before they sleep (IORING_REGISTER_NAPI, 6.9)
 //
 // Server CPU per message as a ratio to `plain` in the same round (medians of 7 to 9 short rounds in drawn order on a
-// busy 2-core virtual machine, Linux 6.18; `plain` beside itself comes to 0.98 to 1.01, half of the rounds within 3 %):
+// busy 2-core virtual machine, Linux 6.18). `plain` beside itself comes to 0.93 to 1.03; half of most rows' rounds lie
+// within 4 %:
 //
 //                     64 KiB x 64    16 KiB x 64    16 B x 200    16 B x 1000
 //     bundle          0.84           0.96           1.01          1.03
@@ -23,11 +24,10 @@
 //     large           0.82           0.81           0.96          0.99
 //     single          2.19           1.92           1.06          1.13
 //     undeferred      1.02           0.93           0.99          1.05
-//                     64 KiB x 16                   16 B x 200
-//     zero_copy       2.33                          1.26          loopback copies after all, and notifies as well
-//     direct          0.98                          0.97
-//     sqpoll          4.40                          4.79          its thread on the load's CPU, or spinning on ours
-//     napi            0.97                          0.97          nothing to poll: sockets of the loopback have no NAPI
+//     zero_copy       2.11                          1.19          loopback copies after all, and notifies as well
+//     direct          1.01                          0.97
+//     sqpoll          4.18                          4.52          the kernel's thread spins
+//     napi            1.02                          0.98          nothing to poll: sockets of the loopback have no NAPI
 //
 //     build/release/perf/echo_uring_depth 7777 bundle & build/release/perf/echo_load 7777 --size 65536 --connections 16
 //     kill -INT $!      the server prints the CPU time that it and the kernel's threads in its name used, in us
