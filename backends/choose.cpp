@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <skerry/backends/choose.hpp>
+#include <skerry/backends/detail/ring_trial.hpp>
 #include <skerry/framework/startup_error.hpp>
 
 #include <fmt/format.h>
@@ -13,6 +14,8 @@ chosen_backends make_backends(std::string_view name, std::size_t shards, unsigne
   }
   try {
     auto rings = make_io_uring_backends(shards, entries);
+    const bool bundles = detail::bundles_work(*rings.front());
+    for (auto& each : rings) each->bundles = bundles;
     return {std::move(rings),
             name == "auto" ? "backend io_uring: it works here" : "backend io_uring: it was asked for"};
   } catch (const startup_error& refusal) {

@@ -12,6 +12,8 @@
 ///     io_uring    io_uring, or the refusal as an error
 ///     epoll       epoll, io_uring is not tried
 ///
+/// Whether receives come in bundles (`backend::bundles`) is found out on the first ring, for all of them.
+///
 /// Affinity: the thread of shard 0, as for make_io_uring_backends.
 /// Errors:   startup_error: another name, io_uring that was asked for and is refused, and on epoll no descriptors.
 

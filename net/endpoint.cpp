@@ -46,7 +46,14 @@ endpoint::~endpoint() {
 
 // --- in ---
 
-void endpoint::arm_recv() noexcept { prepare::recv_multishot(pool_.kernel_.submit(in()), fd_, buffer_pool::group); }
+void endpoint::arm_recv() noexcept {
+  submission& s = pool_.kernel_.submit(in());
+  if (pool_.kernel_.bundles) {
+    prepare::recv_multishot(s, fd_, buffer_pool::group, bundle_bytes, bundles_bytes);
+  } else {
+    prepare::recv_multishot(s, fd_, buffer_pool::group);
+  }
+}
 
 /// While closing, what still comes is read and dropped: unread bytes would make the kernel reset the connection.
 bool endpoint::wants_input() const noexcept {
@@ -72,6 +79,18 @@ void endpoint::store(buffer bytes) noexcept {
   }
 }
 
+/// All but the last of a bundle's buffers are full.
+void endpoint::take_received(std::uint16_t number, std::uint32_t bytes, bool wanted) noexcept {
+  while (bytes != 0) {
+    const std::uint32_t part = std::min(bytes, buffer_pool::buffer_bytes);
+    const std::uint16_t next = pool_.buffers_.after(number);
+    buffer taken = pool_.buffers_.take(number, part);
+    if (wanted) store(std::move(taken));
+    bytes -= part;
+    number = next;
+  }
+}
+
 void endpoint::drop_received() noexcept {
   while (received_ != nullptr) delete std::exchange(received_, received_->next);
   received_count_ = 0;
@@ -79,15 +98,12 @@ void endpoint::drop_received() noexcept {
 
 void endpoint::in_done(std::int32_t result, std::uint32_t flags) noexcept {
   if (result > 0) {
-    buffer bytes = pool_.buffers_.take(completion::buffer_number(flags), static_cast<std::uint32_t>(result));
     heard_ = heard_lately_ = true;
     // While closing, what still comes is read and dropped: unread bytes would make the kernel reset the connection and
     // with it what we sent last. So is what comes after a drain has begun, or a busy client would keep us from ending.
-    if (closing_ == closing::no && !input_ended_) {
-      store(std::move(bytes));
-    } else {
-      looks_until_quiet_ = quiet_looks;
-    }
+    const bool wanted = closing_ == closing::no && !input_ended_;
+    if (!wanted) looks_until_quiet_ = quiet_looks;
+    take_received(completion::buffer_number(flags), static_cast<std::uint32_t>(result), wanted);
   } else if (result == 0) {
     peer_ended_ = true;
     // The kernel tells a reset once; if a send heard it, this is the place where the rest of the input is missing.
@@ -96,6 +112,8 @@ void endpoint::in_done(std::int32_t result, std::uint32_t flags) noexcept {
     input_ended_ = input_error_ == 0;
   } else if (result != -ECANCELED && result != -ENOBUFS && !is_interruption(result)) {
     peer_ended_ = true;
+    // Nobody will read what the peer still sends, and an end of stream would say that somebody had.
+    if (!input_ended_ && closing_ == closing::no) net::reset_at_close(fd_);
     if (!input_ended_) input_error_ = static_cast<std::int16_t>(-result);
     break_output(-result);
   }

@@ -16,6 +16,7 @@
 #include <system_error>
 #include <utility>
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 namespace skerry::net::detail {
@@ -64,9 +65,11 @@ predecessor checked(message_socket line, std::vector<unique_fd> taken, const add
   predecessor old{std::move(line), std::move(taken.front()), {}};
   for (unique_fd& each : std::span(taken).subspan(1)) {
     require_listening(each.get());
-    if (local_address(each.get()).text() != at.text()) {
-      throw startup_error("the process that was to hand over " + at.text() + " gave a socket of " +
-                          local_address(each.get()).text() + " instead\nstop that process first");
+    const address has = local_address(each.get());
+    const bool same_file = !at.path().empty() && !has.path().empty();  // which the name was made from
+    if (!same_file && has.text() != at.text()) {
+      throw startup_error("the process that was to hand over " + at.text() + " gave a socket of " + has.text() +
+                          " instead\nstop that process first");
     }
     old.listening.push_back(std::move(each));
   }
@@ -74,18 +77,19 @@ predecessor checked(message_socket line, std::vector<unique_fd> taken, const add
 }
 
 task<std::optional<predecessor>> ask_until_answered(address at) {
-  const address name = hand_over_name(at);
   while (true) {
+    const std::optional<address> name = hand_over_name(at);
+    if (!name) co_return std::nullopt;
     std::optional<message_socket> line;
     try {
-      line.emplace(co_await message_socket::connect(name, message_kind::packets, hand_over_line()));
+      line.emplace(co_await message_socket::connect(*name, message_kind::packets, hand_over_line()));
     } catch (const std::system_error& refused) {
       if (refused.code() == std::errc::connection_refused) co_return std::nullopt;
       throw;
     }
     if (!is_ours(*line)) {
       throw startup_error(
-          "another user's process has the name " + name.text() +
+          "another user's process has the name " + name->text() +
           ", so nothing can be taken over from it\nss -lxp shows which; stop it, or choose another --port");
     }
     std::vector<unique_fd> taken;
@@ -129,10 +133,16 @@ message_options hand_over_line() {
   return options;
 }
 
-address hand_over_name(const address& at) {
-  const std::optional<address> name = address::unix_socket("@skerry hand-over of " + at.text());
+std::optional<address> hand_over_name(const address& at) {
+  std::string what = at.text();
+  if (!at.path().empty()) {
+    struct stat file{};
+    if (::lstat(std::string(at.path()).c_str(), &file) != 0 || !S_ISSOCK(file.st_mode)) return std::nullopt;
+    what = "file " + std::to_string(file.st_dev) + ' ' + std::to_string(file.st_ino);
+  }
+  const std::optional<address> name = address::unix_socket("@skerry hand-over of " + what);
   if (!name) throw startup_error("an address that long has no name to hand over by: " + at.text());
-  return *name;
+  return name;
 }
 
 task<std::optional<predecessor>> take_over(address at) {
@@ -155,7 +165,10 @@ task<> say_serving(message_socket line) {
 task<> give_to_successor(message_listener name, server_id whose, std::shared_ptr<hand_over_outcome> outcome) {
   struct told_at_the_end {
     explicit told_at_the_end(hand_over_outcome& of) noexcept : outcome(of) {}
-    ~told_at_the_end() { outcome.over.set(); }
+    ~told_at_the_end() {
+      outcome.file.reset();
+      outcome.over.set();
+    }
     told_at_the_end(const told_at_the_end&) = delete;
     told_at_the_end& operator=(const told_at_the_end&) = delete;
     hand_over_outcome& outcome;
@@ -184,6 +197,7 @@ task<> give_to_successor(message_listener name, server_id whose, std::shared_ptr
     };
     co_await skerry::detail::call_everywhere(skerry::detail::handler_scope::root, leave, whose);
     log::info("process {} serves from our sockets now", who.pid);
+    if (outcome->file) outcome->file->leave();
     outcome->handed = true;
     co_return;
   }

@@ -31,13 +31,19 @@
 /// A successor with more shards opens further sockets for those; one with fewer accepts from several on some shards. It
 /// hands over all of them.
 ///
+/// A Unix socket can be bound once, so a server has one, of which each shard has a descriptor, and one is handed over.
+/// Its file stays in its place, and who has handed it over leaves it there: it goes with the last of the line. Two
+/// programs may write the path of a file in two ways, or the same path in two directories, so the name to ask at is
+/// made from the file itself, its device and number. An abstract name needs nobody to leave it.
+///
 /// Affinity:     the shard that starts the server.
 /// Errors:       startup_error for a name that is another user's, and for a predecessor that does not answer within
 ///               `hand_over_wait`.
 /// Cancellation: at every point; descriptors that have come are closed.
-/// Limits:       TCP, and `hand_over_sockets_max`. The admin endpoint's port is not handed over: while the old process
-///               has it, the new one does without. A successor that comes when the old one drains without having handed
-///               over opens the port itself once that is free, or is told that it is in use.
+/// Limits:       `hand_over_sockets_max`; an abstract name of up to 80 bytes. A socket that was given to the process
+///               (LISTEN_FDS) is its giver's to hand over. The admin endpoint's port is not handed over: while the old
+///               process has it, the new one does without. A successor that comes when the old one drains without
+///               having handed over opens the port itself once that is free, or is told that it is in use.
 
 #include <skerry/framework/sync/event.hpp>
 #include <skerry/framework/task/task.hpp>
@@ -46,6 +52,7 @@
 #include <skerry/net/message_socket.hpp>
 #include <skerry/net/server_options.hpp>
 #include <skerry/net/socket.hpp>
+#include <skerry/net/socket_file.hpp>
 
 #include <chrono>
 #include <cstddef>
@@ -71,12 +78,13 @@ struct predecessor {
 struct hand_over_outcome {
   event over{"hand_over"};
   bool handed = false;
+  std::optional<socket_file> file;  // the server's, while it is this process's to remove
 };
 
 /// What the lines between the two are made with.
 message_options hand_over_line();
-/// Where the process that listens on `at` can be asked for its sockets.
-address hand_over_name(const address& at);
+/// Where the process that listens on `at` can be asked for its sockets; nothing if `at` is a path without a socket.
+std::optional<address> hand_over_name(const address& at);
 /// Asks for them; nothing if there is no such process.
 task<std::optional<predecessor>> take_over(address at);
 /// From now on we serve, and offer our sockets to the next.

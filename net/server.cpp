@@ -35,6 +35,8 @@ struct server_plan {
   std::string not_steered;                      ///< why the kernel cannot be told to, or empty
   std::optional<message_listener> name;         ///< where successors ask
   std::optional<message_socket> predecessor;    ///< is told when we serve
+  std::optional<socket_file> file;              ///< of a Unix socket that is handed over, if it is new
+  std::string path;                             ///< of one that was taken over
 };
 
 address accept_from_all(server_id id, const server_options& options, connection_handler handler, address at,
@@ -130,10 +132,13 @@ task<std::shared_ptr<hand_over_outcome>> offer(server_plan& plan, server_id id, 
   std::shared_ptr<hand_over_outcome> outcome;
   if (!plan.options.hand_over) co_return outcome;
   outcome = std::make_shared<hand_over_outcome>();
+  if (plan.file) outcome->file.emplace(std::move(*plan.file));
   if (!plan.name) {
-    const address name = hand_over_name(at);
+    const std::optional<address> name = hand_over_name(at);
+    if (!name)
+      throw startup_error("the file of " + at.text() + " has gone\nleave it where it is while a server has it");
     try {
-      plan.name.emplace(name, message_kind::packets, hand_over_line());
+      plan.name.emplace(*name, message_kind::packets, hand_over_line());
     } catch (const std::system_error& taken) {
       throw startup_error("cannot offer the sockets of " + at.text() + " to a successor: " + taken.what() +
                           "\nanother process has that name: ss -lxp shows which");
@@ -141,8 +146,23 @@ task<std::shared_ptr<hand_over_outcome>> offer(server_plan& plan, server_id id, 
   }
   auto offering = spawn(give_to_successor(std::move(*plan.name), id, outcome), "hand-over");
   this_server_parts().find(id)->keep_hand_over(std::move(offering));
-  if (plan.predecessor) co_await say_serving(std::move(*plan.predecessor));
+  if (plan.predecessor) {
+    co_await say_serving(std::move(*plan.predecessor));
+    // From now on the file goes with us, not with our predecessor; unless we are ending already.
+    if (!plan.path.empty() && !outcome->over.is_set()) outcome->file.emplace(plan.path);
+  }
   co_return outcome;
+}
+
+/// All shards accept from one socket.
+server_plan plan_shared(listener first, const server_options& options) {
+  server_plan plan(first.where(), options);
+  plan.not_steered = "all shards accept from one socket";
+  for (shard_id s = 0; s < shard_count() && !accepts_for_all(options.accept); ++s) {
+    if (s != this_shard_id()) plan.sockets[s].push_back(duplicate(first.fd()));
+  }
+  plan.own.push_back(std::move(first));
+  return plan;
 }
 
 task<server_plan> plan_server(listener first, server_options options) {
@@ -150,41 +170,54 @@ task<server_plan> plan_server(listener first, server_options options) {
     throw startup_error("a socket that was given to this process is its giver's to hand over: " + first.where().text() +
                         "\nleave out the hand-over: systemd keeps such sockets open between two processes");
   }
-  server_plan plan(first.where(), options);
-  plan.not_steered = "all shards accept from one socket";
-  for (shard_id s = 0; s < shard_count() && !accepts_for_all(options.accept); ++s) {
-    if (s != this_shard_id()) plan.sockets[s].push_back(duplicate(first.fd()));
+  co_return plan_shared(std::move(first), options);
+}
+
+/// Its file is not the listener's, but goes when the hand-over is over.
+server_plan plan_unix(const address& at, const server_options& options, std::optional<predecessor> old) {
+  if (old) {  // all that it gave are descriptors of one socket
+    server_plan plan = plan_shared(listener(std::move(old->listening.front())), options);
+    plan.path = at.path();
+    plan.name.emplace(std::move(old->name), hand_over_line());
+    plan.predecessor.emplace(std::move(old->line));
+    return plan;
   }
-  plan.own.push_back(std::move(first));
-  co_return plan;
+  try {
+    listening_socket made = listen_on_path(at, listener::backlog);
+    server_plan plan = plan_shared(listener(std::move(made.fd)), options);
+    plan.file.emplace(std::move(made.name));
+    return plan;
+  } catch (const std::system_error& refused) {
+    explain_refusal(at, refused);
+  }
+}
+
+server_plan plan_taken_over(const address& at, const server_options& options, predecessor old) {
+  server_plan plan(at, options);
+  plan.name.emplace(std::move(old.name), hand_over_line());
+  plan.not_steered = "the sockets come from another process, and their order is not known";
+  for (std::size_t i = 0; i < old.listening.size(); ++i) {
+    if (accepts_for_all(options.accept)) {
+      plan.own.emplace_back(std::move(old.listening[i]));
+    } else {
+      plan.sockets[i % shard_count()].push_back(std::move(old.listening[i]));
+    }
+  }
+  plan.predecessor.emplace(std::move(old.line));
+  return plan;
 }
 
 task<server_plan> plan_server(address at, server_options options) {
-  server_plan plan(at, options);
-  if (at.is_unix()) {
-    if (options.hand_over) {
-      throw startup_error("a Unix socket is not handed over: " + at.text() +
-                          "\nlet systemd hold it (LISTEN_FDS), or serve TCP");
-    }
-    co_return co_await plan_server(listen_or_explain(at, in_drain::finishes), options);
+  if (at.is_unix() && !options.hand_over) {
+    co_return plan_shared(listen_or_explain(at, in_drain::finishes), options);
   }
-  if (options.hand_over && at.port() != 0) {
+  if (options.hand_over && (at.is_unix() || at.port() != 0)) {
     std::optional<predecessor> old = co_await take_over(at);
-    if (old) {
-      plan.name.emplace(std::move(old->name), hand_over_line());
-      plan.not_steered = "the sockets come from another process, and their order is not known";
-      for (std::size_t i = 0; i < old->listening.size(); ++i) {
-        if (accepts_for_all(options.accept)) {
-          plan.own.emplace_back(std::move(old->listening[i]));
-        } else {
-          plan.sockets[i % shard_count()].push_back(std::move(old->listening[i]));
-        }
-      }
-      plan.predecessor.emplace(std::move(old->line));
-      co_return plan;
-    }
+    if (at.is_unix()) co_return plan_unix(at, options, std::move(old));
+    if (old) co_return plan_taken_over(at, options, std::move(*old));
   }
   co_await until_port_is_free(at);
+  server_plan plan(at, options);
   if (accepts_for_all(options.accept)) {
     plan.own.push_back(listen_or_explain(at, in_drain::finishes));
     plan.at = plan.own.front().where();

@@ -9,6 +9,7 @@
 ///     bind refused: is it a socket, and does it refuse to connect? --yes--> stale: removed, bound again
 ///                                        '--no--> somebody lives there, or it is no socket: EADDRINUSE
 ///     closed: is the file still the one we made? --yes--> removed     (else a successor has taken the name over)
+///     handed over (hand_over.hpp): it stays, and goes with the successor
 ///
 /// Two programs that find the same stale file must not remove each other's new one, nor one that is bound and does not
 /// listen yet. So all this happens under a lock (flock) of the directory, which leaves no file behind; where the
@@ -41,6 +42,8 @@ class socket_file {
       : path_(std::exchange(other.path_, {})), device_(other.device_), number_(other.number_) {}
   socket_file& operator=(socket_file&&) = delete;
   ~socket_file();
+  /// It is another process's now, and stays.
+  void leave() noexcept { path_.clear(); }
 
  private:
   std::string path_;

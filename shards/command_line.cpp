@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <skerry/backends/features.hpp>
 #include <skerry/framework/assert.hpp>
 #include <skerry/shards/command_line.hpp>
 #include <skerry/shards/placement.hpp>
@@ -267,7 +268,8 @@ void command_line::add(option option) {
   SKERRY_ASSERT(option.name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") == option.name.npos,
                 "an option's name is lower case words joined by dashes");
   SKERRY_ASSERT(find(option.name) == nullptr, "two options cannot share a name");
-  SKERRY_ASSERT(option.name != "help" && option.name != "version", "this name has a fixed meaning");
+  const bool is_fixed = option.name == "help" || option.name == "version" || option.name == "io-uring-features";
+  SKERRY_ASSERT(!is_fixed, "this name has a fixed meaning");
   all_.push_back(std::move(option));
 }
 
@@ -306,6 +308,7 @@ std::optional<std::string> command_line::read_arguments(int argc, const char* co
   app.allow_extras();  // refused below, in our own words
   app.set_help_flag("-h,--help", "print this");
   app.set_version_flag("--version", program_ + ' ' + version_, "print the version");
+  const auto* features = app.add_flag("--io-uring-features")->description("print what io_uring has and what is used");
   app.footer(
       "Each option can also come from the environment (--idle-spin-us as SKERRY_IDLE_SPIN_US) or the file.\n"
       "The command line beats the environment, the environment beats the file.");
@@ -328,6 +331,7 @@ std::optional<std::string> command_line::read_arguments(int argc, const char* co
   } catch (const CLI::ParseError& error) {
     throw startup_error(printable(error.what()));
   }
+  if (features->count() > 0) return as_text(examine_io_uring());
   for (const CLI::Option* given : app.get_options([](const CLI::Option* each) { return each->count() > 0; })) {
     const std::string& value = given->results().back();
     // In `--shards --port 1` the parser takes `--port` for the number of shards.
@@ -385,7 +389,7 @@ void command_line::read_config(const std::string& path) {
 startup_error command_line::unknown(const std::string& as_written) const {
   std::string names;
   for (const option& each : all_) names += each.name + ' ';
-  return startup_error(fmt::format("unknown option {}\n  valid: {}help version", as_written, names));
+  return startup_error(fmt::format("unknown option {}\n  valid: {}io-uring-features help version", as_written, names));
 }
 
 void command_line::add_option(view name, std::string& value, view help) {

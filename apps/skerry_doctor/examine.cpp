@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <skerry/backends/features.hpp>
 #include <skerry/framework/backend/backend.hpp>
 #include <skerry/framework/startup_error.hpp>
 #include <skerry/shards/placement.hpp>
@@ -16,7 +17,6 @@
 #include <vector>
 
 #include <fmt/format.h>
-#include <linux/io_uring.h>
 #include <skerry_doctor/examine.hpp>
 #include <sys/resource.h>
 #include <sys/utsname.h>
@@ -135,20 +135,13 @@ void describe_limits(report& to, const machine& here, const skerry::discovery_so
   }
 }
 
-/// Names for what the kernel reports; newer ones are left out.
-json feature_names(std::uint32_t features) {
-  static constexpr std::pair<std::uint32_t, const char*> known[] = {
-      {IORING_FEAT_NODROP, "no drop"},           {IORING_FEAT_SUBMIT_STABLE, "stable submissions"},
-      {IORING_FEAT_FAST_POLL, "fast poll"},      {IORING_FEAT_EXT_ARG, "wait with a deadline"},
-      {IORING_FEAT_NATIVE_WORKERS, "workers"},   {IORING_FEAT_CQE_SKIP, "skip completions"},
-      {IORING_FEAT_LINKED_FILE, "linked files"}, {1u << 14, "bundles"},
-      {1u << 15, "wait with a minimum"},         {1u << 17, "no iowait"},
-  };
-  json names = json::array();
-  for (const auto& [bit, name] : known) {
-    if ((features & bit) != 0) names.push_back(name);
+/// What there is, what is used of it, and why: as `--io-uring-features` prints it.
+void describe_features(report& to) {
+  const skerry::io_uring_report found = skerry::examine_io_uring();
+  for (const skerry::io_uring_feature& each : found.features) {
+    const char* used = each.used ? "used" : each.in_kernel ? "not used" : "not in this kernel";
+    to.sections["io_uring features"][each.name] = fmt::format("{}: {}", used, each.why);
   }
-  return names;
 }
 
 /// Tries what a start would do. Without io_uring a program runs on epoll, unless it was told not to. Which it is.
@@ -160,8 +153,8 @@ std::string describe_io_uring(report& to, const placement& chosen, const app_opt
     auto rings = skerry::make_io_uring_backends(chosen.shards.size(), options.ring_entries);
     into["usable"] = true;
     into["rings made"] = rings.size();
-    into["features"] = feature_names(rings.front()->capabilities().kernel_features);
-    rings.front()->stop();
+    rings.clear();
+    describe_features(to);
     if (options.backend != "epoll") return "io_uring";
   } catch (const std::exception& refused) {
     into["usable"] = false;

@@ -45,6 +45,7 @@ struct backend_stats {
 struct backend_capabilities {
   const char* name = "";
   std::uint32_t kernel_features = 0;  ///< IORING_FEAT_* as the kernel reports them; 0 where there is no ring
+  int ring = -1;                      ///< its descriptor
 };
 
 class backend {
@@ -97,6 +98,8 @@ class backend {
   /// Operations whose last completion has not come.
   std::uint64_t in_flight() const noexcept { return in_flight_; }
   const backend_stats& stats() const noexcept { return stats_; }
+  /// Whether one receive may fill several buffers: only where somebody has seen it work.
+  bool bundles = false;
 
  protected:
   explicit backend(std::uint32_t receive_buffers) : receive_buffers_(receive_buffers) {}

@@ -164,7 +164,7 @@ class io_uring_backend final : public backend, private operation {
     [[maybe_unused]] auto written = ::write(event_fd_, &one, sizeof one);
   }
 
-  backend_capabilities capabilities() const noexcept override { return {"io_uring", ring_.features}; }
+  backend_capabilities capabilities() const noexcept override { return {"io_uring", ring_.features, ring_.ring_fd}; }
 
   int register_buffer(unsigned slot, const iovec& memory) noexcept override {
     return std::min(io_uring_register_buffers_update_tag(&ring_, slot, &memory, nullptr, 1), 0);

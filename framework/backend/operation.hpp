@@ -110,10 +110,13 @@ struct prepare {
     s.ioprio = IORING_ACCEPT_MULTISHOT;
   }
 
-  /// Whatever arrives, each time in a buffer of ring `group`. Ends on end of stream, errors and lack of buffers.
-  static void recv_multishot(submission& s, int fd, std::uint16_t group) noexcept {
-    set(s, IORING_OP_RECV, fd, nullptr, 0, 0);
-    s.ioprio = IORING_RECV_MULTISHOT;
+  /// Whatever arrives, each time in a buffer of ring `group`. Ends on end of stream, errors and lack of buffers; with
+  /// `at_once` after some `in_all` bytes, and `at_once` may come together, in buffers in a row (`backend::bundles`).
+  static void recv_multishot(submission& s, int fd, std::uint16_t group, std::uint32_t at_once = 0,
+                             std::uint32_t in_all = 0) noexcept {
+    set(s, IORING_OP_RECV, fd, nullptr, at_once, 0);
+    s.ioprio = IORING_RECV_MULTISHOT | (at_once != 0 ? 1u << 4 : 0);  // IORING_RECVSEND_BUNDLE
+    s.file_index = in_all;                                            // `optlen` of Linux 6.17
     s.flags = IOSQE_BUFFER_SELECT;
     s.buf_group = group;
   }

@@ -9,6 +9,7 @@ namespace skerry {
 
 buffer_pool::buffer_pool(backend& kernel)
     : ring_(kernel.receive_buffers()), limit_(std::min(buffers_max, ring_.capacity())), references_(limit_) {
+  after_.resize(limit_);
   blocks_.reserve(limit_ / buffers_per_block);
   if (!grow()) throw std::bad_alloc();
 }
@@ -33,7 +34,7 @@ void buffer_pool::give_back(std::uint16_t number) noexcept {
   --taken_;
   std::byte* data = address_of(number);
   detail::poison(data, buffer_bytes);
-  ring_.provide(data, buffer_bytes, number);
+  provide(data, number);
   if (!waiting_.empty()) waiting_.pop_front().buffer_available();
 }
 
@@ -53,7 +54,7 @@ bool buffer_pool::grow() noexcept {
     auto* added = new (std::nothrow) block;
     if (added == nullptr) break;
     blocks_.emplace_back(added);
-    for (auto& bytes : added->bytes) ring_.provide(bytes, buffer_bytes, static_cast<std::uint16_t>(made_++));
+    for (auto& bytes : added->bytes) provide(bytes, static_cast<std::uint16_t>(made_++));
     detail::poison(added, sizeof *added);
   }
   return made_ != before;

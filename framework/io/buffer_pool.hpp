@@ -101,6 +101,8 @@ class buffer_pool {
 
   /// The buffer that a completion names, holding the `bytes` it received.
   buffer take(std::uint16_t number, std::uint32_t bytes) noexcept;
+  /// Where the kernel goes on when it has filled this one, which was not given back since.
+  std::uint16_t after(std::uint16_t number) const noexcept { return after_[number]; }
   /// The kernel had no buffer: true when more were provided (receive again), else `who` is told when one comes back.
   bool wait_for_buffer(buffer_waiter& who) noexcept;
   /// Called by a receiver that ends: if it was woken for a buffer and took none, the next one may.
@@ -127,12 +129,18 @@ class buffer_pool {
     if (--references_[number] == 0) give_back(number);
   }
   void give_back(std::uint16_t number) noexcept;
+  void provide(std::byte* data, std::uint16_t number) noexcept {
+    after_[std::exchange(last_, number)] = number;
+    ring_.provide(data, buffer_bytes, number);
+  }
   bool grow() noexcept;
 
   buffer_ring& ring_;
   const std::uint32_t limit_;
   std::vector<std::unique_ptr<block>> blocks_;
   std::vector<std::uint32_t> references_;
+  std::vector<std::uint16_t> after_;  // which one was provided behind each
+  std::uint16_t last_ = 0;
   std::uint32_t made_ = 0;
   std::uint32_t taken_ = 0;
   std::uint64_t exhausted_ = 0;

@@ -6,8 +6,8 @@ from contestants import (ECHO, ECHO_LIMIT, ECHO_ON_EPOLL, ECHO_PEERS, HTTP, HTTP
                          UDP, UDP_LIMIT, counted, memcached, nginx, redis, skerry_http, skerry_kv)
 from rows import SKERRY, Experiment, Row
 from scenarios import (all_of, allocations, benchmark, benchmarks, clean_build_seconds, connection_bytes, echo_load,
-                       faster, file_stream, fio, http_load, http_wrk, idle_memory, idle_wakeups, kv_load, limit,
-                       nop_ns, peer_micro, peer_on_both, scraped, start_ms, udp_load, under)
+                       faster, file_stream, fio, http_load, http_wrk, idle_connections_mb, idle_memory, idle_wakeups, kv_load,
+                       limit, nop_ns, peer_micro, peer_on_both, scraped, start_ms, udp_load, under)
 
 # Open loop: per second and in all, what every contestant can serve, so that latencies are of servers that keep up.
 ECHO_RATE, HTTP_RATE, KV_RATE = 20_000, 10_000, 20_000
@@ -257,6 +257,10 @@ MEMORY = [
             Row(f"connection_memory{suffix}", f"memory per idle connection of {app}, user space", "B", budget=512,
                 strict=True),), limit=RAW_RING, limit_is="echo_uring", rounds_max=2),
     )
+] + [
+    Experiment("memory", {SKERRY: idle_connections_mb(ECHO[SKERRY])}, (
+        Row("idle_100k", "echo_server with 100 000 idle connections, one shard, resident, along the line of those that fit",
+            "MB", budget=60, strict=True),), rounds_max=1),
 ] + [
     Experiment("build", {SKERRY: clean_build_seconds}, (
         Row("build", "clean release build of libraries and apps", "s", budget=120, strict=True),), rounds_max=1,

@@ -368,6 +368,36 @@ def connection_bytes(kind):
     return scenario
 
 
+def idle_connections_mb(kind):
+    """Resident memory with 100 000 connections that were answered once and now say nothing. Few machines let two
+    processes have as many descriptors, so as many as fit are opened, and the line through the memory with half of them
+    and with all is followed to 100 000; what a quarter of them took must lie on it."""
+    def scenario(machine):
+        wanted = 100_000
+        most = min(wanted, machine.descriptors - 500)
+        resident = {}
+        with Server(*kind(machine)) as server:
+            clients = []
+            try:
+                for count in (most // 4, most // 2, most):
+                    while len(clients) < count:
+                        clients.append(connect(server.port))
+                        if not answered(clients[-1]):
+                            raise Failure("the server did not answer")
+                    settle(server.pid)
+                    resident[count] = memory_bytes(server.pid, ["Rss"])
+            finally:
+                for client in clients:
+                    client.close()
+        quarter, half, all_of_them = resident.values()
+        each_takes = (all_of_them - half) / (most - most // 2)
+        on_the_line = half - each_takes * (most // 2 - most // 4)
+        if abs(quarter - on_the_line) > 0.03 * quarter:
+            raise Failure(f"no line to follow: {', '.join(f'{count} took {used}' for count, used in resident.items())}")
+        return (all_of_them + each_takes * (wanted - most)) / 1e6
+    return scenario
+
+
 # ---- start ----
 
 def first_answer(port, deadline):

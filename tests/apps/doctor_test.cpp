@@ -130,7 +130,13 @@ TEST(doctor, as_a_program_says_that_this_machine_will_do) {
   EXPECT_EQ(text.status, 0) << text.output;
   EXPECT_NE(text.output.find("Skerry starts here."), std::string::npos) << text.output;
   const finished_program machine_readable = run_program(SKERRY_DOCTOR, {"--shards", "1", "--json"});
-  EXPECT_EQ(json::parse(machine_readable.output)["choice"]["shards"], 1);
+  const json said = json::parse(machine_readable.output);
+  EXPECT_EQ(said["choice"]["shards"], 1);
+  if (said["io_uring"]["usable"] == true) {
+    const json& features = said["io_uring features"];
+    EXPECT_TRUE(features["multishot receive"].get<std::string>().starts_with("used: one submission")) << features;
+    EXPECT_TRUE(features["direct descriptors"].get<std::string>().starts_with("not used: ")) << features;
+  }
 }
 
 TEST(doctor, as_a_program_names_the_backend_and_why_it_is_not_io_uring) {

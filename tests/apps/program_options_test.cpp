@@ -198,7 +198,7 @@ TEST(options, version_and_help_end_with_0) {
     finished_program help = run_program(program, {"--help"});
     EXPECT_EQ(help.status, 0);
     for (const sample& s : samples) EXPECT_NE(help.output.find("--" + s.option), std::string::npos) << s.option;
-    for (const char* option : {"--config", "--version", "--help"}) {
+    for (const char* option : {"--config", "--version", "--help", "--io-uring-features"}) {
       EXPECT_NE(help.output.find(option), std::string::npos) << option;
     }
   }

@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -247,6 +248,50 @@ TEST(a_user_that_may_lock_what_it_wants, gets_the_rings_that_were_asked_for) {
   if (::geteuid() != 0) GTEST_SKIP() << "only root is not charged for locked memory";
   server_process server(ECHO_SERVER, {"--shards", "2", "--overprovision", "--ring-entries", "1024"});
   EXPECT_EQ(ring_sizes(server.pid()), (std::multiset<unsigned>{1024, 1024}));
+}
+
+/// The lines of the table below its head: what the kernel and what Skerry does, and a reason for it.
+std::size_t rows_in(const std::string& table) {
+  std::istringstream lines(table);
+  std::size_t rows = 0;
+  for (std::string line; std::getline(lines, line);) {
+    const bool row = line.find(" uses it ") != line.npos || line.find(" does not ") != line.npos;
+    if (!row) continue;
+    ++rows;
+    EXPECT_TRUE(line.find(" has it ") != line.npos || line.find(" lacks ") != line.npos) << line;
+    EXPECT_GT(line.size(), 60u) << "no reason: " << line;
+  }
+  return rows;
+}
+
+TEST(io_uring_features, are_told_with_a_reason_each_also_within_the_least_of_locked_memory) {
+  launch poor;
+  poor.user = ring_user;
+  poor.before_exec = [] { limit(RLIMIT_MEMLOCK, 64 * 1024); };
+  for (const launch& how : {launch(), poor}) {
+    for (const char* program : {KV_SERVER, ECHO_SERVER}) {
+      const finished_program run = run_program(program, {"--io-uring-features"}, how);
+      EXPECT_EQ(run.status, 0) << run.output;
+      EXPECT_GT(rows_in(run.output), 20u) << run.output;
+      for (const char* name : {"deferred task work", "multishot receive", "receive bundles", "NAPI busy polling"}) {
+        EXPECT_NE(run.output.find(name), std::string::npos) << name << " is not in:\n" << run.output;
+      }
+    }
+  }
+}
+
+TEST(io_uring_features, are_refused_with_the_reason_where_io_uring_is_forbidden) {
+  if (!seccomp_works()) GTEST_SKIP() << "this system has no seccomp filters";
+  for (const long call : {SYS_io_uring_setup, SYS_io_uring_register}) {
+    launch how;
+    how.before_exec = [call] { forbid(call, EPERM); };
+    const finished_program run = run_program(ECHO_SERVER, {"--io-uring-features", "--backend", "io_uring"}, how);
+    EXPECT_EQ(run.status, 0) << run.output;
+    EXPECT_EQ(rows_in(run.output), 0u);
+    for (const char* words : {"io_uring is not usable here: Operation not permitted", "seccomp", "epoll"}) {
+      EXPECT_NE(run.output.find(words), std::string::npos) << words << " is not in:\n" << run.output;
+    }
+  }
 }
 
 }  // namespace

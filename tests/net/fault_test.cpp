@@ -383,6 +383,23 @@ TEST(faults, accepting_goes_on_each_time_descriptors_come_back) {
   }));
 }
 
+TEST(faults, of_a_receive_end_in_a_reset_because_what_the_peer_sends_is_lost) {
+  for (const int error : {ENOMEM, EIO}) {
+    EXPECT_TRUE(run_with(test_support::fail_nth(IORING_OP_RECV, 1, error), [&]() -> task<> {
+      net::listener listening(loopback());
+      test_support::raw_peer peer(listening.where());
+      std::optional<net::stream> ours = co_await listening.accept();
+      co_await ours->write("so far");
+      EXPECT_EQ(co_await peer.receive_exactly(6), "so far");
+      std::string arrived;
+      EXPECT_EQ(co_await error_of(read_into(*ours, arrived)), error);
+      ours.reset();
+      const auto hear = [&]() -> task<> { arrived = co_await peer.receive_all(); };
+      EXPECT_EQ(co_await error_of(hear()), ECONNRESET) << "an end of stream would say that all was well";
+    }));
+  }
+}
+
 TEST(faults, thousands_of_operations_in_one_turn_pass_through_a_small_ring) {
   // The submission ring has 64 slots, and time stands still, so that all tasks below begin in one turn.
   app_options options = test_support::quiet_options(1);

@@ -6,15 +6,22 @@
 #include <skerry/net/server.hpp>
 #include <skerry/shards/app.hpp>
 
+#include <cstdlib>
+#include <filesystem>
+#include <functional>
 #include <optional>
+#include <set>
 #include <string>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
 #include <net/server_clients.hpp>
 #include <support/task_steps.hpp>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 namespace skerry {
 namespace {
@@ -27,44 +34,127 @@ server_options handing_over() {
   return options;
 }
 
-TEST(hand_over, a_successor_gets_the_sockets_and_nobody_is_refused_or_lost) {
-  run_shards(2, []() -> task<> {
-    std::optional<net::server> old(co_await start_server(loopback(), echo_handler, handing_over()));
-    const net::address at = old->where();
-    bool over = false;
-    std::size_t asked = 0, lost = 0;
-    std::vector<join_handle<>> clients;
-    for (int i = 0; i < 4; ++i) {
-      clients.push_back(spawn([&]() -> task<> {
-        while (!over) {
-          try {
-            raw_peer peer(at);  // throws when it is refused
-            if (asked % 3 == 0) co_await turn();
-            ++asked;
-            const bool served = co_await ask(peer);
-            if (!served) ++lost;
-          } catch (const std::system_error& refused) {
-            ADD_FAILURE() << refused.what();
-            ++lost;
-          }
+/// Server after server takes over from the one before while four clients come again and again; `look` each time when
+/// the older one has gone. Ends with the last one.
+task<> hand_over_under_load(net::address first, std::function<void()> look) {
+  std::optional<net::server> old(co_await start_server(first, echo_handler, handing_over()));
+  const net::address at = old->where();
+  bool over = false;
+  std::size_t asked = 0, lost = 0;
+  std::vector<join_handle<>> clients;
+  for (int i = 0; i < 4; ++i) {
+    clients.push_back(spawn([&]() -> task<> {
+      while (!over) {
+        try {
+          raw_peer peer(at);  // throws when it is refused
+          if (asked % 3 == 0) co_await turn();
+          ++asked;
+          const bool served = co_await ask(peer);
+          if (!served) ++lost;
+        } catch (const std::system_error& refused) {
+          ADD_FAILURE() << refused.what();
+          ++lost;
         }
-      }));
-    }
-    for (int generation = 0; generation < 6; ++generation) {
-      const std::size_t before = asked;
-      net::server next = co_await start_server(at, echo_handler, handing_over());
-      EXPECT_TRUE(co_await old->handed_over());
-      co_await until([&] { return asked > before + 20; });
-      const drain_result end = co_await old->drain(60s);
-      EXPECT_EQ(end.cancelled + end.unserved, 0u);
-      old.emplace(std::move(next));
-      co_await until([&] { return asked > before + 60; });
-    }
-    over = true;
-    for (auto& each : clients) co_await each;
-    EXPECT_EQ(lost, 0u);
-    EXPECT_GE(asked, 360u);
-    co_await old->drain(10s);
+      }
+    }));
+  }
+  for (int generation = 0; generation < 6; ++generation) {
+    const std::size_t before = asked;
+    net::server next = co_await start_server(at, echo_handler, handing_over());
+    EXPECT_TRUE(co_await old->handed_over());
+    co_await until([&] { return asked > before + 20; });
+    const drain_result end = co_await old->drain(60s);
+    EXPECT_EQ(end.cancelled + end.unserved, 0u);
+    look();
+    old.emplace(std::move(next));
+    co_await until([&] { return asked > before + 60; });
+  }
+  over = true;
+  for (auto& each : clients) co_await each;
+  EXPECT_EQ(lost, 0u);
+  EXPECT_GE(asked, 360u);
+  co_await old->drain(10s);
+}
+
+/// A directory of its own, gone at the end.
+class directory_for_sockets {
+ public:
+  directory_for_sockets() {
+    std::string name = testing::TempDir() + "skerry.XXXXXX";
+    path_ = ::mkdtemp(name.data());
+  }
+  ~directory_for_sockets() { std::filesystem::remove_all(path_); }
+  directory_for_sockets(const directory_for_sockets&) = delete;
+  directory_for_sockets& operator=(const directory_for_sockets&) = delete;
+  std::filesystem::path path(const std::string& name = "socket") const { return path_ / name; }
+  net::address at(const std::string& name = "socket") const { return *net::address::unix_socket(path(name).string()); }
+
+ private:
+  std::filesystem::path path_;
+};
+
+/// What is there: the file system's device and the file's number.
+std::optional<std::pair<dev_t, ino_t>> file_at(const std::filesystem::path& path) {
+  struct stat found{};
+  if (::lstat(path.c_str(), &found) != 0) return std::nullopt;
+  return std::pair(found.st_dev, found.st_ino);
+}
+
+TEST(hand_over, a_successor_gets_the_sockets_and_nobody_is_refused_or_lost) {
+  run_shards(2, []() -> task<> { return hand_over_under_load(loopback(), [] {}); });
+}
+
+TEST(hand_over, of_a_unix_socket_leaves_the_file_where_it_is_until_the_last_one_ends) {
+  const directory_for_sockets here;
+  std::set<std::optional<std::pair<dev_t, ino_t>>> seen;
+  run_shards(2,
+             [&]() -> task<> { return hand_over_under_load(here.at(), [&] { seen.insert(file_at(here.path())); }); });
+  EXPECT_EQ(seen.size(), 1u) << "another file took its place";
+  EXPECT_FALSE(seen.contains(std::nullopt)) << "it went with the first one";
+  EXPECT_FALSE(file_at(here.path())) << "nobody removed it";
+}
+
+TEST(hand_over, of_an_abstract_name_refuses_and_loses_nobody) {
+  const std::string name = "@skerry-hand-over-test-" + std::to_string(::getpid());
+  run_shards(2, [&]() -> task<> { return hand_over_under_load(*net::address::unix_socket(name), [] {}); });
+}
+
+TEST(hand_over, of_a_unix_socket_goes_by_the_file_and_not_by_how_its_path_is_written) {
+  const directory_for_sockets here;
+  std::filesystem::create_directory(here.path("elsewhere"));
+  run_shards(1, [&]() -> task<> {
+    net::server old = co_await start_server(here.at(), echo_handler, handing_over());
+    net::server other = co_await start_server(here.at("elsewhere/socket"), echo_handler, handing_over());
+    net::server next = co_await start_server(here.at("elsewhere/../socket"), echo_handler, handing_over());
+    EXPECT_TRUE(co_await old.handed_over());
+    co_await old.drain(10s);
+    raw_peer peer(here.at());
+    EXPECT_TRUE(co_await ask(peer));
+    EXPECT_EQ((co_await next.stats()).accepted, 1u);
+    co_await next.drain(10s);
+    EXPECT_FALSE(file_at(here.path())) << "it is removed by another spelling, too";
+    co_await other.drain(10s);
+  });
+}
+
+TEST(hand_over, of_a_unix_socket_that_the_successor_does_not_serve_leaves_the_file_with_the_old_one) {
+  const directory_for_sockets here;
+  run_shards(1, [&]() -> task<> {
+    net::server old = co_await start_server(here.at(), echo_handler, handing_over());
+    std::optional<net::detail::predecessor> taken = co_await net::detail::take_over(here.at());
+    EXPECT_TRUE(taken.has_value());
+    taken.reset();
+    raw_peer peer(here.at());
+    EXPECT_TRUE(co_await ask(peer));
+    co_await old.drain(10s);
+    EXPECT_FALSE(file_at(here.path()));
+    // Nor is one in the way that a process left which was killed.
+    const net::unique_fd left = net::make_stream_socket(AF_UNIX);
+    EXPECT_EQ(::bind(left.get(), here.at().data(), here.at().size()), 0);
+    net::server next = co_await start_server(here.at(), echo_handler, handing_over());
+    raw_peer again(here.at());
+    EXPECT_TRUE(co_await ask(again));
+    co_await next.drain(10s);
   });
 }
 
@@ -147,7 +237,7 @@ TEST(hand_over, a_drain_without_a_successor_says_so) {
 TEST(hand_over, strange_answers_are_refused_by_name) {
   run_shards(1, []() -> task<> {
     const net::address at = loopback(9);
-    net::message_listener name(net::detail::hand_over_name(at), net::message_kind::packets,
+    net::message_listener name(*net::detail::hand_over_name(at), net::message_kind::packets,
                                net::detail::hand_over_line());
     for (const char* answer :
          {"hello", "skerry 1 sockets 0", "skerry 1 sockets 99999", "skerry 1 sockets 2", "skerry 1 sockets 2x"}) {

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include <gtest/gtest.h>
+#include <support/faulty_backend.hpp>
 #include <support/raw_peer.hpp>
 
 namespace skerry {
@@ -263,6 +264,28 @@ TEST(stream, a_reader_that_never_reads_holds_what_is_documented_and_loses_nothin
     EXPECT_TRUE(co_await read_all(pair.ours) == sent);
     co_await sender;
     EXPECT_EQ(resource<buffer_pool>().stats().taken, 0u);
+  });
+}
+
+TEST(stream, what_waits_in_the_kernel_comes_with_one_completion_where_buffers_come_in_bundles) {
+  run_and_count([]() -> task<> {
+    backend& kernel = this_shard().loop->kernel();
+    const std::string sent = numbered_bytes(net::endpoint::bundle_bytes);
+    for (const bool bundles : {kernel.bundles, false}) {
+      kernel.bundles = bundles;
+      connected pair = co_await connect_pair();
+      const std::uint64_t before = kernel.stats().completions;
+      EXPECT_EQ(pair.theirs.try_send(sent), sent.size());
+      std::string got;
+      while (got.size() < sent.size()) {
+        const buffer bytes = co_await pair.ours.read();
+        got += text_of(bytes);
+      }
+      EXPECT_TRUE(got == sent);
+      const std::uint64_t completions = kernel.stats().completions - before;
+      if (test_support::disturbed()) continue;
+      EXPECT_EQ(completions < sent.size() / buffer_pool::buffer_bytes, bundles) << completions;
+    }
   });
 }
 

@@ -142,6 +142,7 @@ faulty_backend::faulty_backend(std::unique_ptr<backend> behind, fault_plan plan,
   full_at_ = entries;
   kernel_flags_ = &always_;
   entry_flags_ = 1;
+  bundles = behind_->bundles;
 }
 
 faulty_backend::~faulty_backend() { SKERRY_ASSERT(held_.empty(), "a shard ends after its last completion"); }
