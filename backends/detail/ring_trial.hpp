@@ -3,7 +3,8 @@
 
 /// ring_trial: what a ring can do, by trying it.
 ///
-///     if (detail::bundles_work(*rings.front())) rings.front()->bundles = true;
+///     auto rings = make_io_uring_backends(1, 64);
+///     rings.front()->bundles = skerry::detail::bundles_work(*rings.front());
 ///
 /// A bare ring answers what needs no operation: set-up flags, registrations, the list of opcodes. What must be seen at
 /// work is done once on a backend as a shard has it, with sockets of this process at both ends and buffers in a group

@@ -385,7 +385,12 @@ TEST(faults, accepting_goes_on_each_time_descriptors_come_back) {
 
 TEST(faults, of_a_receive_end_in_a_reset_because_what_the_peer_sends_is_lost) {
   for (const int error : {ENOMEM, EIO}) {
-    EXPECT_TRUE(run_with(test_support::fail_nth(IORING_OP_RECV, 1, error), [&]() -> task<> {
+    // Long after what was written has left.
+    const fault_plan plan = [error](const submission& what, std::uint64_t nth) {
+      const bool struck = what.opcode == IORING_OP_RECV && nth == 1;
+      return struck ? fault{.error = error, .entries_late = 50} : fault{};
+    };
+    EXPECT_TRUE(run_with(plan, [&]() -> task<> {
       net::listener listening(loopback());
       test_support::raw_peer peer(listening.where());
       std::optional<net::stream> ours = co_await listening.accept();
