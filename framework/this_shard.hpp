@@ -55,6 +55,7 @@ struct shard_core {
   observe::registry* metrics = nullptr;
   log_channel* log = nullptr;
   resource_table* resources = nullptr;
+  void (*before_join)(const detail::chain& task) = nullptr;  ///< throws if the running task may not wait for its end
   timers::timer_service* timers = nullptr;
   detail::mailboxes* boxes = nullptr;
   shard* assembled = nullptr;    ///< this shard as its assembler sees it

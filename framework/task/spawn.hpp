@@ -49,6 +49,7 @@ class spawned_base : public chain, public pooled {
     if (has_ended()) dispose();
   }
   bool joined() const noexcept { return joined_; }
+  chain* joined_by() const noexcept;  ///< who waits for its end; null for nobody
 
  protected:
   spawned_base(scope& home, const char* name, scheduling_group group) noexcept
@@ -75,7 +76,9 @@ class join_leaf : public leaf {
  public:
   explicit join_leaf(spawned_base* node) noexcept : node_(node) {}
   bool await_ready() const noexcept { return node_->has_ended(); }
-  void await_suspend(std::coroutine_handle<> resume_point) noexcept {
+  void await_suspend(std::coroutine_handle<> resume_point) {
+    if (current_shard->before_join != nullptr) [[unlikely]]
+      current_shard->before_join(*node_);
     node_->set_joiner(this);
     suspend(resume_point);
   }
@@ -89,6 +92,7 @@ class join_leaf : public leaf {
   friend class spawned_base;
   spawned_base* node_;
 };
+inline chain* spawned_base::joined_by() const noexcept { return joiner_ != nullptr ? joiner_->waiting() : nullptr; }
 
 template <class T>
 class spawned : public spawned_base {

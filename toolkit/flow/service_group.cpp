@@ -1,11 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <skerry/framework/assert.hpp>
 #include <skerry/framework/resources.hpp>
+#include <skerry/framework/task/spawn.hpp>
 #include <skerry/toolkit/flow/service_group.hpp>
 
 #include <fmt/format.h>
 
 namespace skerry::detail {
+
+namespace {
+
+/// The task that waits for `task`, as far as anybody can tell; null at the end.
+const chain* waits_for(const chain& task, bool& by_join) noexcept {
+  if (task.parent() != nullptr) return task.parent();
+  const auto* spawned = dynamic_cast<const spawned_base*>(&task);
+  if (spawned == nullptr || spawned->joined_by() == nullptr) return nullptr;
+  by_join = true;
+  return spawned->joined_by();
+}
+
+/// Visits `task` and those that wait for it, until `visit` says so: true. Tasks that wait for each other in a ring are
+/// walked twice at most: the one behind goes half as fast, and is met.
+template <class Visit>
+bool find_upwards(const chain* task, bool& by_join, Visit visit) noexcept {
+  bool behind_steps = false, ignored = false;
+  for (const chain* behind = task; task != nullptr; behind_steps = !behind_steps) {
+    if (visit(*task)) return true;
+    task = waits_for(*task, by_join);
+    if (behind_steps) behind = waits_for(*behind, ignored);
+    if (task == behind) return false;
+  }
+  return false;
+}
+
+}  // namespace
 
 path_of_task::path_of_task(const call_path& path) noexcept : task_(this_shard().current), path_(&path) {
   path_of_task*& first = group_table::here().running_[group_table::bucket_of(*task_)];
@@ -16,6 +44,19 @@ path_of_task::~path_of_task() {
   path_of_task** at = &group_table::here().running_[group_table::bucket_of(*task_)];
   while (*at != this) at = &(*at)->next_;
   *at = next_;
+}
+
+call_under_way::call_under_way(group_table& groups, const service_group& group, shard_id target)
+    : task_(this_shard().current) {
+  bool by_join = false;
+  path_ = {&group, this_shard_id(), target, groups.current_path(by_join)};
+  require_climb(path_);
+  if (by_join && path_.caller != nullptr) {
+    for (const call_path* each = path_.caller; each != nullptr; each = each->caller) copied_.push_back(*each);
+    for (std::size_t i = 0; i + 1 < copied_.size(); ++i) copied_[i].caller = &copied_[i + 1];
+    path_.caller = copied_.data();
+  }
+  groups.add(*this);
 }
 
 group_credits::group_credits(const service_group& of, shard_id targets) : group(&of) {
@@ -53,13 +94,29 @@ group_credits& group_table::of(const service_group& group) {
 
 std::size_t group_table::bucket_of(const chain& task) noexcept { return task.id() % buckets; }
 
-const call_path* group_table::current_path() const noexcept {
-  for (const chain* task = this_shard().current; task != nullptr; task = task->parent()) {
-    for (const path_of_task* each = running_[bucket_of(*task)]; each != nullptr; each = each->next_) {
-      if (each->task_ == task) return each->path_;
+const call_path* group_table::current_path(bool& by_join) const noexcept {
+  const call_path* found = nullptr;
+  find_upwards(this_shard().current, by_join, [&](const chain& task) {
+    for (const path_of_task* each = running_[bucket_of(task)]; each != nullptr; each = each->next_) {
+      if (each->task_ == &task) found = each->path_;
     }
-  }
-  return nullptr;
+    return found != nullptr;
+  });
+  return found;
+}
+
+void group_table::before_join(const chain& task) {
+  const group_table& groups = here();
+  if (groups.under_way_.empty()) return;
+  bool ignored = false;
+  const call_path* caller = groups.current_path(ignored);
+  if (caller == nullptr) return;
+  groups.under_way_.for_each([&](const call_under_way& call) {
+    if (!find_upwards(&call.task(), ignored, [&task](const chain& each) { return &each == &task; })) return;
+    call_path joined = call.path();
+    joined.caller = caller;
+    require_climb(joined);
+  });
 }
 
 void require_climb(const call_path& next) {

@@ -21,17 +21,34 @@
 ///     caller's frame on A              handler's chain on B             handler's chain on A
 ///     call_path index A -> B  <------- call_path storage B -> A <------ index again: throws group_reentered
 ///
-/// The chain is a list through the frames that wait, which live until the reply; a handler finds its own by its task,
-/// or by the task whose branch it is. A task that is spawned begins a chain of its own: nobody need wait for it.
+/// The chain is a list through the frames that wait, which live until the reply. Who belongs to it: the handler, its
+/// branches, the children of its groups. A task that is spawned begins a chain of its own, since nobody need wait for
+/// it; it belongs to another from when a task of that joins it:
+///
+///     what a spawned task does          as long as nobody joins it      joined by a task of the chain
+///     it calls in a group               free                            must climb
+///     such a call is under way          free                            must have climbed, or `co_await handle` throws
+///     its handler ends before it        free                            its calls keep a copy of where they came from
+///
+/// Not seen is a chain that goes on by a call without a group (`submit_to(shard, …)`, invoke_on): what that calls
+/// begins anew. To see it, each task would have to carry its chain: 8 bytes, which make a sleeping one 16 bytes larger.
+/// So what a handler calls, and what then calls in groups, is called in a group itself. Nor do other waits (an event, a
+/// channel, a semaphore) say for whom they wait.
+///
+/// Rejected: that a spawned task inherits its maker's chain. One that nobody joins (a cache that is filled, a service
+/// that is started by the first call) would be refused as long as the handler runs, which is a matter of chance, or for
+/// ever.
 ///
 /// Affinity:     any task; resumes on the caller's shard. The object is constant and known by its address,
 ///               the same on all shards: at namespace scope, in a header `inline constexpr`.
-/// Errors:       as submit_to; group_reentered.
+/// Errors:       as submit_to; group_reentered, also from `co_await handle`, which may then be awaited again.
 /// Cancellation: waiting for a credit ends at once; a call as submit_to's.
 /// Limits:       credits 1 to 2^32 for each pair of shards and group, the own shard included.
 
+#include <skerry/framework/detail/intrusive_list.hpp>
 #include <skerry/framework/observe/metrics.hpp>
 #include <skerry/framework/sync/mutex.hpp>
+#include <skerry/framework/task/chain.hpp>
 #include <skerry/framework/task/task.hpp>
 #include <skerry/framework/this_shard.hpp>
 #include <skerry/shards/submit_to.hpp>
@@ -73,6 +90,8 @@ class group_reentered : public std::system_error {
 
 namespace detail {
 
+class group_table;
+
 /// One call between groups, in the frame that waits for it; read on other shards until the reply.
 struct call_path {
   const service_group* group;
@@ -95,6 +114,20 @@ class path_of_task {
   path_of_task* next_;  // in its bucket
 };
 
+/// A call of the running task from its begin to its end, listed on its shard. Throws unless it climbs.
+class call_under_way : public list_hook<call_under_way> {
+ public:
+  call_under_way(group_table& groups, const service_group& group, shard_id target);
+  ~call_under_way() { unlink(); }
+  const call_path& path() const noexcept { return path_; }
+  const chain& task() const noexcept { return *task_; }
+
+ private:
+  const chain* task_;
+  std::vector<call_path> copied_;  // of the caller's, who may go before this call does
+  call_path path_;
+};
+
 /// One group's credits on one shard.
 struct group_credits {
   group_credits(const service_group& of, shard_id targets);
@@ -110,18 +143,28 @@ struct group_credits {
 /// What a shard knows of groups; a resource, made when it is first asked for.
 class group_table {
  public:
+  group_table() noexcept { this_shard().before_join = &before_join; }
+  ~group_table() { this_shard().before_join = nullptr; }
+  group_table(const group_table&) = delete;
+  group_table& operator=(const group_table&) = delete;
+
   static group_table& here();
   group_credits& of(const service_group& group);
-  /// The chain of calls that the running task belongs to; null for none.
-  const call_path* current_path() const noexcept;
+  void add(call_under_way& begun) noexcept { under_way_.push_back(begun); }
+  /// The calls that led to the running task; null if it began them. `by_join`: to one that waits for it by joining, and
+  /// may stop that.
+  const call_path* current_path(bool& by_join) const noexcept;
 
  private:
   friend class path_of_task;
   static constexpr std::size_t buckets = 64;
   static std::size_t bucket_of(const chain& task) noexcept;
+  /// Throws if `task`, or what it waits for, is in a call that a call of the running task's chain must not wait for.
+  static void before_join(const chain& task);
 
   std::vector<std::unique_ptr<group_credits>> groups_;  // in the order of first use; programs have a few
   std::array<path_of_task*, buckets> running_{};        // handlers, by the number of their task
+  intrusive_list<call_under_way, call_under_way> under_way_;
 };
 
 /// Throws unless `next` climbs.
@@ -152,10 +195,10 @@ struct in_group {
 template <class Fn, class... Args>
 task<call_value_t<Fn, Args...>> submit_in_group(const service_group& group, shard_id target, Args... args) {
   group_table& groups = group_table::here();
-  const call_path path{&group, this_shard_id(), target, groups.current_path()};
-  require_climb(path);
+  const call_under_way call(groups, group, target);
   units credit = co_await take_credit(groups.of(group), target);
-  co_return co_await skerry::submit_to(target, in_group<Fn>(), borrowed<const call_path>(path), std::move(args)...);
+  co_return co_await skerry::submit_to(target, in_group<Fn>(), borrowed<const call_path>(call.path()),
+                                       std::move(args)...);
 }
 
 }  // namespace detail
