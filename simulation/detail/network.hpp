@@ -15,8 +15,8 @@
 /// Affinity:   the simulator's thread.
 /// Ownership:  sockets are their descriptors' and of what is under way to them; two ends know each other weakly.
 /// Invariants: what arrives is what was sent, in order, a prefix of it where the connection breaks.
-/// Limits:     `socket_buffer_bytes` unacknowledged and as many unread per socket, or less by SO_SNDBUF and SO_RCVBUF; the backlog of a listener as it was
-///             asked for. IPv4 only; a host has one address, and 127.0.0.1.
+/// Limits:     `socket_buffer_bytes` unacknowledged and as many unread per socket, or less by SO_SNDBUF and SO_RCVBUF;
+///             the backlog of a listener as it was asked for. IPv4 only; a host has one address, and 127.0.0.1.
 
 #include <skerry/simulation/detail/simulated_backend.hpp>
 
