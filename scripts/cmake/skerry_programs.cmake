@@ -38,14 +38,14 @@ function(skerry_disturb_tests)
 endfunction()
 
 # The same programs once more, their shards in a simulation (tests/support/simulated_run.cpp), each test with `RUNS` seeds;
-# under a sanitizer with 20 at most.
+# under a sanitizer with 10 at most.
 function(skerry_simulate_tests)
   cmake_parse_arguments(arg "" "RUNS" "" ${ARGN})
   if(CMAKE_CXX_FLAGS MATCHES "fsanitize=thread")  # one thread runs all
     return()
   endif()
-  if(CMAKE_CXX_FLAGS MATCHES "fsanitize" AND arg_RUNS GREATER 20)
-    set(arg_RUNS 20)
+  if(CMAKE_CXX_FLAGS MATCHES "fsanitize" AND arg_RUNS GREATER 10)
+    set(arg_RUNS 10)
   endif()
   foreach(name IN LISTS arg_UNPARSED_ARGUMENTS)
     target_link_libraries(${name} PRIVATE test_simulation skerry::simulation)

@@ -96,6 +96,11 @@ tcp_socket::~tcp_socket() { in().net().unbind(*this); }
 
 world& tcp_socket::in() const noexcept { return of.in(); }
 
+std::size_t tcp_socket::room_of(std::size_t asked_for) const noexcept {
+  const std::size_t most = in().given().network.socket_buffer_bytes;
+  return asked_for == 0 ? most : std::min(asked_for, most);
+}
+
 int tcp_socket::bind(place at) { return in().net().bind(*this, at); }
 
 int tcp_socket::listen(int backlog) {
@@ -130,6 +135,14 @@ int tcp_socket::set_option(int level, int name, const void* value, socklen_t byt
       reset_at_close = bytes >= sizeof *linger && linger->l_onoff != 0 && linger->l_linger == 0;
       return 0;
     }
+    case SO_SNDBUF:
+    case SO_RCVBUF: {
+      // The kernel doubles what is asked for, and has a least that it gives.
+      const std::size_t asked =
+          bytes >= sizeof(int) ? static_cast<std::size_t>(std::max(*static_cast<const int*>(value), 0)) : 0;
+      (name == SO_SNDBUF ? send_buffer : receive_buffer) = std::max<std::size_t>(2 * asked, 4608);
+      return 0;
+    }
     case SO_ATTACH_REUSEPORT_CBPF: return -ENOPROTOOPT;
     default: return 0;
   }
@@ -159,7 +172,7 @@ std::uint32_t tcp_socket::events() const noexcept {
   if (role_ == role::fresh) return POLLOUT | POLLHUP;
   std::uint32_t now = 0;
   if (unread() > 0 || peer_ended_ || input_shut_ || dead_) now |= POLLIN;
-  if (unacknowledged_ < in().given().network.socket_buffer_bytes || dead_) now |= POLLOUT;
+  if (may_send() || dead_) now |= POLLOUT;
   if (error_ != 0) now |= POLLERR;
   if (dead_ || (peer_ended_ && end_sent_)) now |= POLLHUP;
   return now;
@@ -334,7 +347,7 @@ std::size_t tcp_socket::take_arrived(void* into, std::size_t room) {
 
 /// What has come and found no room takes what there is now, and counts as acknowledged.
 void tcp_socket::make_room() {
-  const std::size_t most = in().given().network.socket_buffer_bytes;
+  const std::size_t most = room_of(receive_buffer);
   bool took = false;
   while (!outside_.empty() && arrived_.size() - taken_ < most) {
     piece first = std::move(outside_.front());
@@ -377,14 +390,13 @@ bool tcp_socket::attempt_send(request& r) noexcept {
     return true;
   }
   world& w = in();
-  const network_options& net = w.given().network;
   const auto* data = reinterpret_cast<const char*>(r.what().addr);
-  while (r.progress < r.what().len && unacknowledged_ < net.socket_buffer_bytes) {
+  while (r.progress < r.what().len && may_send()) {
     r.progress += send_part(data + r.progress, r.what().len - r.progress);
     if (r.progress < r.what().len && w.chance(w.given().system.short_transfer, "short_transfer")) break;
   }
   const bool all = r.progress == r.what().len;
-  if (!all && unacknowledged_ >= net.socket_buffer_bytes) return false;
+  if (!all && !may_send()) return false;
   r.finish(static_cast<std::int32_t>(r.progress));
   return true;
 }
@@ -393,7 +405,7 @@ bool tcp_socket::attempt_send(request& r) noexcept {
 std::size_t tcp_socket::send_part(const char* data, std::size_t size) {
   world& w = in();
   const network_options& net = w.given().network;
-  auto bytes = std::min<std::size_t>({size, net.socket_buffer_bytes - unacknowledged_, net.segment_bytes_max});
+  auto bytes = std::min<std::size_t>({size, room_of(send_buffer) - unacknowledged_, net.segment_bytes_max});
   if (bytes > 1 && w.chance(net.small_segment, "small_segment")) bytes = 1 + w.draw(std::min<std::size_t>(bytes, 8));
   put_under_way({std::string(data, bytes), false, {}});
   return bytes;
@@ -448,7 +460,7 @@ void tcp_socket::deliver_first() {
     }
     flight_.front().seen = true;
     const piece& first = flight_.front();
-    const std::size_t most = w.given().network.socket_buffer_bytes;
+    const std::size_t most = other->room_of(other->receive_buffer);
     if (!other->outside_.empty() || other->arrived_.size() - other->taken_ >= most) {
       other->outside_.push_back(first);
     } else {

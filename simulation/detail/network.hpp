@@ -15,8 +15,8 @@
 /// Affinity:   the simulator's thread.
 /// Ownership:  sockets are their descriptors' and of what is under way to them; two ends know each other weakly.
 /// Invariants: what arrives is what was sent, in order, a prefix of it where the connection breaks.
-/// Limits:     `socket_buffer_bytes` unacknowledged and as many unread per socket; the backlog of a listener as it was
-///             asked for. IPv4 only; a host has one address, and 127.0.0.1.
+/// Limits:     `socket_buffer_bytes` unacknowledged and as many unread per socket, or less by SO_SNDBUF and SO_RCVBUF;
+///             the backlog of a listener as it was asked for. IPv4 only; a host has one address, and 127.0.0.1.
 
 #include <skerry/simulation/detail/simulated_backend.hpp>
 
@@ -121,6 +121,7 @@ class tcp_socket final : public socket_node {
   bool reuse_address = false;
   bool reuse_port = false;
   bool reset_at_close = false;
+  std::size_t send_buffer = 0, receive_buffer = 0;  ///< as asked for; 0: the network's
 
  private:
   friend class network;
@@ -133,6 +134,8 @@ class tcp_socket final : public socket_node {
   };
 
   world& in() const noexcept;
+  std::size_t room_of(std::size_t asked_for) const noexcept;
+  bool may_send() const noexcept { return unacknowledged_ < room_of(send_buffer); }
   std::shared_ptr<tcp_socket> self() { return std::static_pointer_cast<tcp_socket>(shared_from_this()); }
 
   bool attempt_accept(request& r) noexcept;

@@ -43,7 +43,7 @@ long tcp_socket::send_now(const void* bytes, std::size_t size) {
   if (error_ != 0) return -std::exchange(error_, 0);
   if (dead_ || end_sent_) return -EPIPE;
   std::size_t sent = 0;
-  while (sent < size && unacknowledged_ < in().given().network.socket_buffer_bytes) {
+  while (sent < size && may_send()) {
     sent += send_part(static_cast<const char*>(bytes) + sent, size - sent);
   }
   return sent > 0 || size == 0 ? static_cast<long>(sent) : -EAGAIN;

@@ -41,6 +41,8 @@ class any_case {
   virtual task<> prepare() = 0;
   virtual task<> pass() = 0;
   virtual void serve() = 0;
+  /// The directory that it works in; may be empty.
+  virtual std::string place() const = 0;
 };
 
 template <class Case>
@@ -49,6 +51,10 @@ class erased final : public any_case {
   task<> prepare() override { return case_.prepare(); }
   task<> pass() override { (void)co_await case_.wait(); }
   void serve() override { case_.serve(); }
+  std::string place() const override {
+    if constexpr (requires { case_.here.path(); }) return case_.here.path();
+    return {};
+  }
 
  private:
   Case case_;
@@ -57,7 +63,7 @@ class erased final : public any_case {
 struct kind {
   std::string name;
   unsigned shards;
-  bool in_manual_time, by_itself, must_be_served, forgets;
+  bool in_manual_time, by_itself, must_be_served, forgets, of_the_kernel;
   std::unique_ptr<any_case> (*make)();
 };
 
@@ -76,6 +82,7 @@ kind kind_of() {
           Case::by_itself,
           Case::must_be_served,
           Case::forgets,
+          Case::of_the_kernel,
           []() -> std::unique_ptr<any_case> { return std::make_unique<erased<Case>>(); }};
 }
 
@@ -114,8 +121,23 @@ std::map<std::string, std::string>& cancelled_waits() {
   return seen;
 }
 
+/// Directories that there are on the real disk, on that of a simulated host.
+task<> make_directories(std::string path) {
+  for (std::size_t end = path.find('/', 1); !path.empty(); end = path.find('/', end + 1)) {
+    try {
+      co_await net::make_directory(path.substr(0, end));
+    } catch (const std::system_error&) {
+      // It is there.
+    }
+    if (end == path.npos) break;
+  }
+}
+
 class cancelled : public testing::TestWithParam<kind> {
  protected:
+  void SetUp() override {
+    if (simulation != nullptr && GetParam().of_the_kernel) GTEST_SKIP() << "no simulation has what it waits for";
+  }
   /// Runs `body` with a fresh case and holds it against the frames and descriptors it leaves behind.
   void with_fresh(const std::function<task<>(any_case&)>& body) {
     const std::ptrdiff_t descriptors = open_descriptors();
@@ -125,6 +147,7 @@ class cancelled : public testing::TestWithParam<kind> {
       const std::size_t before = this_shard().loop->frames().in_use();
       {
         std::unique_ptr<any_case> c = GetParam().make();
+        if (simulated()) co_await make_directories(c->place());
         co_await c->prepare();
         const std::size_t tasks = this_shard().root->size();
         co_await body(*c);
@@ -271,7 +294,7 @@ const std::set<std::string> never_cancelled = {"drain", "request to stop"};
 /// After the last test: the list of what was cancelled, and where. It must be every wait in the sources.
 class every_wait_was_cancelled final : public testing::Environment {
   void TearDown() override {
-    if (GTEST_FLAG_GET(filter) != "*") return;  // a part of the matrix was asked for
+    if (GTEST_FLAG_GET(filter) != "*" || simulation != nullptr) return;  // a part of the matrix was asked for
     const std::set<std::string> in_sources = waits_in_the_sources();
     EXPECT_TRUE(in_sources.contains("sleep")) << "the sources are not where the test looks";
     for (const auto& [wait, cases] : cancelled_waits()) std::printf("%-24s%s\n", wait.c_str(), cases.c_str());

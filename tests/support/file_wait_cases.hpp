@@ -77,6 +77,7 @@ struct list_of_a_directory : with_files {
 
 /// Of a pipe, whose bytes come when a case says so.
 struct block_of_a_reader : usual {
+  static constexpr bool of_the_kernel = true;
   with_fifo pipe;
   std::optional<net::file_reader> blocks;
   task<> prepare() {
@@ -91,6 +92,7 @@ struct block_of_a_reader : usual {
 
 /// To a pipe that is full.
 struct with_full_pipe : usual {
+  static constexpr bool of_the_kernel = true;
   write_of_a_file pipe;
   std::optional<net::file_writer> to;
   task<> prepare() {
@@ -123,6 +125,7 @@ struct sync_of_a_writer : with_open_file {
 };
 
 struct with_watch : usual {
+  static constexpr bool of_the_kernel = true;
   scratch_directory here;
   std::optional<net::file_watch> changes;
   int number = 0;

@@ -12,6 +12,7 @@
 #include <skerry/shards/placement.hpp>
 
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>

@@ -44,6 +44,7 @@ struct usual {
   static constexpr bool by_itself = false;       ///< it may come without serve()
   static constexpr bool must_be_served = false;  ///< ends after a cancel only when what it waits for has come
   static constexpr bool forgets = false;         ///< what comes while nobody waits is gone
+  static constexpr bool of_the_kernel = false;   ///< no simulation has what it uses
   task<> prepare() { co_return; }
 };
 
@@ -262,6 +263,7 @@ struct back_off : in_time {
 };
 
 struct pipe_of_bytes : usual {
+  static constexpr bool of_the_kernel = true;
   void serve() { EXPECT_EQ(::write(to.get(), "x", 1), 1); }
   std::array<int, 2> ends = open_ends();
   net::unique_fd from{ends[0]}, to{ends[1]};
@@ -382,6 +384,7 @@ struct accept : usual {
 
 /// What accepts from a Unix socket's name, which goes with it.
 struct accept_by_name : usual {
+  static constexpr bool of_the_kernel = true;
   net::listener listening{*net::address::parse("unix:@skerry test " + std::to_string(::getpid()))};
   std::optional<raw_peer> peer;
   auto wait() { return listening.accept(); }
@@ -438,6 +441,7 @@ struct with_files : usual {
 
 /// A name whose server answers when it is told to: the question itself, marked as an answer, and one address.
 struct resolved : usual {
+  static constexpr bool of_the_kernel = true;
   resolved() : fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) {
     const net::address any = loopback();
     EXPECT_EQ(::bind(fd.get(), any.data(), any.size()), 0);
@@ -530,6 +534,7 @@ struct remove_of_a_file : with_open_file {
 
 /// A named pipe, which lets a file's reads and writes wait as long as a case likes.
 struct with_fifo : usual {
+  static constexpr bool of_the_kernel = true;
   static constexpr bool forgets = true;  // what a cancelled read or write has moved is moved
   scratch_directory here;
   std::optional<net::file> file;
@@ -565,6 +570,7 @@ struct write_of_a_file : with_fifo {
 };
 
 struct receive_of_a_datagram : usual {
+  static constexpr bool of_the_kernel = true;
   net::datagram_socket socket{loopback()};
   auto wait() { return socket.receive(); }
   void serve() {
@@ -582,6 +588,7 @@ struct send_of_a_datagram : usual {
 };
 
 struct receive_of_a_message : usual {
+  static constexpr bool of_the_kernel = true;
   std::pair<net::unique_fd, net::unique_fd> ends = net::message_socket::pair_of_descriptors();
   net::message_socket socket = net::message_socket::adopt(std::move(ends.first));
   auto wait() { return socket.receive(); }
@@ -590,6 +597,7 @@ struct receive_of_a_message : usual {
 
 /// The kernel has no room for one more until the peer reads.
 struct send_of_a_message : usual {
+  static constexpr bool of_the_kernel = true;
   std::pair<net::unique_fd, net::unique_fd> ends = net::message_socket::pair_of_descriptors();
   net::message_socket socket = net::message_socket::adopt(std::move(ends.first));
   task<> prepare() {
@@ -607,6 +615,7 @@ struct send_of_a_message : usual {
 
 /// What a cancelled read has moved stays with the stream, so it may come in the end.
 struct read_of_a_pipe : usual {
+  static constexpr bool of_the_kernel = true;
   net::pipe_ends ends = net::make_pipe();
   net::pipe_stream reader{std::move(ends.out)};
   auto wait() { return reader.read(); }
@@ -615,6 +624,7 @@ struct read_of_a_pipe : usual {
 
 /// The kernel has no room for one more until somebody reads.
 struct flush_of_a_pipe : usual {
+  static constexpr bool of_the_kernel = true;
   net::pipe_ends ends = net::make_pipe();
   net::pipe_stream writer{net::unique_fd(), std::move(ends.in)};
   const std::string block = std::string(100'000, 'x');
@@ -636,6 +646,7 @@ struct flush_of_a_pipe : usual {
 };
 
 struct end_of_a_child : usual {
+  static constexpr bool of_the_kernel = true;
   std::optional<net::child> cat;
   task<> prepare() {
     net::child_options options;
@@ -649,6 +660,7 @@ struct end_of_a_child : usual {
 };
 
 struct next_signal : usual {
+  static constexpr bool of_the_kernel = true;
   net::signal_stream wishes = net::signals({SIGUSR1});
   auto wait() { return wishes.next(); }
   void serve() { EXPECT_EQ(::kill(::getpid(), SIGUSR1), 0); }
@@ -660,6 +672,7 @@ struct wish_to_stop : usual {
 };
 
 struct accept_of_messages : usual {
+  static constexpr bool of_the_kernel = true;
   const net::address at = *net::address::parse("unix:@skerry messages " + std::to_string(::getpid()));
   net::message_listener listening{at};
   std::vector<net::unique_fd> peers;
