@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <skerry/framework/backend/backend.hpp>
 #include <skerry/framework/startup_error.hpp>
-#include <skerry/framework/this_shard.hpp>
 
 #include <algorithm>
 #include <bit>

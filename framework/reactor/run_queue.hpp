@@ -133,8 +133,7 @@ class run_queue {
 
   std::uint32_t active_ = 0;
   bool interrupted_ = false;
-  // The greatest virtual runtime that was the least: where idle groups start. Not 0, so that one can be ahead of it.
-  std::uint64_t reached_ = std::uint64_t{1} << 56;
+  std::uint64_t reached_ = std::uint64_t{1} << 56;  // the greatest one that was the least: where idle groups start
   unsigned express_run_ = 0;
   lane express_;
   std::array<group, groups_max> groups_;

@@ -23,7 +23,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <new>
 
 namespace skerry {
 

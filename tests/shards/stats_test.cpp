@@ -256,14 +256,14 @@ TEST(trace_of_a_shard, has_completions_and_timers) {
     readable_fd fd;
     this_assembled_shard().start_trace(1024);
     co_await readable(fd.get());
+    co_await readable(fd.get());
     co_await sleep_for(2ms);
     std::vector<plain_event> events = stop_and_fetch();
     std::vector<plain_event> completions = only(events, trace_kind::completion);
-    EXPECT_EQ(completions.size(), 1u);
+    EXPECT_EQ(completions.size(), 2u);
     const auto [kind, opcode, number, result] = completions.at(0);
     EXPECT_EQ(opcode, static_cast<std::uint32_t>(IORING_OP_POLL_ADD));
-    // The first operation is the poll of io_uring's backend itself.
-    EXPECT_EQ(number, test_support::backend_of_environment() == "epoll" ? 1u : 2u);
+    EXPECT_EQ(number + 1, std::get<2>(completions.at(1)));  // a backend may have had operations of its own before
     EXPECT_EQ(result, static_cast<std::uint64_t>(POLLIN));
     EXPECT_EQ(only(events, trace_kind::timer).size(), 1u);
   });
