@@ -135,13 +135,15 @@ TEST(stream, reset_by_the_peer_ends_a_write_that_waits_for_room) {
     pair.theirs.reset();
     const int told = co_await writer;
     // The kernel tells the reset once, to whichever operation comes first.
-    EXPECT_TRUE(told == ECONNRESET || (told == EPIPE && test_support::disturbed())) << told;
+    const bool in_another_order = test_support::disturbed() || test_support::simulation != nullptr;
+    EXPECT_TRUE(told == ECONNRESET || (told == EPIPE && in_another_order)) << told;
     while (!pair.ours.output_empty()) co_await turn();  // what cannot be sent is kept until the kernel lets go of it
     EXPECT_EQ(co_await error_of(pair.ours.write("x")), told);
   });
 }
 
 TEST(stream, reset_by_the_peer_while_nobody_waits_is_told_to_the_next_one) {
+  if (test_support::simulation != nullptr) GTEST_SKIP() << "there a reset overtakes bytes that are on their way";
   run_and_count([]() -> task<> {
     connected pair = co_await connect_pair();
     co_await pair.theirs.send("last words");
