@@ -39,15 +39,15 @@ long call_register(int fd, unsigned what, void* with, unsigned count) noexcept {
   return ::syscall(SYS_io_uring_register, fd, what, with, count);
 }
 
-/// Both ends of a stream within this process.
+/// Both ends of a stream within this process; -1 where there is no descriptor left, and so no answer.
 struct socket_pair {
-  socket_pair() {
-    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends.data()) != 0) {
-      throw std::system_error(errno, std::generic_category(), "socketpair");
-    }
+  socket_pair() noexcept {
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends.data()) != 0) ends = {-1, -1};
   }
   ~socket_pair() {
-    for (const int end : ends) ::close(end);
+    for (const int end : ends) {
+      if (end >= 0) ::close(end);
+    }
   }
   socket_pair(const socket_pair&) = delete;
   socket_pair& operator=(const socket_pair&) = delete;

@@ -11,7 +11,8 @@
 /// of their own, which goes with the trial: whatever becomes of it, the shard's buffers are as they were.
 ///
 /// Affinity:   a backend's: the thread that started it, and no operation of others is in flight.
-/// Errors:     std::system_error where a bare ring is refused; what a ring cannot do is an answer.
+/// Errors:     std::system_error where a bare ring is refused; what a ring cannot do is an answer, and so is that there
+///             are no descriptors for the trial.
 /// Limits:     a trial waits at most a second. Where RLIMIT_MEMLOCK is used up by rings that were closed just now, each
 ///             set-up tries again for half a second.
 
