@@ -78,6 +78,7 @@ void acceptor::descriptor_freed() noexcept {
 }
 
 int acceptor::take() {
+  home_.check("a listener");
   SKERRY_ASSERT(ready(), "a connection is taken when there is one");
   if (waiting() != 0) {
     int fd = queue_[taken_++];
@@ -94,6 +95,7 @@ int acceptor::take() {
 }
 
 void acceptor::wait(endpoint_leaf* waiter) noexcept {
+  home_.check("a listener");
   SKERRY_ASSERT(waiter == nullptr || waiter_ == nullptr, "one task at a time accepts from a listener");
   waiter_ = waiter;
 }
@@ -130,6 +132,7 @@ void acceptor::finish() noexcept {
 }
 
 void acceptor::release() noexcept {
+  home_.check("a listener");
   released_ = true;
   ended_ = true;
   pool_.kernel_.cancel(*this);

@@ -33,6 +33,7 @@
 #include <skerry/net/endpoint.hpp>
 #include <skerry/net/socket_file.hpp>
 #include <skerry/timers/timer.hpp>
+#include <skerry/toolkit/observe/home_stamp.hpp>
 
 #include <coroutine>
 #include <cstddef>
@@ -103,6 +104,7 @@ class acceptor final : public operation,
   std::size_t taken_ = 0;  // of the queue, from its front
   std::size_t most_ = queue_max;
   endpoint_leaf* waiter_ = nullptr;
+  [[no_unique_address]] home_stamp home_;
 };
 
 /// Waits for the next connection, as a bare descriptor; -1 at the end.

@@ -12,6 +12,7 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <type_traits>
 #include <utility>
 
 #include <sys/socket.h>
@@ -23,7 +24,8 @@ namespace {
 bool is_interruption(std::int32_t result) noexcept { return result == -EINTR || result == -EAGAIN; }
 }  // namespace
 
-static_assert(sizeof(endpoint) <= 224, "an idle connection is an endpoint, a task's node and its frame: 512 bytes");
+static_assert(sizeof(endpoint) <= 224 + (std::is_empty_v<home_stamp> ? 0 : sizeof(home_stamp)),
+              "an idle connection is an endpoint, a task's node and its frame: 512 bytes");
 
 void in_operation::complete(std::int32_t result, std::uint32_t flags) noexcept {
   static_cast<endpoint&>(*this).in_done(result, flags);
@@ -360,6 +362,7 @@ endpoint::endpoint(endpoint_pool& pool, const detail::parcel& from, std::uint16_
 // --- the closing order ---
 
 void endpoint::release() noexcept {
+  check_home();
   SKERRY_ASSERT(closing_ == closing::no, "a connection has one handle");
   if (ends_soon_) end_input();
   closing_ = closing::sending_rest;

@@ -56,6 +56,7 @@
 #include <skerry/net/socket.hpp>
 #include <skerry/shards/shard.hpp>
 #include <skerry/timers/timer.hpp>
+#include <skerry/toolkit/observe/home_stamp.hpp>
 
 #include <chrono>
 #include <coroutine>
@@ -151,6 +152,7 @@ class endpoint final : public skerry::detail::pooled,
   /// The same, once what is on its way has come; `arrived`: with a parcel, and the kernel has not been asked since.
   void begin_drain(bool arrived = false) noexcept;
   int fd() const noexcept { return fd_; }
+  void check_home() const noexcept { home_.check("a connection"); }
   /// Whether a drain ends its input and waits for it.
   bool accepted() const noexcept { return accepted_; }
   /// The number on this shard of the server that it belongs to; 0 for none.
@@ -225,6 +227,7 @@ class endpoint final : public skerry::detail::pooled,
   bool ends_soon_ : 1 = false;        // a drain waits for what is on its way
   bool leaving_ : 1 = false;          // to another shard
   bool drain_begun_ : 1 = false;      // meanwhile: the next shard's to deal with
+  [[no_unique_address]] home_stamp home_;
 };
 
 /// What one shard's endpoints have come to, since the start where not told otherwise.

@@ -234,6 +234,7 @@ std::optional<message> message_state::take() {
 }
 
 void message_state::wait(receive_message_awaiter& reader) noexcept {
+  check_home();
   SKERRY_ASSERT(reader_ == nullptr, "one task at a time receives from a message socket");
   reader_ = &reader;
   if (!in_.in_flight()) arm();

@@ -10,6 +10,7 @@
 ///     --max-connections N               server_options::connections_max
 ///     --max-connections-per-address N   server_options::connections_per_address_max
 ///     --accepts-per-second N            server_options::accepts_per_second
+///     --accept POLICY                   server_options::accept: reuseport, steered, round-robin or least-loaded
 ///     --hand-over                       server_options::hand_over, where the program offers it
 ///
 /// A program whose shards hold what its clients have stored does not offer --hand-over: what passes to the next process
@@ -17,12 +18,14 @@
 ///
 /// Affinity:   the thread that starts the process.
 /// Ownership:  the command line refers to it, so it stays until the options have been read.
+/// Errors:     `options()` throws startup_error for a policy that there is not.
 /// Units:      connections; 0 is no limit.
 
 #include <skerry/net/server_options.hpp>
 #include <skerry/shards/command_line.hpp>
 
 #include <cstdint>
+#include <string>
 
 namespace skerry::net {
 
@@ -42,6 +45,7 @@ class server_flags {
   std::uint64_t connections_ = 0;
   std::uint64_t per_address_ = 0;
   std::uint64_t per_second_ = 0;
+  std::string policy_;  // empty: the program's
   bool hand_over_ = false;
 };
 

@@ -213,6 +213,7 @@ class stream {
   }
   endpoint& open() const noexcept {
     SKERRY_ASSERT(endpoint_ != nullptr, "a stream that was moved from is not used");
+    endpoint_->check_home();
     return *endpoint_;
   }
 

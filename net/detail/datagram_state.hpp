@@ -70,6 +70,7 @@ class datagram_state final : public pooled_descriptor, private buffer_waiter {
   /// Nothing at the end, or if there is nothing. Throws the network's error.
   std::optional<datagram> take();
   void wait(receive_awaiter* reader) noexcept {
+    check_home();
     SKERRY_ASSERT(reader == nullptr || reader_ == nullptr, "one task at a time receives from a datagram socket");
     reader_ = reader;
   }

@@ -26,6 +26,7 @@
 #include <skerry/net/byte_pool.hpp>
 #include <skerry/net/socket.hpp>
 #include <skerry/shards/shard.hpp>
+#include <skerry/toolkit/observe/home_stamp.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -79,10 +80,15 @@ class pooled_descriptor : public skerry::detail::pooled,
  public:
   /// The handle is gone.
   void release() noexcept {
+    check_home();
     let_go();
     leave();
   }
-  void use() noexcept { ++uses_; }
+  void use() noexcept {
+    check_home();
+    ++uses_;
+  }
+  void check_home() const noexcept { home_.check("a socket or pipe"); }
   void leave() noexcept;
   /// -1 once it closes.
   int fd() const noexcept { return fd_; }
@@ -123,6 +129,7 @@ class pooled_descriptor : public skerry::detail::pooled,
   int fd_;
   std::uint32_t uses_ = 1;
   bool serves_;
+  [[no_unique_address]] home_stamp home_;
 };
 
 /// Keeps one from being freed while a call of several steps refers to it.

@@ -110,6 +110,7 @@ class pipe_input final : public pipe_side, private buffer_waiter {
     return {};
   }
   void wait(pipe_read_awaiter& reader) noexcept {
+    check_home();
     SKERRY_ASSERT(reader_ == nullptr, "one task at a time reads from a pipe");
     reader_ = &reader;
     if (!in_flight() && !starved().linked()) ask();
@@ -181,6 +182,7 @@ class pipe_output final : public pipe_side, private timers::timer {
   bool empty() const noexcept { return pending_.empty() && sending_.empty(); }
   int error() const noexcept { return error_; }
   void wait(pipe_output_awaiter* writer) noexcept {
+    check_home();
     SKERRY_ASSERT(writer == nullptr || writer_ == nullptr, "one task at a time writes to a pipe");
     writer_ = writer;
   }

@@ -3,11 +3,12 @@
 nothing that runs already gives its number; perf/README.md says how. Budgets are those of the project's performance
 budget."""
 from contestants import (ECHO, ECHO_LIMIT, ECHO_ON_EPOLL, ECHO_PEERS, HTTP, HTTP_LIMIT, KV, RAW_EPOLL, RAW_RING,
-                         UDP, UDP_LIMIT, counted, memcached, nginx, redis, skerry_http, skerry_kv)
+                         UDP, UDP_LIMIT, counted, memcached, nginx, redis, skerry_accepting, skerry_http,
+                         skerry_kv)
 from rows import SKERRY, Experiment, Row
 from scenarios import (all_of, allocations, benchmark, benchmarks, clean_build_seconds, connection_bytes, echo_load,
-                       faster, file_stream, fio, http_load, http_wrk, idle_connections_mb, idle_memory, idle_wakeups, kv_load,
-                       limit, nop_ns, peer_micro, peer_on_both, scraped, start_ms, udp_load, under)
+                       faster, file_stream, fio, http_load, http_wrk, idle_connections_mb, idle_memory, idle_wakeups,
+                       kv_load, limit, nop_ns, peer_micro, peer_on_both, scraped, spread, start_ms, udp_load, under)
 
 # Open loop: per second and in all, what every contestant can serve, so that latencies are of servers that keep up.
 ECHO_RATE, HTTP_RATE, KV_RATE = 20_000, 10_000, 20_000
@@ -143,6 +144,33 @@ NET = [
         limit=UDP_LIMIT, limit_is="udp_mmsg"),
 ]
 
+BY_HASH = "reuseport"
+
+
+def accepting(scenario, policy, crowded, row, **options):
+    """One accept policy beside the kernel's own choice, which costs nothing: the same server with --accept reuseport."""
+    return Experiment("net", {SKERRY: scenario(skerry_accepting(policy, crowded), **options),
+                              BY_HASH: scenario(skerry_accepting(BY_HASH, crowded), **options)}, (row,),
+                      limit=BY_HASH, limit_is="the same with --accept reuseport")
+
+
+def short_connections(kind):
+    return under(echo_load, kind, short=True)
+
+
+BALANCE = [
+    experiment for policy, where, crowded, cost, above in (
+        ("round-robin", "4 shards on one CPU", True, 1.2, 1), ("least-loaded", "4 shards on one CPU", True, 1.2, 25),
+        ("steered", "a shard on each CPU, clients on one", False, 1.05, None))
+    for name, of in ((f"accept_{policy.replace('-', '_')}", f"--accept {policy}, {where}"),)
+    for experiment in (
+        accepting(short_connections, policy, crowded,
+                  Row(f"{name}_cpu", f"{of}: server CPU per connection with one message", "us", "cpu_us", cost, BY_HASH)),
+        accepting(spread, policy, crowded,
+                  Row(f"{name}_spread", f"{of}: of 64 connections the fullest shard has more than an even share, by",
+                      "%", budget=above)))
+]
+
 WEB = [
     Experiment("http", loaded(http_load, HTTP), (
         Row("http_cpu", "HTTP plaintext, server CPU per request, 64 connections", "us", "cpu_us", 1.10, HTTP_LIMIT),
@@ -267,4 +295,4 @@ MEMORY = [
         on_request=True),
 ]
 
-EXPERIMENTS = MICRO + NET + WEB + STORE + FILES + SHARDS + ALIEN + COMPUTE + MEMORY
+EXPERIMENTS = MICRO + NET + BALANCE + WEB + STORE + FILES + SHARDS + ALIEN + COMPUTE + MEMORY

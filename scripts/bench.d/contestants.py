@@ -43,6 +43,17 @@ def skerry_kv(shards):
     return server
 
 
+def skerry_accepting(policy, crowded=True):
+    """Connections to shards by this policy: to four on the server's CPU, or to one on each CPU, pinned, as `steered`
+    needs them."""
+    def server(machine):
+        cpus = [machine.server_cpu] if crowded else [machine.server_cpu, machine.load_cpu]
+        shards = ["--shards", "4", "--overprovision"] if crowded else ["--shards", "2", "--pin", "on"]
+        return [machine.program("apps/echo_server"), *shards, "--port", "{port}", "--cpuset", ",".join(map(str, cpus)),
+                "--accept", policy, "--admin", "127.0.0.1:{admin}"], set(cpus)
+    return server
+
+
 def skerry_crowded(app, shards):
     """All shards on the server's CPU, so that the figure is what more shards cost and not what more CPUs bring."""
     def server(machine):

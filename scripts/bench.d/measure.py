@@ -4,6 +4,7 @@ import glob
 import json
 import mmap
 import os
+import re
 import shutil
 import signal
 import socket
@@ -114,12 +115,18 @@ class Server:
     def wait_until_there(self):
         connect(self.port, self.check_alive).close()
 
+    def ask(self, path):
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}{path}", timeout=START_SECONDS) as answer:
+            return answer.read().decode()
+
     def kernel_entries(self):
         """System calls of all loops so far, as Skerry counts them itself; None for servers without the endpoint."""
-        if self.admin is None:
-            return None
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/shards", timeout=START_SECONDS) as answer:
-            return sum(shard["kernel_entries"] for shard in json.load(answer))
+        return None if self.admin is None else sum(shard["kernel_entries"] for shard in json.loads(self.ask("/shards")))
+
+    def connections(self):
+        """Of the server's port, by shard."""
+        gauge = rf'^skerry_server_connections{{[^}}]*:{self.port}"[^}}]*}} (\d+)'
+        return [int(count) for count in re.findall(gauge, self.ask("/metrics"), re.MULTILINE)]
 
     def check_alive(self):
         if self.process.poll() is not None:

@@ -2,6 +2,7 @@
 """What is done to a program to get the numbers of a row. A scenario takes the machine and gives one number, or several
 by name ({metric: number}), per call, which is one round of one contestant. What returns one is called with its
 parameters first."""
+import contextlib
 import os
 import re
 import shutil
@@ -165,6 +166,37 @@ def http_wrk(kind):
             if not rate or float(rate.group(1)) == 0 or "Socket errors" in output or "Non-2xx" in output:
                 raise Failure(f"wrk: {output.strip()[-500:]}")
             return 1e6 / float(rate.group(1))
+    return scenario
+
+
+# ---- connections over shards ----
+
+SPREAD_CONNECTIONS, SPREAD_OPENINGS = 64, 5  # few for a server, as it is with those that live long
+
+
+def spread(kind):
+    """By how much the fullest shard has more connections than an even share, in percent; the median of several times
+    SPREAD_CONNECTIONS. The kind names its admin port."""
+    def opened(server):
+        with contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(connect(server.port)) for _ in range(SPREAD_CONNECTIONS)]
+            if not all(answered(client) for client in clients):
+                raise Failure("the server did not answer")
+            return server.connections()
+
+    def scenario(machine):
+        with Server(*kind(machine)) as server:
+            worst = []
+            for _ in range(SPREAD_OPENINGS):
+                deadline = time.monotonic() + START_SECONDS
+                while sum(server.connections()) > 0:  # those of before
+                    if time.monotonic() > deadline:
+                        raise Failure("connections do not end")
+                counts = opened(server)
+                if sum(counts) != SPREAD_CONNECTIONS:
+                    raise Failure(f"of {SPREAD_CONNECTIONS} connections the shards have {counts}")
+                worst.append(100 * (max(counts) * len(counts) / SPREAD_CONNECTIONS - 1))
+            return median(worst)
     return scenario
 
 

@@ -58,6 +58,12 @@ const example examples[] = {
     {"26_service_groups",
      {"--shards", "2", "--overprovision"},
      "reserved 3\nrefused: it does not climb\nnoted 0\nnoted 1\nnoted 2\nsum 3\n"},
+    {"27_calls", three_shards, "ahoy!\ncaught: no such rock\ntoo late\nended on shard 2\nacknowledged\n10\n20\n30\n"},
+    {"28_hops",
+     {"--shards", "2", "--overprovision"},
+     "one by one: 100 messages, each to a shard that may sleep again\n"
+     "in one go: 100 messages, and only the first pays for a wake-up\nby shard: 1 message\n"
+     "shard 1 has run 201 calls of shard 0\n"},
     {"20_channels", {}, "number 1\nnumber 2\nnumber 3\nword sea\nword rock\nsilence\n"},
     {"21_primes", three_shards, "9592 primes below 100000, the greatest is 99991\n"},
 };

@@ -190,6 +190,19 @@ TEST(options, name_the_backends_that_are_built_when_asked_for_another) {
   EXPECT_NE(run.output.find("auto, io_uring, epoll"), std::string::npos) << run.output;
 }
 
+TEST(options, name_the_accept_policies_when_asked_for_another) {
+  for (const char* policy : {"reuseport", "steered", "round-robin", "least-loaded"}) {
+    server_process server(KV_SERVER, {"--accept", policy});
+    expect_ends_well(server);
+  }
+  finished_program run = run_program(ECHO_SERVER, {"--accept", "lottery", "--port", "0"});
+  EXPECT_EQ(run.status, 1);
+  EXPECT_NE(
+      run.output.find("--accept lottery: no such policy; it takes reuseport, steered, round-robin or least-loaded"),
+      std::string::npos)
+      << run.output;
+}
+
 TEST(options, version_and_help_end_with_0) {
   for (const auto& [program, name] : {std::pair{KV_SERVER, "kv_server"}, {ECHO_SERVER, "echo_server"}}) {
     finished_program version = run_program(program, {"--version"});

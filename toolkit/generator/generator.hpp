@@ -29,6 +29,7 @@
 #include <skerry/framework/assert.hpp>
 #include <skerry/framework/task/chain.hpp>
 #include <skerry/framework/task/frame_pool.hpp>
+#include <skerry/toolkit/observe/home_stamp.hpp>
 
 #include <coroutine>
 #include <exception>
@@ -84,6 +85,7 @@ struct generator<T>::promise_type : detail::pooled {
   std::coroutine_handle<> consumer;
   std::exception_ptr error;
   bool handed_over = false;  ///< has yielded or ended since it was resumed
+  [[no_unique_address]] home_stamp home;
 
   struct hand_over {
     bool await_ready() const noexcept { return false; }
@@ -123,6 +125,7 @@ class generator<T>::next_awaiter {
   bool await_ready() const noexcept { return items_.frame_ == nullptr; }
   bool await_suspend(std::coroutine_handle<> consumer) {
     promise_type& promise = items_.frame_.promise();
+    promise.home.check("a generator");
     SKERRY_ASSERT(promise.handed_over || promise.consumer == nullptr, "a generator's items are awaited one at a time");
     promise.handed_over = false;
     promise.consumer = nullptr;
