@@ -82,7 +82,7 @@ INSTANTIATE_TEST_SUITE_P(all, examples_that_end, testing::ValuesIn(examples),
                          [](const auto& each) { return std::string("example_") + each.param.name; });
 
 TEST(shares, are_what_two_kinds_of_work_get) {
-  const finished_program run = run_program(path_of("27_shares"), {"--shards", "1", "--log-level", "error"});
+  const finished_program run = run_program(path_of("29_shares"), {"--shards", "1", "--log-level", "error"});
   EXPECT_EQ(run.status, 0);
   unsigned long much = 0;
   unsigned long little = 0;
@@ -340,7 +340,8 @@ TEST(examples, fit_on_a_page_and_open_with_what_to_type) {
                        "12_tcp_proxy",    "13_chat",        "14_static_files",   "15_retry",    "16_time_server",
                        "17_tail",         "18_hot_restart",  // hand_over_test has this one
                        "19_rebalance",    "20_channels",    "21_primes",         "22_blocking", "23_compute",
-                       "24_embedded",     "25_asio_bridge", "26_service_groups", "27_shares"}));
+                       "24_embedded",     "25_asio_bridge", "26_service_groups", "27_calls",    "28_hops",
+                       "29_shares"}));
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Scheduling groups: two kinds of work that compete for the CPU get it by their shares, and a third, with little to do,
 // goes before both as soon as the step that runs has ended.
-// Run it with: build/release/apps/27_shares --shards 1
+// Run it with: build/release/apps/29_shares --shards 1
 #include <skerry/framework/task/spawn.hpp>
 #include <skerry/framework/task/yield.hpp>
 #include <skerry/shards/app.hpp>
@@ -56,4 +56,4 @@ task<> run() {
 
 }  // namespace
 
-int main(int argc, char** argv) { return skerry::app("27_shares").run(argc, argv, run); }
+int main(int argc, char** argv) { return skerry::app("29_shares").run(argc, argv, run); }
