@@ -28,6 +28,9 @@ enum class schedule : std::uint8_t {
   adversarial,  ///< one of them stands still, again and again, for up to `stall_max`; the others run on
 };
 
+/// What a partition cuts.
+enum class protocol : std::uint8_t { any, ipv4, ipv6 };
+
 struct network_options {
   std::chrono::nanoseconds latency_min = std::chrono::microseconds(20);
   std::chrono::nanoseconds latency_max = std::chrono::microseconds(500);

@@ -84,6 +84,7 @@ report run(const options& given, std::function<task<>()> fn) {
 
 const std::string& host_handle::name() const noexcept { return of_->name(); }
 std::string host_handle::ip() const { return of_->ip_text(); }
+std::string host_handle::ip6() const { return of_->ip6_text(); }
 app_options& host_handle::settings() noexcept { return of_->settings(); }
 
 host_handle& host_handle::start(std::function<task<>()> main, bool auto_shutdown) {
@@ -113,14 +114,15 @@ host_handle host(std::string_view name, unsigned shards) {
   return host_handle(found != nullptr ? *found : make(in, name, shards));
 }
 
-void partition(std::initializer_list<std::string_view> from, std::initializer_list<std::string_view> to, bool one_way) {
+void partition(std::initializer_list<std::string_view> from, std::initializer_list<std::string_view> to, bool one_way,
+               protocol what) {
   world& in = world::current();
   for (const std::string_view a : from) {
     for (const std::string_view b : to) {
       machine *one = in.find(a), *other = in.find(b);
       SKERRY_ASSERT(one != nullptr && other != nullptr, "a partition names hosts that there are");
-      in.set_cut(*one, *other, true);
-      if (!one_way) in.set_cut(*other, *one, true);
+      in.cut_off(*one, *other, what);
+      if (!one_way) in.cut_off(*other, *one, what);
     }
   }
 }

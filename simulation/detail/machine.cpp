@@ -34,6 +34,8 @@ std::string machine::ip_text() const {
   return fmt::format("{}.{}.{}.{}", ip_ >> 24, ip_ >> 16 & 255, ip_ >> 8 & 255, ip_ & 255);
 }
 
+std::string machine::ip6_text() const { return fmt::format("2001:db8::{:x}", ip6().low); }
+
 void machine::start(std::function<task<>()> main, bool auto_shutdown) {
   SKERRY_ASSERT(state_ == state::off, "a host that runs is not started");
   state_ = state::running;

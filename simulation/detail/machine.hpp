@@ -18,6 +18,7 @@
 #include <skerry/framework/task/task.hpp>
 #include <skerry/shards/app_options.hpp>
 #include <skerry/shards/host.hpp>
+#include <skerry/simulation/detail/addresses.hpp>
 #include <skerry/simulation/detail/world.hpp>
 
 #include <exception>
@@ -43,7 +44,10 @@ class machine final : public clock_source {
 
   const std::string& name() const noexcept { return name_; }
   std::uint32_t ip() const noexcept { return ip_; }  ///< in the host's byte order
+  detail::ip_number ip6() const noexcept { return {0x2001'0db8ull << 32, ip_ & 0xffffff}; }
+  bool has(const detail::ip_number& ip) const noexcept { return ip == detail::ip_number::v4(ip_) || ip == ip6(); }
   std::string ip_text() const;
+  std::string ip6_text() const;
   detail::world& in() const noexcept { return world_; }
   state now() const noexcept { return state_; }
   app_options& settings() noexcept { return options_; }

@@ -33,23 +33,6 @@ void give(void* value, socklen_t* bytes, int what) noexcept {
 
 }  // namespace
 
-int read_name(const sockaddr* name, socklen_t bytes, place& into) noexcept {
-  if (name == nullptr || bytes < sizeof(sockaddr_in) || name->sa_family != AF_INET) return -1;
-  sockaddr_in v4{};
-  std::memcpy(&v4, name, sizeof v4);
-  into = {ntohl(v4.sin_addr.s_addr), ntohs(v4.sin_port)};
-  return 0;
-}
-
-void write_name(const place& from, sockaddr* name, socklen_t* bytes) noexcept {
-  sockaddr_in v4{};
-  v4.sin_family = AF_INET;
-  v4.sin_addr.s_addr = htonl(from.ip);
-  v4.sin_port = htons(from.port);
-  std::memcpy(name, &v4, std::min<std::size_t>(*bytes, sizeof v4));
-  *bytes = sizeof v4;
-}
-
 // --- ports ---
 
 bool network::taken(const machine& on, std::uint16_t port) const noexcept {
@@ -59,14 +42,13 @@ bool network::taken(const machine& on, std::uint16_t port) const noexcept {
 
 int network::bind(tcp_socket& s, place at) {
   if (s.local.port != 0) return -EINVAL;
-  if (at.ip != 0 && !is_loopback(at.ip) && at.ip != s.of.ip()) return -EADDRNOTAVAIL;
+  if (const int refused = s.refusal(at); refused != 0) return refused;
   if (at.port == 0) {
     do at.port = s.of.next_ephemeral_port();
     while (taken(s.of, at.port));
   }
   for (const tcp_socket* each : bound_) {
-    const bool meet = each->local.ip == at.ip || each->local.ip == 0 || at.ip == 0;
-    if (&each->of != &s.of || each->local.port != at.port || !meet) continue;
+    if (!s.meets(*each, at)) continue;
     const bool share = each->reuse_port && s.reuse_port;
     const bool follow = each->reuse_address && s.reuse_address && !each->listens();
     if (!share && !follow) return -EADDRINUSE;
@@ -79,10 +61,8 @@ int network::bind(tcp_socket& s, place at) {
 tcp_socket* network::listener_at(const machine& on, const place& at) noexcept {
   std::vector<tcp_socket*> found;
   for (tcp_socket* each : bound_) {
-    if (&each->of == &on && each->listens() && each->local.port == at.port &&
-        (each->local.ip == 0 || each->local.ip == at.ip)) {
+    if (&each->of == &on && each->listens() && each->local.port == at.port && each->covers(at.ip))
       found.push_back(each);
-    }
   }
   if (found.empty()) return nullptr;
   return found.size() == 1 ? found.front() : found[world::current().draw(found.size())];
@@ -90,18 +70,25 @@ tcp_socket* network::listener_at(const machine& on, const place& at) noexcept {
 
 // --- a socket ---
 
-tcp_socket::tcp_socket(machine& whose) noexcept : of(whose) {}
+tcp_socket::tcp_socket(machine& whose, int of_family) noexcept : ip_socket(whose, of_family) {}
 
 tcp_socket::~tcp_socket() { in().net().unbind(*this); }
 
 world& tcp_socket::in() const noexcept { return of.in(); }
+bool tcp_socket::cut(const machine& from, const machine& to) const noexcept {
+  return in().cut(from, to, remote.ip.is_v4());
+}
 
-int tcp_socket::bind(place at) { return in().net().bind(*this, at); }
+int tcp_socket::bind(const sockaddr* name, socklen_t bytes) {
+  place at;
+  const int refused = read_name(name, bytes, family, at);
+  return refused != 0 ? refused : in().net().bind(*this, at);
+}
 
 int tcp_socket::listen(int backlog) {
   if (role_ != role::fresh && role_ != role::listening) return -EINVAL;
   if (local.port == 0) {
-    if (const int refused = in().net().bind(*this, {}); refused != 0) return refused;
+    if (const int refused = in().net().bind(*this, anywhere(family)); refused != 0) return refused;
   }
   role_ = role::listening;
   backlog_ = static_cast<std::size_t>(std::clamp(backlog, 1, 4096));
@@ -109,22 +96,20 @@ int tcp_socket::listen(int backlog) {
 }
 
 int tcp_socket::local_name(sockaddr* name, socklen_t* bytes) const noexcept {
-  write_name(local, name, bytes);
+  write_name(local, family, name, bytes);
   return 0;
 }
 
 int tcp_socket::peer_name(sockaddr* name, socklen_t* bytes) const noexcept {
   if (role_ != role::connected) return -ENOTCONN;
-  write_name(remote, name, bytes);
+  write_name(remote, family, name, bytes);
   return 0;
 }
 
 int tcp_socket::set_option(int level, int name, const void* value, socklen_t bytes) noexcept {
+  if (set_common(level, name, value, bytes)) return 0;
   if (level != SOL_SOCKET) return 0;  // they change when packets go, of which there are none
-  const bool on = bytes >= sizeof(int) && *static_cast<const int*>(value) != 0;
   switch (name) {
-    case SO_REUSEADDR: reuse_address = on; return 0;
-    case SO_REUSEPORT: reuse_port = on; return 0;
     case SO_LINGER: {
       const auto* linger = static_cast<const ::linger*>(value);
       reset_at_close = bytes >= sizeof *linger && linger->l_onoff != 0 && linger->l_linger == 0;
@@ -207,23 +192,26 @@ bool tcp_socket::attempt_connect(request& r) noexcept {
     return true;
   }
   if (std::exchange(knocking_, true)) return false;
-  place to;
-  if (role_ != role::fresh ||
-      read_name(reinterpret_cast<const sockaddr*>(r.what().addr), static_cast<socklen_t>(r.what().off), to) != 0) {
-    r.finish(role_ == role::connected ? -EISCONN : -EAFNOSUPPORT);
+  const auto* name = reinterpret_cast<const sockaddr*>(r.what().addr);
+  if (const int refused = begin_to_connect(name, static_cast<socklen_t>(r.what().off)); refused != 0) {
+    r.finish(refused);
     return true;
   }
-  if (local.port == 0) {
-    if (const int refused = in().net().bind(*this, {}); refused != 0) {
-      r.finish(refused);
-      return true;
-    }
-  }
+  return false;
+}
+
+int tcp_socket::begin_to_connect(const sockaddr* name, socklen_t bytes) {
+  if (role_ != role::fresh) return role_ == role::connected ? -EISCONN : -EINVAL;
+  place to;
+  int refused = read_name(name, bytes, family, to);
+  if (refused == 0) refused = toward(to);
+  if (refused == 0 && local.port == 0) refused = in().net().bind(*this, anywhere(family));
+  if (refused != 0) return refused;
   remote = to;
-  if (local.ip == 0) local.ip = is_loopback(to.ip) ? loopback + 1 : of.ip();
+  local.ip = as_seen_from(to.ip);
   role_ = role::connecting;
   knock(0);
-  return false;
+  return 0;
 }
 
 /// One attempt to reach a listener; again after a second, twice as long each time.
@@ -233,15 +221,15 @@ void tcp_socket::knock(unsigned tries) {
   w.after(w.between(net.latency_min, net.latency_max), [me = self(), tries] {
     if (me->gone_) return;
     world& now = me->in();
-    machine* target = is_loopback(me->remote.ip) ? &me->of : now.at_address(me->remote.ip);
-    const bool reaches = target != nullptr && target->now() == machine::state::running && !now.cut(me->of, *target) &&
-                         !now.cut(*target, me->of);
+    machine* target = me->remote.ip.is_loopback() ? &me->of : now.at_address(me->remote.ip);
+    const bool reaches = target != nullptr && target->now() == machine::state::running && !me->cut(me->of, *target) &&
+                         !me->cut(*target, me->of);
     if (reaches) {
       tcp_socket* door = now.net().listener_at(*target, me->remote);
       if (door == nullptr || now.chance(now.given().network.refused_connect, "refused_connect"))
         return me->answer(false, nullptr);
       if (door->waiting_.size() < door->backlog_) {
-        auto other = std::make_shared<tcp_socket>(*target);
+        auto other = std::make_shared<tcp_socket>(*target, door->family);
         other->role_ = role::connected;
         other->local = me->remote;
         other->remote = me->local;
@@ -387,7 +375,7 @@ void tcp_socket::put_under_way(piece what) {
   const network_options& net = w.given().network;
   unacknowledged_ += what.bytes.size();
   nanoseconds takes = w.between(net.latency_min, net.latency_max);
-  if (is_loopback(remote.ip)) takes = net.latency_min;
+  if (remote.ip.is_loopback()) takes = net.latency_min;
   takes += nanoseconds(what.bytes.size() * 1'000'000'000 / std::max<std::uint64_t>(net.bytes_per_second, 1));
   if (w.chance(net.delayed_segment, "delayed_segment")) takes += first_retry;
   last_due_ = what.due = std::max(last_due_, w.now() + takes);
@@ -414,8 +402,8 @@ void tcp_socket::deliver_first() {
   if (flight_.empty() || dead_) return;
   world& w = in();
   const auto other = peer_.lock();
-  machine& target = is_loopback(remote.ip) ? of : other != nullptr ? other->of : *w.at_address(remote.ip);
-  const bool reaches = target.now() == machine::state::running && !w.cut(of, target);
+  machine& target = remote.ip.is_loopback() ? of : other != nullptr ? other->of : *w.at_address(remote.ip);
+  const bool reaches = target.now() == machine::state::running && !cut(of, target);
   if (!reaches) {
     if (++tries_ > tries_max) return broken(ETIMEDOUT);
     flight_.front().due = w.now() + first_retry * (1u << (tries_ - 1));
@@ -423,7 +411,7 @@ void tcp_socket::deliver_first() {
   }
   // Who has closed, or lived before its host's restart, knows nothing of this connection.
   const bool knows = other != nullptr && !other->gone_ && !other->dead_;
-  const bool answers = !w.cut(target, of);
+  const bool answers = !cut(target, of);
   if (knows && !flight_.front().seen) {
     if (w.chance(w.given().network.reset_per_segment, "reset_per_segment")) {
       other->broken(ECONNRESET);
@@ -459,7 +447,7 @@ void tcp_socket::send_reset() {
   if (other == nullptr) return;
   const network_options& net = w.given().network;
   w.after(w.between(net.latency_min, net.latency_max), [other, &from = of] {
-    if (!other->in().cut(from, other->of)) other->broken(ECONNRESET);
+    if (!other->cut(from, other->of)) other->broken(ECONNRESET);
   });
 }
 

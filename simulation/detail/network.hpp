@@ -16,8 +16,9 @@
 /// Ownership:  sockets are their descriptors' and of what is under way to them; two ends know each other weakly.
 /// Invariants: what arrives is what was sent, in order, a prefix of it where the connection breaks.
 /// Limits:     `socket_buffer_bytes` unacknowledged and as many unread per socket; the backlog of a listener as it was
-///             asked for. IPv4 only; a host has one address, and 127.0.0.1.
+///             asked for. A host has an IPv4 and an IPv6 address, 127.0.0.0/8 and ::1.
 
+#include <skerry/simulation/detail/addresses.hpp>
 #include <skerry/simulation/detail/simulated_backend.hpp>
 
 #include <cerrno>
@@ -28,30 +29,17 @@
 #include <string>
 #include <vector>
 
-#include <netinet/in.h>
+#include <sys/socket.h>
 
 namespace skerry::sim::detail {
 
 class world;
 
-struct place {
-  std::uint32_t ip = 0;  // in the host's byte order; 0: any
-  std::uint16_t port = 0;
-  bool operator==(const place&) const = default;
-};
-
-/// -1: no IPv4 address.
-int read_name(const sockaddr* name, socklen_t bytes, place& into) noexcept;
-void write_name(const place& from, sockaddr* name, socklen_t* bytes) noexcept;
-
-constexpr std::uint32_t loopback = 127u << 24;
-inline bool is_loopback(std::uint32_t ip) noexcept { return (ip & 0xff000000) == loopback; }
-
 /// What system calls do with a socket; 0 or more, or -errno.
 class socket_node : public node {
  public:
-  virtual int bind(place at) = 0;
-  virtual int connect_now(place) { return -EOPNOTSUPP; }
+  virtual int bind(const sockaddr* name, socklen_t bytes) = 0;
+  virtual int connect_now(const sockaddr*, socklen_t) { return -EOPNOTSUPP; }
   virtual int listen(int) { return -EOPNOTSUPP; }
   virtual int accept_now() { return -EOPNOTSUPP; }
   virtual int shut_down(int how) = 0;
@@ -86,12 +74,12 @@ class network {
   std::vector<udp_socket*> datagrams_;
 };
 
-class tcp_socket final : public socket_node {
+class tcp_socket final : public socket_node, public ip_socket {
  public:
-  explicit tcp_socket(machine& of) noexcept;
+  tcp_socket(machine& of, int family) noexcept;
   ~tcp_socket() override;
 
-  int bind(place at) override;
+  int bind(const sockaddr* name, socklen_t bytes) override;
   int listen(int backlog) override;
   int accept_now() override;
   int shut_down(int how) override;
@@ -111,10 +99,6 @@ class tcp_socket final : public socket_node {
   void closed() noexcept override;
   void vanished() noexcept override;
 
-  machine& of;
-  place local, remote;
-  bool reuse_address = false;
-  bool reuse_port = false;
   bool reset_at_close = false;
 
  private:
@@ -128,6 +112,7 @@ class tcp_socket final : public socket_node {
   };
 
   world& in() const noexcept;
+  bool cut(const machine& from, const machine& to) const noexcept;
   std::shared_ptr<tcp_socket> self() { return std::static_pointer_cast<tcp_socket>(shared_from_this()); }
 
   bool attempt_accept(request& r) noexcept;
@@ -135,6 +120,7 @@ class tcp_socket final : public socket_node {
   bool attempt_receive(request& r) noexcept;
   bool attempt_send(request& r) noexcept;
 
+  int begin_to_connect(const sockaddr* name, socklen_t bytes);
   void knock(unsigned tries);
   void answer(bool accepted, const std::shared_ptr<tcp_socket>& other);
   void put_under_way(piece what);

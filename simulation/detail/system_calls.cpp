@@ -102,10 +102,10 @@ int __real_socket(int, int, int);
 int __wrap_socket(int family, int type, int protocol) {
   machine* m = here();
   if (m == nullptr) return __real_socket(family, type, protocol);
-  if (family != AF_INET) return answer(-EAFNOSUPPORT);
+  if (family != AF_INET && family != AF_INET6) return answer(-EAFNOSUPPORT);
   switch (type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) {
-    case SOCK_STREAM: return answer(m->open(std::make_shared<tcp_socket>(*m)));
-    case SOCK_DGRAM: return answer(m->open(std::make_shared<udp_socket>(*m)));
+    case SOCK_STREAM: return answer(m->open(std::make_shared<tcp_socket>(*m, family)));
+    case SOCK_DGRAM: return answer(m->open(std::make_shared<udp_socket>(*m, family)));
     default: return answer(-EPROTONOSUPPORT);
   }
 }
@@ -113,20 +113,13 @@ int __wrap_socket(int family, int type, int protocol) {
 int __real_bind(int, const sockaddr*, socklen_t);
 int __wrap_bind(int fd, const sockaddr* name, socklen_t bytes) {
   if (!simulated(fd)) return __real_bind(fd, name, bytes);
-  return with_socket(fd, [&](socket_node& s) {
-    skerry::sim::detail::place at;
-    if (skerry::sim::detail::read_name(name, bytes, at) != 0) return -EAFNOSUPPORT;
-    return s.bind(at);
-  });
+  return with_socket(fd, [&](socket_node& s) { return s.bind(name, bytes); });
 }
 
 int __real_connect(int, const sockaddr*, socklen_t);
 int __wrap_connect(int fd, const sockaddr* name, socklen_t bytes) {
   if (!simulated(fd)) return __real_connect(fd, name, bytes);
-  return with_socket(fd, [&](socket_node& s) {
-    skerry::sim::detail::place to;
-    return skerry::sim::detail::read_name(name, bytes, to) != 0 ? -EAFNOSUPPORT : s.connect_now(to);
-  });
+  return with_socket(fd, [&](socket_node& s) { return s.connect_now(name, bytes); });
 }
 
 int __real_listen(int, int);
