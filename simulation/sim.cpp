@@ -27,6 +27,7 @@ class happening final : public detail::node {
     return true;
   }
   void closed() noexcept override { cancel_all(); }
+  void vanished() noexcept override {}
   void happen() noexcept {
     happened_ = true;
     changed();

@@ -119,17 +119,15 @@ int udp_socket::set_option(int level, int name, const void* value, socklen_t byt
 }
 
 int udp_socket::get_option(int level, int name, void* value, socklen_t* bytes) noexcept {
-  if (level != SOL_SOCKET || *bytes < sizeof(int)) return -ENOPROTOOPT;
-  int what = 0;
+  if (level == IPPROTO_IPV6 && name == IPV6_V6ONLY) return give_number(value, bytes, v6_only);
+  if (level != SOL_SOCKET) return -ENOPROTOOPT;
   switch (name) {
-    case SO_TYPE: what = SOCK_DGRAM; break;
-    case SO_ERROR: what = std::exchange(error_, 0); break;
-    case SO_RCVBUF: what = static_cast<int>(receive_buffer_); break;
+    case SO_TYPE: return give_number(value, bytes, SOCK_DGRAM);
+    case SO_DOMAIN: return give_number(value, bytes, family);
+    case SO_ERROR: return give_number(value, bytes, std::exchange(error_, 0));
+    case SO_RCVBUF: return give_number(value, bytes, static_cast<int>(receive_buffer_));
     default: return -ENOPROTOOPT;
   }
-  *static_cast<int*>(value) = what;
-  *bytes = sizeof what;
-  return 0;
 }
 
 /// The length of the next, and nothing that waits to be sent.
@@ -265,26 +263,39 @@ bool udp_socket::receive(request& r) noexcept {
 // --- out ---
 
 int udp_socket::send(const submission& what) noexcept {
-  place to = remote;
-  std::string bytes;
-  const sockaddr* name = nullptr;
-  socklen_t name_bytes = 0;
-  if (what.opcode == IORING_OP_SEND) {
-    name = reinterpret_cast<const sockaddr*>(what.off);
-    name_bytes = what.addr_len;
-    bytes.assign(reinterpret_cast<const char*>(what.addr), what.len);
-  } else {
-    const auto& message = *reinterpret_cast<const msghdr*>(what.addr);
-    if (message.msg_controllen != 0) return -EINVAL;
-    name = static_cast<const sockaddr*>(message.msg_name);
-    name_bytes = message.msg_namelen;
-    for (std::size_t i = 0; i < message.msg_iovlen; ++i) {
-      bytes.append(static_cast<const char*>(message.msg_iov[i].iov_base), message.msg_iov[i].iov_len);
-    }
-  }
-  const int wrong = name != nullptr ? read_name(name, name_bytes, family, to) : 0;
-  return wrong != 0 ? wrong : send(std::move(bytes), to);
+  if (what.opcode == IORING_OP_SENDMSG) return send(*reinterpret_cast<const msghdr*>(what.addr));
+  iovec all{reinterpret_cast<void*>(what.addr), what.len};
+  msghdr message{};
+  message.msg_name = reinterpret_cast<void*>(what.off);
+  message.msg_namelen = what.addr_len;
+  message.msg_iov = &all;
+  message.msg_iovlen = 1;
+  return send(message);
 }
+
+int udp_socket::send(const msghdr& message) noexcept {
+  if (message.msg_controllen != 0) return -EINVAL;
+  place to = remote;
+  if (message.msg_name != nullptr) {
+    const auto* name = static_cast<const sockaddr*>(message.msg_name);
+    if (const int wrong = read_name(name, message.msg_namelen, family, to); wrong != 0) return wrong;
+  }
+  std::string bytes;
+  for (std::size_t i = 0; i < message.msg_iovlen; ++i) {
+    bytes.append(static_cast<const char*>(message.msg_iov[i].iov_base), message.msg_iov[i].iov_len);
+  }
+  return send(std::move(bytes), to);
+}
+
+long udp_socket::read_now(msghdr& into, int flags) {
+  const auto ready = [this] { return error_ != 0 || !queue_.empty() || input_shut_; };
+  if (!non_blocking && (flags & MSG_DONTWAIT) == 0 && !of.block_until(ready)) return -EINTR;
+  if (error_ != 0) return -std::exchange(error_, 0);
+  if (queue_.empty()) return input_shut_ ? 0 : -EAGAIN;
+  return receive_into(into, static_cast<std::uint32_t>(flags));
+}
+
+long udp_socket::write_now(const msghdr& from, int) { return send(from); }
 
 int udp_socket::send(std::string bytes, place to) noexcept {
   if (output_shut_) return -EPIPE;

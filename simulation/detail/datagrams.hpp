@@ -28,7 +28,7 @@
 
 namespace skerry::sim::detail {
 
-class udp_socket final : public socket_node, public ip_socket {
+class udp_socket final : public node, public socket_calls, public ip_socket {
  public:
   static constexpr std::size_t bytes_max = 65507;
   static constexpr std::size_t overhead = 512;
@@ -45,6 +45,8 @@ class udp_socket final : public socket_node, public ip_socket {
   int get_option(int level, int name, void* value, socklen_t* bytes) noexcept override;
   int control(unsigned long command, int& value) const noexcept override;
 
+  long read_now(msghdr& into, int flags) override;
+  long write_now(const msghdr& from, int flags) override;
   std::uint32_t events() const noexcept override;
   bool attempt(request& r) noexcept override;
   void closed() noexcept override;
@@ -67,6 +69,7 @@ class udp_socket final : public socket_node, public ip_socket {
   int bind_anywhere();
   int send(std::string bytes, place to) noexcept;
   int send(const submission& what) noexcept;
+  int send(const msghdr& message) noexcept;
   bool receive(request& r) noexcept;
   std::int32_t receive_into(msghdr& message, std::uint32_t flags) noexcept;
   void under_way(const place& to, packet what, bool inside);

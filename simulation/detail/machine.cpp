@@ -18,7 +18,11 @@ using detail::simulated_backend;
 using std::chrono::nanoseconds;
 
 machine::machine(detail::world& in, std::string name, unsigned number)
-    : world_(in), name_(std::move(name)), ip_(10u << 24 | (number + 1)), disk_(std::make_shared<detail::disk>(*this)) {
+    : world_(in),
+      name_(std::move(name)),
+      ip_(10u << 24 | (number + 1)),
+      disk_(std::make_shared<detail::disk>(*this)),
+      descriptor_limit_(in.given().system.descriptors_max) {
   options_.shards = 1;
   options_.log_level = "off";
   options_.admin = "off";
@@ -28,7 +32,12 @@ machine::machine(detail::world& in, std::string name, unsigned number)
   options_.bind = ip_text();
 }
 
-machine::~machine() = default;
+machine::~machine() {
+  state_ = state::dying;  // after a violation there may be descriptors
+  for (const auto& each : descriptors_) {
+    if (each != nullptr) let_go(*each);
+  }
+}
 
 std::string machine::ip_text() const {
   return fmt::format("{}.{}.{}.{}", ip_ >> 24, ip_ >> 16 & 255, ip_ >> 8 & 255, ip_ & 255);
@@ -99,7 +108,7 @@ void machine::off_now() {
   kernels_.clear();
   main_ = nullptr;
   for (auto& each : descriptors_) {
-    if (each != nullptr && --each->descriptors == 0) each->closed();
+    if (each != nullptr) let_go(*each);
   }
   descriptors_.clear();
   open_ = 0;
@@ -136,7 +145,7 @@ void machine::crash() {
     // Out of the world first: nothing that follows is seen by anybody.
     disk_->power_off();
     for (auto& each : std::exchange(descriptors_, {})) {
-      if (each != nullptr && --each->descriptors == 0) each->vanished();
+      if (each != nullptr) let_go(*each);
     }
     open_ = 0;
     for (simulated_backend* each : kernels_) each->die();
@@ -197,8 +206,8 @@ nanoseconds machine::wall() noexcept {
 
 int machine::open(std::shared_ptr<detail::node> what) {
   if (state_ == state::dying) return -ENETDOWN;
-  if (open_ >= world_.given().system.descriptors_max) return -EMFILE;
   auto free = std::ranges::find(descriptors_, nullptr);
+  if (static_cast<std::size_t>(free - descriptors_.begin()) >= descriptor_limit_) return -EMFILE;
   if (free == descriptors_.end()) free = descriptors_.insert(free, nullptr);
   ++what->descriptors;
   ++open_;
@@ -222,8 +231,21 @@ int machine::close(int fd) noexcept {
   if (what == nullptr) return -EBADF;
   descriptors_[static_cast<std::size_t>(fd - first_descriptor)] = nullptr;
   --open_;
-  if (--what->descriptors == 0) what->closed();
+  let_go(*what);
   return 0;
+}
+
+void machine::let_go(detail::node& what) noexcept {
+  if (--what.descriptors != 0) return;
+  state_ == state::dying ? what.vanished() : what.closed();
+}
+
+bool machine::block_until(const std::function<bool()>& done) const {
+  while (!done()) {
+    if (state_ != state::running) return false;
+    world_.running_shard()->own->yield();
+  }
+  return true;
 }
 
 std::uint16_t machine::next_ephemeral_port() noexcept {

@@ -28,6 +28,8 @@
 #include <string>
 #include <vector>
 
+#include <sys/types.h>
+
 namespace skerry::sim::detail {
 class disk;
 }
@@ -49,6 +51,9 @@ class machine final : public clock_source {
   std::string ip_text() const;
   std::string ip6_text() const;
   detail::world& in() const noexcept { return world_; }
+  /// What its program is to others: no process of a kernel has such a number.
+  pid_t process() const noexcept { return static_cast<pid_t>(1 << 30 | (ip_ & 0xffffff)); }
+  static constexpr unsigned user = 1000;  ///< and group
   state now() const noexcept { return state_; }
   app_options& settings() noexcept { return options_; }
 
@@ -69,7 +74,17 @@ class machine final : public clock_source {
   std::shared_ptr<detail::node> find(int fd) const noexcept;
   int duplicate(int fd);
   int close(int fd) noexcept;
+  /// One less stands for it, and it is closed with the last.
+  void let_go(detail::node& what) noexcept;
   std::size_t open_descriptors() const noexcept { return open_; }
+  /// RLIMIT_NOFILE, counted from the first one.
+  std::size_t descriptor_limit() const noexcept { return descriptor_limit_; }
+  void limit_descriptors(std::size_t most) noexcept { descriptor_limit_ = most; }
+
+  std::size_t descriptors_under_way = 0;  ///< in messages
+
+  /// A call that blocks: the running shard stands still until `done`, and others go on. False: the machine dies.
+  bool block_until(const std::function<bool()>& done) const;
 
   detail::disk& storage() noexcept { return *disk_; }
 
@@ -112,6 +127,7 @@ class machine final : public clock_source {
   std::shared_ptr<detail::disk> disk_;
   std::vector<std::shared_ptr<detail::node>> descriptors_;
   std::size_t open_ = 0;
+  std::size_t descriptor_limit_;
   std::uint16_t last_port_ = 32767;
   std::chrono::nanoseconds wall_shift_{0};
   std::chrono::nanoseconds ahead_{0};  // of the world, while dying

@@ -25,12 +25,6 @@ constexpr nanoseconds first_retry = milliseconds(200);
 constexpr unsigned tries_max = 12;  // 200 ms, doubled each time: about 14 minutes
 constexpr unsigned knocks_max = 6;
 
-void give(void* value, socklen_t* bytes, int what) noexcept {
-  if (*bytes < sizeof what) return;
-  *static_cast<int*>(value) = what;
-  *bytes = sizeof what;
-}
-
 }  // namespace
 
 // --- ports ---
@@ -70,11 +64,14 @@ tcp_socket* network::listener_at(const machine& on, const place& at) noexcept {
 
 // --- a socket ---
 
-tcp_socket::tcp_socket(machine& whose, int of_family) noexcept : ip_socket(whose, of_family) {}
+tcp_socket::tcp_socket(machine& whose, int of_family) noexcept
+    : stream_socket(whose),
+      ip_socket(whose, of_family),
+      send_buffer_(in().given().network.socket_buffer_bytes),
+      receive_buffer_(in().given().network.socket_buffer_bytes) {}
 
 tcp_socket::~tcp_socket() { in().net().unbind(*this); }
 
-world& tcp_socket::in() const noexcept { return of.in(); }
 bool tcp_socket::cut(const machine& from, const machine& to) const noexcept {
   return in().cut(from, to, remote.ip.is_v4());
 }
@@ -90,8 +87,7 @@ int tcp_socket::listen(int backlog) {
   if (local.port == 0) {
     if (const int refused = in().net().bind(*this, anywhere(family)); refused != 0) return refused;
   }
-  role_ = role::listening;
-  backlog_ = static_cast<std::size_t>(std::clamp(backlog, 1, 4096));
+  open_door(backlog);
   return 0;
 }
 
@@ -110,6 +106,8 @@ int tcp_socket::set_option(int level, int name, const void* value, socklen_t byt
   if (set_common(level, name, value, bytes)) return 0;
   if (level != SOL_SOCKET) return 0;  // they change when packets go, of which there are none
   switch (name) {
+    case SO_SNDBUF: send_buffer_ = buffer_size(value, bytes, 4608); return 0;
+    case SO_RCVBUF: receive_buffer_ = buffer_size(value, bytes, 2304); return 0;
     case SO_LINGER: {
       const auto* linger = static_cast<const ::linger*>(value);
       reset_at_close = bytes >= sizeof *linger && linger->l_onoff != 0 && linger->l_linger == 0;
@@ -121,11 +119,15 @@ int tcp_socket::set_option(int level, int name, const void* value, socklen_t byt
 }
 
 int tcp_socket::get_option(int level, int name, void* value, socklen_t* bytes) noexcept {
+  if (level == IPPROTO_IPV6 && name == IPV6_V6ONLY) return give_number(value, bytes, v6_only);
   if (level != SOL_SOCKET) return -ENOPROTOOPT;
   switch (name) {
-    case SO_TYPE: give(value, bytes, SOCK_STREAM); return 0;
-    case SO_ACCEPTCONN: give(value, bytes, listens()); return 0;
-    case SO_ERROR: give(value, bytes, 0); return 0;
+    case SO_TYPE: return give_number(value, bytes, SOCK_STREAM);
+    case SO_DOMAIN: return give_number(value, bytes, family);
+    case SO_ACCEPTCONN: return give_number(value, bytes, listens());
+    case SO_ERROR: return give_number(value, bytes, std::exchange(error_, 0));
+    case SO_SNDBUF: return give_number(value, bytes, static_cast<int>(send_buffer_));
+    case SO_RCVBUF: return give_number(value, bytes, static_cast<int>(receive_buffer_));
     default: return -ENOPROTOOPT;
   }
 }
@@ -144,44 +146,10 @@ std::uint32_t tcp_socket::events() const noexcept {
   if (role_ == role::fresh) return POLLOUT | POLLHUP;
   std::uint32_t now = 0;
   if (unread() > 0 || peer_ended_ || input_shut_ || dead_) now |= POLLIN;
-  if (unacknowledged_ < in().given().network.socket_buffer_bytes || dead_) now |= POLLOUT;
+  if (unacknowledged_ < send_buffer_ || dead_) now |= POLLOUT;
   if (error_ != 0) now |= POLLERR;
   if (dead_ || (peer_ended_ && end_sent_)) now |= POLLHUP;
   return now;
-}
-
-bool tcp_socket::attempt(request& r) noexcept {
-  switch (r.what().opcode) {
-    case IORING_OP_ACCEPT: return attempt_accept(r);
-    case IORING_OP_CONNECT: return attempt_connect(r);
-    case IORING_OP_RECV: return attempt_receive(r);
-    case IORING_OP_SEND: return attempt_send(r);
-    default: r.finish(-EOPNOTSUPP); return true;
-  }
-}
-
-// --- accept ---
-
-int tcp_socket::accept_now() {
-  if (role_ != role::listening) return -EINVAL;
-  if (waiting_.empty()) return -EAGAIN;
-  if (in().chance(in().given().system.out_of_descriptors, "out_of_descriptors")) return -EMFILE;
-  const int fd = of.open(waiting_.front());
-  if (fd >= 0) waiting_.pop_front();
-  return fd;
-}
-
-bool tcp_socket::attempt_accept(request& r) noexcept {
-  while (true) {
-    const int fd = accept_now();
-    if (fd == -EAGAIN) return false;
-    if (fd < 0 || !r.multishot()) {
-      r.finish(fd);
-      return true;
-    }
-    r.emit(fd);
-    if (r.finished()) return true;
-  }
 }
 
 // --- connect ---
@@ -214,6 +182,13 @@ int tcp_socket::begin_to_connect(const sockaddr* name, socklen_t bytes) {
   return 0;
 }
 
+int tcp_socket::connect_now(const sockaddr* name, socklen_t bytes) {
+  if (const int refused = begin_to_connect(name, bytes); refused != 0) return refused;
+  knocking_ = true;
+  if (non_blocking) return -EINPROGRESS;
+  return of.block_until([this] { return connect_result_ <= 0; }) ? connect_result_ : -EINTR;
+}
+
 /// One attempt to reach a listener; again after a second, twice as long each time.
 void tcp_socket::knock(unsigned tries) {
   world& w = in();
@@ -228,11 +203,13 @@ void tcp_socket::knock(unsigned tries) {
       tcp_socket* door = now.net().listener_at(*target, me->remote);
       if (door == nullptr || now.chance(now.given().network.refused_connect, "refused_connect"))
         return me->answer(false, nullptr);
-      if (door->waiting_.size() < door->backlog_) {
+      if (door->has_room()) {
         auto other = std::make_shared<tcp_socket>(*target, door->family);
         other->role_ = role::connected;
         other->local = me->remote;
         other->remote = me->local;
+        other->send_buffer_ = door->send_buffer_;
+        other->receive_buffer_ = door->receive_buffer_;
         other->peer_ = me;
         me->peer_ = other;
         door->waiting_.push_back(other);
@@ -273,47 +250,29 @@ void tcp_socket::answer(bool accepted, const std::shared_ptr<tcp_socket>& other)
 
 // --- in ---
 
-bool tcp_socket::attempt_receive(request& r) noexcept {
-  if (role_ != role::connected) {
-    r.finish(-ENOTCONN);
-    return true;
+int tcp_socket::input_state() const noexcept {
+  if (role_ != role::connected) return -ENOTCONN;
+  if (unread() > 0) return 1;
+  if (error_ != 0) return -error_;
+  return peer_ended_ || input_shut_ || dead_ ? 0 : -EAGAIN;
+}
+
+std::size_t tcp_socket::take(void* into, std::size_t most) noexcept {
+  const std::size_t bytes = some_of(std::min(static_cast<std::size_t>(unread()), most));
+  std::memcpy(into, arrived_.data() + taken_, bytes);
+  taken_ += bytes;
+  if (taken_ == arrived_.size()) {
+    arrived_.clear();
+    taken_ = 0;
   }
-  world& w = in();
-  while (unread() > 0) {
-    void* data = nullptr;
-    std::uint32_t room = 0;
-    const int number = r.take_buffer(data, room);
-    if (number < 0) {
-      r.finish(-ENOBUFS);
-      return true;
-    }
-    auto bytes = std::min<std::size_t>(static_cast<std::size_t>(unread()), room);
-    if (bytes > 1 && w.chance(w.given().system.short_transfer, "short_transfer")) bytes = 1 + w.draw(bytes);
-    std::memcpy(data, arrived_.data() + taken_, bytes);
-    taken_ += bytes;
-    if (taken_ == arrived_.size()) {
-      arrived_.clear();
-      taken_ = 0;
-    }
-    make_room();
-    const std::uint32_t flags = IORING_CQE_F_BUFFER | static_cast<std::uint32_t>(number) << IORING_CQE_BUFFER_SHIFT;
-    r.emit(static_cast<std::int32_t>(bytes), flags);
-    if (r.finished()) return true;
-  }
-  if (error_ != 0) {
-    r.finish(-std::exchange(error_, 0));
-    return true;
-  }
-  if (!peer_ended_ && !input_shut_ && !dead_) return false;
-  r.finish(0);
-  return true;
+  make_room();
+  return bytes;
 }
 
 /// What has come and found no room takes what there is now, and counts as acknowledged.
 void tcp_socket::make_room() {
-  const std::size_t most = in().given().network.socket_buffer_bytes;
   bool took = false;
-  while (!outside_.empty() && arrived_.size() - taken_ < most) {
+  while (!outside_.empty() && !full()) {
     piece first = std::move(outside_.front());
     outside_.pop_front();
     come(first);
@@ -340,34 +299,20 @@ void tcp_socket::come(const piece& what) {
 
 // --- out ---
 
-bool tcp_socket::attempt_send(request& r) noexcept {
-  if (role_ != role::connected) {
-    r.finish(-EPIPE);
-    return true;
-  }
-  if (error_ != 0) {
-    r.finish(r.progress > 0 ? static_cast<std::int32_t>(r.progress) : -std::exchange(error_, 0));
-    return true;
-  }
-  if (dead_ || end_sent_) {
-    r.finish(r.progress > 0 ? static_cast<std::int32_t>(r.progress) : -EPIPE);
-    return true;
-  }
+int tcp_socket::output_state(std::size_t) const noexcept {
+  if (role_ != role::connected) return -EPIPE;
+  if (error_ != 0) return -error_;
+  if (dead_ || end_sent_) return -EPIPE;
+  return unacknowledged_ < send_buffer_ ? 1 : -EAGAIN;
+}
+
+std::size_t tcp_socket::give(const char* bytes, std::size_t count) noexcept {
   world& w = in();
   const network_options& net = w.given().network;
-  const auto* data = reinterpret_cast<const char*>(r.what().addr);
-  while (r.progress < r.what().len && unacknowledged_ < net.socket_buffer_bytes) {
-    auto bytes = std::min<std::size_t>(
-        {r.what().len - r.progress, net.socket_buffer_bytes - unacknowledged_, net.segment_bytes_max});
-    if (bytes > 1 && w.chance(net.small_segment, "small_segment")) bytes = 1 + w.draw(std::min<std::size_t>(bytes, 8));
-    put_under_way({std::string(data + r.progress, bytes), false, {}});
-    r.progress += bytes;
-    if (r.progress < r.what().len && w.chance(w.given().system.short_transfer, "short_transfer")) break;
-  }
-  const bool all = r.progress == r.what().len;
-  if (!all && unacknowledged_ >= net.socket_buffer_bytes) return false;
-  r.finish(static_cast<std::int32_t>(r.progress));
-  return true;
+  count = std::min<std::size_t>({count, send_buffer_ - unacknowledged_, net.segment_bytes_max});
+  if (count > 1 && w.chance(net.small_segment, "small_segment")) count = 1 + w.draw(std::min<std::size_t>(count, 8));
+  put_under_way({std::string(bytes, count), false, false, nanoseconds(0)});
+  return count;
 }
 
 void tcp_socket::put_under_way(piece what) {
@@ -419,8 +364,7 @@ void tcp_socket::deliver_first() {
     }
     flight_.front().seen = true;
     const piece& first = flight_.front();
-    const std::size_t most = w.given().network.socket_buffer_bytes;
-    if (!other->outside_.empty() || other->arrived_.size() - other->taken_ >= most) {
+    if (!other->outside_.empty() || other->full()) {
       other->outside_.push_back(first);
     } else {
       other->come(first);
@@ -480,8 +424,9 @@ void tcp_socket::closed() noexcept {
   in().net().unbind(*this);
   cancel_all();
   for (const auto& each : std::exchange(waiting_, {})) {
-    each->gone_ = true;
-    each->send_reset();
+    auto& met = static_cast<tcp_socket&>(*each);
+    met.gone_ = true;
+    met.send_reset();
   }
   if (role_ != role::connected || dead_) return;
   const bool lost = unread() > 0 || !outside_.empty();

@@ -181,7 +181,8 @@ TEST(move, a_pipelined_conversation_is_whole_wherever_it_is_cut) {
 }
 
 TEST(move, bytes_that_are_put_back_come_before_those_that_were_unread) {
-  run_and_count(1, []() -> task<> {
+  const std::uint64_t seed = test_support::test_seed();
+  run_and_count(1, [seed]() -> task<> {
     connected pair = co_await connect_pair();
     const std::string bytes = numbered_bytes(300'000);
     auto sending = spawn([&]() -> task<> {
@@ -189,7 +190,7 @@ TEST(move, bytes_that_are_put_back_come_before_those_that_were_unread) {
       pair.theirs.shut_down_output();
     });
     std::string all;
-    random_source draw(test_support::test_seed());
+    random_source draw(seed);
     for (bool first = true;; first = false) {
       const buffer next = co_await pair.ours.read();
       if (next.empty()) break;

@@ -22,6 +22,7 @@
 namespace skerry::test_support {
 
 void (*run_in_simulation)(const app_options&, const std::function<task<>()>&, bool) = nullptr;
+std::ptrdiff_t (*descriptors_in_simulation)() = nullptr;
 
 namespace {
 

@@ -12,6 +12,7 @@
 #include <skerry/shards/placement.hpp>
 
 #include <chrono>
+#include <cstddef>
 #include <functional>
 #include <memory>
 #include <string>
@@ -25,6 +26,10 @@ namespace skerry::test_support {
 /// Set where SKERRY_TEST_SIM is set and the program is linked for it (skerry_simulate_tests): runs the shards in a
 /// simulation. `alone`: what main left behind is not waited for. Rethrows what main throws; a violation is a failure.
 extern void (*run_in_simulation)(const app_options& options, const std::function<task<>()>& main, bool alone);
+/// What needs other processes or devices of the real kernel is not tried there.
+inline bool simulating() noexcept { return run_in_simulation != nullptr; }
+/// Likewise: how many descriptors the simulated host has, or -1 outside of it.
+extern std::ptrdiff_t (*descriptors_in_simulation)();
 
 /// Options of a quiet host with `shards` shards, on the backend that the environment names.
 inline app_options quiet_options(unsigned shards) {

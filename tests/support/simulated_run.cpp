@@ -4,8 +4,10 @@
 #include <skerry/framework/task/scope.hpp>
 #include <skerry/framework/this_shard.hpp>
 #include <skerry/shards/app.hpp>
+#include <skerry/simulation/detail/machine.hpp>
 #include <skerry/simulation/sim.hpp>
 
+#include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <exception>
@@ -52,8 +54,13 @@ void run_simulated(const app_options& options, const std::function<task<>()>& ma
   if (!made.ok()) throw std::logic_error(made.violation);
 }
 
+std::ptrdiff_t descriptors() {
+  return sim::simulated() ? static_cast<std::ptrdiff_t>(sim::host("test").impl().open_descriptors()) : -1;
+}
+
 [[maybe_unused]] const bool wanted = [] {
-  if (std::getenv("SKERRY_TEST_SIM") != nullptr) run_in_simulation = &run_simulated;
+  if (std::getenv("SKERRY_TEST_SIM") != nullptr)
+    run_in_simulation = &run_simulated, descriptors_in_simulation = &descriptors;
   return true;
 }();
 
