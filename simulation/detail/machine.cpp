@@ -241,11 +241,11 @@ void machine::let_go(detail::node& what) noexcept {
 }
 
 bool machine::block_until(const std::function<bool()>& done) const {
-  while (!done()) {
-    if (state_ != state::running) return false;
+  while (state_ == state::running) {
+    if (done()) return true;
     world_.running_shard()->own->yield();
   }
-  return true;
+  return false;
 }
 
 std::uint16_t machine::next_ephemeral_port() noexcept {

@@ -15,8 +15,8 @@
 /// Affinity:   the simulator's thread.
 /// Ownership:  sockets are their descriptors' and of what is under way to them; two ends know each other weakly.
 /// Invariants: what arrives is what was sent, in order, a prefix of it where the connection breaks.
-/// Limits:     `socket_buffer_bytes` unacknowledged and as many unread per socket, or twice SO_SNDBUF and SO_RCVBUF;
-///             the backlog of a listener as it was asked for. A host has an IPv4 and an IPv6 address, 127.0.0.0/8 and ::1.
+/// Limits:     `socket_buffer_bytes` unacknowledged and as many unread per socket, or twice SO_SNDBUF and SO_RCVBUF; a
+///             listener's backlog as it was asked for. A host has one address of each family, 127.0.0.0/8 and ::1.
 
 #include <skerry/simulation/detail/addresses.hpp>
 #include <skerry/simulation/detail/streams.hpp>
