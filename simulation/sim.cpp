@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <skerry/framework/io/readiness.hpp>
 #include <skerry/simulation/detail/machine.hpp>
+#include <skerry/simulation/detail/pipes.hpp>
 #include <skerry/simulation/detail/world.hpp>
 #include <skerry/simulation/sim.hpp>
 
@@ -97,6 +98,12 @@ void host_handle::stop() { of_->stop(); }
 void host_handle::crash() { of_->crash(); }
 void host_handle::stall(unsigned shard, std::chrono::nanoseconds how_long) { of_->stall(shard, how_long); }
 void host_handle::shift_wall(std::chrono::nanoseconds by) { of_->shift_wall(by); }
+host_handle& host_handle::give_input(std::string text) {
+  of_->standard(0).input += text;
+  return *this;
+}
+const std::string& host_handle::output() const noexcept { return of_->standard(1).output; }
+const std::string& host_handle::error_output() const noexcept { return of_->standard(2).output; }
 bool host_handle::runs() const noexcept { return of_->now() != machine::state::off; }
 
 task<> host_handle::ended() {

@@ -68,6 +68,11 @@ class host_handle {
   void stall(unsigned shard, std::chrono::nanoseconds how_long);
   /// The wall clock jumps.
   void shift_wall(std::chrono::nanoseconds by);
+  /// What its program finds in standard input, before the end.
+  host_handle& give_input(std::string text);
+  /// What its program has written to standard output by `net::standard_streams`; likewise to standard error.
+  const std::string& output() const noexcept;
+  const std::string& error_output() const noexcept;
   bool runs() const noexcept;
   /// Waits until it does not.
   task<> ended();

@@ -4,6 +4,7 @@
 #include <skerry/shards/shard.hpp>
 #include <skerry/simulation/detail/disk.hpp>
 #include <skerry/simulation/detail/machine.hpp>
+#include <skerry/simulation/detail/pipes.hpp>
 
 #include <algorithm>
 #include <cerrno>
@@ -30,6 +31,7 @@ machine::machine(detail::world& in, std::string name, unsigned number)
   options_.thread_names = false;
   options_.ring_entries = 256;
   options_.bind = ip_text();
+  for (auto& each : standard_) each = std::make_shared<detail::standard_stream>(*this);
 }
 
 machine::~machine() {

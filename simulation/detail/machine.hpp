@@ -21,6 +21,7 @@
 #include <skerry/simulation/detail/addresses.hpp>
 #include <skerry/simulation/detail/world.hpp>
 
+#include <array>
 #include <exception>
 #include <functional>
 #include <map>
@@ -32,7 +33,8 @@
 
 namespace skerry::sim::detail {
 class disk;
-}
+class standard_stream;
+}  // namespace skerry::sim::detail
 
 namespace skerry::sim {
 
@@ -81,6 +83,8 @@ class machine final : public clock_source {
   std::size_t descriptor_limit() const noexcept { return descriptor_limit_; }
   void limit_descriptors(std::size_t most) noexcept { descriptor_limit_ = most; }
 
+  /// Of 0, 1 and 2, as long as the machine lives: a restart continues them.
+  detail::standard_stream& standard(int fd) noexcept { return *standard_[static_cast<std::size_t>(fd)]; }
   std::size_t descriptors_under_way = 0;  ///< in messages
 
   /// A call that blocks: the running shard stands still until `done`, and others go on. False: the machine dies.
@@ -125,6 +129,7 @@ class machine final : public clock_source {
   unsigned lives_ = 0;
   std::vector<std::move_only_function<void()>> waiting_for_end_;
   std::shared_ptr<detail::disk> disk_;
+  std::array<std::shared_ptr<detail::standard_stream>, 3> standard_;
   std::vector<std::shared_ptr<detail::node>> descriptors_;
   std::size_t open_ = 0;
   std::size_t descriptor_limit_;

@@ -81,4 +81,11 @@ std::size_t pipe_end::give(const char* bytes, std::size_t count) noexcept {
   return count;
 }
 
+std::size_t standard_stream::take(void* into, std::size_t most) noexcept {
+  const std::size_t bytes = some_of(std::min(most, input.size()));
+  std::memcpy(into, input.data(), bytes);
+  input.erase(0, bytes);
+  return bytes;
+}
+
 }  // namespace skerry::sim::detail

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// pipes: the two ends of a simulated pipe as nodes.
+/// pipes: the two ends of a simulated pipe as nodes, and the streams that a program begins with.
 ///
 ///     write --room?--> bytes --> read          reader closed: EPIPE; writer closed: the rest, then the end
 ///
@@ -17,6 +17,8 @@
 #include <memory>
 #include <string>
 #include <utility>
+
+#include <poll.h>
 
 namespace skerry::sim::detail {
 
@@ -53,6 +55,28 @@ class pipe_end final : public byte_node {
 
   const std::shared_ptr<between> between_;
   const bool writes_;
+};
+
+/// Standard input, output or error of a simulated program: what it is given to read, and what it has written.
+class standard_stream final : public byte_node {
+ public:
+  using byte_node::byte_node;
+
+  std::uint32_t file_type() const noexcept override { return S_IFIFO; }
+  std::uint32_t events() const noexcept override { return POLLIN | POLLOUT; }
+  void closed() noexcept override { cancel_all(); }
+  void vanished() noexcept override {}
+
+  std::string input, output;
+
+ private:
+  int input_state() const noexcept override { return input.empty() ? 0 : 1; }
+  int output_state(std::size_t) const noexcept override { return 1; }
+  std::size_t take(void* into, std::size_t most) noexcept override;
+  std::size_t give(const char* bytes, std::size_t count) noexcept override {
+    output.append(bytes, count);
+    return count;
+  }
 };
 
 }  // namespace skerry::sim::detail

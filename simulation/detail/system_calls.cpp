@@ -55,6 +55,9 @@ long with_file(int fd, Fn fn) noexcept {
   return answer(file == nullptr ? -EINVAL : fn(*file));
 }
 
+/// A further descriptor of a program's 0, 1 or 2, which the simulator shares with the real program otherwise.
+int duplicate_standard(machine& m, int fd) { return m.open(m.standard(fd).shared_from_this()); }
+
 /// The disk of a machine that is not about to die; null after the errno was set.
 disk* disk_of(machine& m) noexcept {
   if (m.now() != machine::state::dying) return &m.storage();
@@ -250,8 +253,9 @@ int __wrap_pipe2(int* into, int flags) {
 
 int __real_dup(int);
 int __wrap_dup(int fd) {
-  if (!simulated(fd)) return __real_dup(fd);
   machine* m = here();
+  if (m != nullptr && fd >= 0 && fd <= 2) return answer(duplicate_standard(*m, fd));
+  if (!simulated(fd)) return __real_dup(fd);
   return answer(m == nullptr ? -EBADF : m->duplicate(fd));
 }
 
@@ -269,8 +273,10 @@ int __wrap_fcntl(int fd, int command, ...) {
   va_start(more, command);
   const long argument = va_arg(more, long);
   va_end(more);
-  if (!simulated(fd)) return __real_fcntl(fd, command, argument);
   machine* m = here();
+  const bool duplicates = command == F_DUPFD || command == F_DUPFD_CLOEXEC;
+  if (m != nullptr && duplicates && fd >= 0 && fd <= 2) return answer(duplicate_standard(*m, fd));
+  if (!simulated(fd)) return __real_fcntl(fd, command, argument);
   const std::shared_ptr<node> what = node_of(fd);
   if (what == nullptr) return answer(-EBADF);
   switch (command) {

@@ -387,6 +387,39 @@ TEST(sim_pipe, a_host_that_crashes_in_a_call_that_blocks_ends) {
   });
 }
 
+TEST(sim_pipe, a_program_reads_the_standard_input_it_was_given_and_what_it_prints_is_kept) {
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    run(seed, seed % 2 == 0, 1, []() -> task<> {
+      sim::host_handle shouter = sim::host("shouter");
+      shouter.give_input("what was typed");
+      int told = 0;
+      shouter.start(
+          [&told]() -> task<> {
+            try {
+              net::pipe_stream own = net::standard_streams();
+              net::pipe_stream errors = net::standard_error();
+              while (true) {
+                const buffer got = co_await own.read();
+                if (got.empty()) break;
+                co_await own.write(std::span(got.begin(), got.size()));
+              }
+              co_await own.flush();
+              co_await errors.write(std::string_view("done"));
+              co_await errors.flush();
+            } catch (const std::system_error& error) {
+              told = error.code().value();
+            }
+          },
+          true);
+      co_await shouter.ended();
+      EXPECT_TRUE(told == 0 || told == ENOMEM) << told;
+      if (told != 0) co_return;
+      EXPECT_EQ(shouter.output(), "what was typed");
+      EXPECT_EQ(shouter.error_output(), "done");
+    });
+  }
+}
+
 TEST(sim_unix, a_seed_repeats) {
   const auto once = [](std::uint64_t seed) {
     tally all;
