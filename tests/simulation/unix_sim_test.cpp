@@ -300,6 +300,20 @@ TEST(sim_unix, a_descriptor_on_its_way_at_a_crash_reaches_nobody) {
   }
 }
 
+TEST(sim_unix, a_violation_leaves_what_is_on_its_way_where_it_is) {
+  sim::options o;
+  const sim::report ended = sim::run(o, []() -> task<> {
+    net::listener listening(door);
+    net::stream waits = co_await net::connect(door);
+    auto [ours, theirs] = net::message_socket::pair();
+    const int passed[] = {ours.fd(), waits.fd()};  // one end through the other
+    co_await ours.send(std::string_view("on their way"), passed);
+    sim::fail("enough");
+    co_await sleep_for(1h);
+  });
+  EXPECT_TRUE(ended.violation.starts_with("enough")) << ended.violation;
+}
+
 // --- pipes and plain calls ---
 
 TEST(sim_pipe, bytes_come_in_order_and_ends_are_heard_of_whatever_fails) {
