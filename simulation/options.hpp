@@ -30,6 +30,9 @@ enum class schedule : std::uint8_t {
   adversarial,
 };
 
+/// What a partition cuts.
+enum class protocol : std::uint8_t { any, ipv4, ipv6 };
+
 struct network_options {
   std::chrono::nanoseconds latency_min = std::chrono::microseconds(20);
   std::chrono::nanoseconds latency_max = std::chrono::microseconds(500);
@@ -47,7 +50,7 @@ struct network_options {
 struct system_options {
   double interrupted = 0;           ///< an operation ends with EINTR before it has done anything
   double out_of_memory = 0;         ///< ENOMEM or ENOBUFS
-  double out_of_descriptors = 0;    ///< an accept ends with EMFILE
+  double out_of_descriptors = 0;    ///< an accept ends with EMFILE, a message comes without its descriptors
   double short_transfer = 0;        ///< fewer bytes than could be
   double ended_multishot = 0;       ///< the kernel stops a multishot operation of its own accord
   double late_completion = 0;       ///< stays behind those of later operations

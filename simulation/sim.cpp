@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <skerry/framework/io/readiness.hpp>
 #include <skerry/simulation/detail/machine.hpp>
+#include <skerry/simulation/detail/pipes.hpp>
 #include <skerry/simulation/detail/world.hpp>
 #include <skerry/simulation/sim.hpp>
 
@@ -27,6 +28,7 @@ class happening final : public detail::node {
     return true;
   }
   void closed() noexcept override { cancel_all(); }
+  void vanished() noexcept override {}
   void happen() noexcept {
     happened_ = true;
     changed();
@@ -85,6 +87,7 @@ report run(const options& given, std::function<task<>()> fn) {
 
 const std::string& host_handle::name() const noexcept { return of_->name(); }
 std::string host_handle::ip() const { return of_->ip_text(); }
+std::string host_handle::ip6() const { return of_->ip6_text(); }
 app_options& host_handle::settings() noexcept { return of_->settings(); }
 
 host_handle& host_handle::start(std::function<task<>()> main, bool auto_shutdown) {
@@ -96,6 +99,12 @@ void host_handle::stop() { of_->stop(); }
 void host_handle::crash() { of_->crash(); }
 void host_handle::stall(unsigned shard, std::chrono::nanoseconds how_long) { of_->stall(shard, how_long); }
 void host_handle::shift_wall(std::chrono::nanoseconds by) { of_->shift_wall(by); }
+host_handle& host_handle::give_input(std::string text) {
+  of_->standard(0).input += text;
+  return *this;
+}
+const std::string& host_handle::output() const noexcept { return of_->standard(1).output; }
+const std::string& host_handle::error_output() const noexcept { return of_->standard(2).output; }
 bool host_handle::runs() const noexcept { return of_->now() != machine::state::off; }
 
 task<> host_handle::ended() {
@@ -114,14 +123,15 @@ host_handle host(std::string_view name, unsigned shards) {
   return host_handle(found != nullptr ? *found : make(in, name, shards));
 }
 
-void partition(std::initializer_list<std::string_view> from, std::initializer_list<std::string_view> to, bool one_way) {
+void partition(std::initializer_list<std::string_view> from, std::initializer_list<std::string_view> to, bool one_way,
+               protocol what) {
   world& in = world::current();
   for (const std::string_view a : from) {
     for (const std::string_view b : to) {
       machine *one = in.find(a), *other = in.find(b);
       SKERRY_ASSERT(one != nullptr && other != nullptr, "a partition names hosts that there are");
-      in.set_cut(*one, *other, true);
-      if (!one_way) in.set_cut(*other, *one, true);
+      in.cut_off(*one, *other, what);
+      if (!one_way) in.cut_off(*other, *one, what);
     }
   }
 }

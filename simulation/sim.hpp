@@ -28,7 +28,7 @@
 ///
 /// Affinity: `run` on a thread that runs no shard; everything else from within.
 /// Errors:   what goes wrong inside is told in `report::violation`, not thrown.
-/// Limits:   one simulation at a time per process; IPv4, TCP and UDP; `options::steps_max`, `options::time_max`.
+/// Limits:   one simulation at a time per process; `options::steps_max`, `options::time_max`.
 
 #include <skerry/framework/task/task.hpp>
 #include <skerry/shards/app_options.hpp>
@@ -53,8 +53,9 @@ class host_handle {
   explicit host_handle(machine& of) noexcept : of_(&of) {}
 
   const std::string& name() const noexcept;
-  /// Its address.
+  /// Its addresses.
   std::string ip() const;
+  std::string ip6() const;
   /// What its program's command line would say. Before start().
   app_options& settings() noexcept;
   /// Runs `main` as an app does; it ends by itself only with `auto_shutdown`. Asserts that it does not run.
@@ -67,6 +68,11 @@ class host_handle {
   void stall(unsigned shard, std::chrono::nanoseconds how_long);
   /// The wall clock jumps.
   void shift_wall(std::chrono::nanoseconds by);
+  /// What its program finds in standard input, before the end.
+  host_handle& give_input(std::string text);
+  /// What its program has written to standard output by `net::standard_streams`; likewise to standard error.
+  const std::string& output() const noexcept;
+  const std::string& error_output() const noexcept;
   bool runs() const noexcept;
   /// Waits until it does not.
   task<> ended();
@@ -80,9 +86,10 @@ class host_handle {
 /// The host of that name, made with `shards` shards the first time.
 host_handle host(std::string_view name, unsigned shards = 1);
 
-/// What one side sends does not reach the other: packets are sent again until it heals, or time out.
+/// What one side sends does not reach the other: packets are sent again until it heals, or time out. `what`: those of
+/// one protocol only, while the other's get through.
 void partition(std::initializer_list<std::string_view> from, std::initializer_list<std::string_view> to,
-               bool one_way = false);
+               bool one_way = false, protocol what = protocol::any);
 void heal();
 
 /// Time jumps, as if the whole world had stood still for so long: what was due meanwhile happens now.

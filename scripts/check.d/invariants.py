@@ -56,7 +56,7 @@ RULES = [
     Rule("drawing random numbers", include_of("random>") + r"|\bstd::(?:random_device|mt19937|minstd_rand|ranlux|"
          r"default_random_engine|knuth_b)\w*|" + FREE + r"(?:rand|srand|drand48|rand_r)\s*\(|"
          r"\b(?:getrandom|getentropy|arc4random\w*)\s*\(|/dev/u?random", LIBRARY,
-         "use the shard's source (framework/random.hpp), which replays from a seed", allowed=("framework/random.*", "simulation/detail/system_calls.cpp"),
+         "use the shard's source (framework/random.hpp), which replays from a seed", allowed=("framework/random.*", "simulation/detail/guard.cpp"),
          view=sources.without_comments),
     Rule("sleeping", r"\bstd::this_thread::sleep_\w+|\b(?:usleep|nanosleep|clock_nanosleep)\s*\(|"
          r"(?<![\w>])::sleep\s*\(|(?<![\w.>:])sleep\s*\(\s*\d", LIBRARY + ("tests",),

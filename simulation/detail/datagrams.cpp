@@ -26,12 +26,11 @@ constexpr std::size_t receive_buffer_min = 2304;
 
 int network::bind(udp_socket& s, place at) {
   if (s.local.port != 0) return -EINVAL;
-  if (at.ip != 0 && !is_loopback(at.ip) && at.ip != s.of.ip()) return -EADDRNOTAVAIL;
+  if (const int refused = s.refusal(at); refused != 0) return refused;
   const auto taken = [&] {
     return std::ranges::any_of(datagrams_, [&](const udp_socket* each) {
-      const bool meet = each->local.ip == at.ip || each->local.ip == 0 || at.ip == 0;
-      const bool share = (each->reuse_port_ && s.reuse_port_) || (each->reuse_address_ && s.reuse_address_);
-      return &each->of == &s.of && each->local.port == at.port && meet && !share;
+      const bool share = (each->reuse_port && s.reuse_port) || (each->reuse_address && s.reuse_address);
+      return s.meets(*each, at) && !share;
     });
   };
   if (at.port == 0) {
@@ -49,8 +48,7 @@ udp_socket* network::receiver_at(const machine& on, const place& at, const place
   std::vector<udp_socket*> found;
   bool connected = false;
   for (udp_socket* each : datagrams_) {
-    const bool here =
-        &each->of == &on && each->local.port == at.port && (each->local.ip == 0 || each->local.ip == at.ip);
+    const bool here = &each->of == &on && each->local.port == at.port && each->covers(at.ip);
     if (!here || (each->connected() && each->remote != from)) continue;
     if (each->connected() && !connected) found.clear();  // who speaks with one only comes first
     if (connected && !each->connected()) continue;
@@ -58,27 +56,35 @@ udp_socket* network::receiver_at(const machine& on, const place& at, const place
     found.push_back(each);
   }
   if (found.empty()) return nullptr;
-  const std::uint64_t sender = (std::uint64_t{from.ip} << 16 | from.port) * 0x9e3779b97f4a7c15;
+  const std::uint64_t sender = (from.ip.high ^ from.ip.low << 16 ^ from.port) * 0x9e3779b97f4a7c15;
   return found[(sender >> 32) % found.size()];
 }
 
 // --- a socket ---
 
-udp_socket::udp_socket(machine& whose) noexcept : of(whose) {}
+udp_socket::udp_socket(machine& whose, int of_family) noexcept : ip_socket(whose, of_family) {}
 
 udp_socket::~udp_socket() { in().net().unbind(*this); }
 
 world& udp_socket::in() const noexcept { return of.in(); }
 
-int udp_socket::bind(place at) { return in().net().bind(*this, at); }
+int udp_socket::bind(const sockaddr* name, socklen_t bytes) {
+  place at;
+  const int refused = read_name(name, bytes, family, at);
+  return refused != 0 ? refused : in().net().bind(*this, at);
+}
 
-int udp_socket::connect_now(place to) {
-  if (to.port == 0) return -EINVAL;
-  if (local.port == 0) {
-    if (const int refused = bind({}); refused != 0) return refused;
-  }
+int udp_socket::bind_anywhere() { return local.port != 0 ? 0 : in().net().bind(*this, anywhere(family)); }
+
+int udp_socket::connect_now(const sockaddr* name, socklen_t bytes) {
+  place to;
+  int refused = read_name(name, bytes, family, to);
+  if (refused == 0 && to.port == 0) refused = -EINVAL;
+  if (refused == 0) refused = toward(to);
+  if (refused == 0) refused = bind_anywhere();
+  if (refused != 0) return refused;
   remote = to;
-  if (local.ip == 0) local.ip = is_loopback(to.ip) ? loopback + 1 : of.ip();
+  local.ip = as_seen_from(to.ip);
   return 0;
 }
 
@@ -91,23 +97,21 @@ int udp_socket::shut_down(int how) {
 }
 
 int udp_socket::local_name(sockaddr* name, socklen_t* bytes) const noexcept {
-  write_name(local, name, bytes);
+  write_name(local, family, name, bytes);
   return 0;
 }
 
 int udp_socket::peer_name(sockaddr* name, socklen_t* bytes) const noexcept {
   if (!connected()) return -ENOTCONN;
-  write_name(remote, name, bytes);
+  write_name(remote, family, name, bytes);
   return 0;
 }
 
 int udp_socket::set_option(int level, int name, const void* value, socklen_t bytes) noexcept {
   if (level == SOL_UDP) return -ENOPROTOOPT;
-  if (level != SOL_SOCKET) return 0;
+  if (set_common(level, name, value, bytes) || level != SOL_SOCKET) return 0;
   const int number = bytes >= sizeof(int) ? *static_cast<const int*>(value) : 0;
   switch (name) {
-    case SO_REUSEADDR: reuse_address_ = number != 0; return 0;
-    case SO_REUSEPORT: reuse_port_ = number != 0; return 0;
     case SO_RCVBUF: receive_buffer_ = std::max(receive_buffer_min, 2 * static_cast<std::size_t>(number)); return 0;
     case SO_ATTACH_REUSEPORT_CBPF: return -ENOPROTOOPT;
     default: return 0;
@@ -115,17 +119,15 @@ int udp_socket::set_option(int level, int name, const void* value, socklen_t byt
 }
 
 int udp_socket::get_option(int level, int name, void* value, socklen_t* bytes) noexcept {
-  if (level != SOL_SOCKET || *bytes < sizeof(int)) return -ENOPROTOOPT;
-  int what = 0;
+  if (level == IPPROTO_IPV6 && name == IPV6_V6ONLY) return give_number(value, bytes, v6_only);
+  if (level != SOL_SOCKET) return -ENOPROTOOPT;
   switch (name) {
-    case SO_TYPE: what = SOCK_DGRAM; break;
-    case SO_ERROR: what = std::exchange(error_, 0); break;
-    case SO_RCVBUF: what = static_cast<int>(receive_buffer_); break;
+    case SO_TYPE: return give_number(value, bytes, SOCK_DGRAM);
+    case SO_DOMAIN: return give_number(value, bytes, family);
+    case SO_ERROR: return give_number(value, bytes, std::exchange(error_, 0));
+    case SO_RCVBUF: return give_number(value, bytes, static_cast<int>(receive_buffer_));
     default: return -ENOPROTOOPT;
   }
-  *static_cast<int*>(value) = what;
-  *bytes = sizeof what;
-  return 0;
 }
 
 /// The length of the next, and nothing that waits to be sent.
@@ -151,10 +153,8 @@ bool udp_socket::attempt(request& r) noexcept {
     case IORING_OP_SEND:
     case IORING_OP_SENDMSG: r.finish(send(r.what())); return true;
     case IORING_OP_CONNECT: {
-      place to;
       const auto* name = reinterpret_cast<const sockaddr*>(r.what().addr);
-      const bool ours = read_name(name, static_cast<socklen_t>(r.what().off), to) == 0;
-      r.finish(ours ? connect_now(to) : -EAFNOSUPPORT);
+      r.finish(connect_now(name, static_cast<socklen_t>(r.what().off)));
       return true;
     }
     default: r.finish(-EOPNOTSUPP); return true;
@@ -207,7 +207,7 @@ std::int32_t udp_socket::receive_into(msghdr& message, std::uint32_t flags) noex
     done += part;
   }
   if (message.msg_name != nullptr) {
-    write_name(next.from, static_cast<sockaddr*>(message.msg_name), &message.msg_namelen);
+    write_name(next.from, family, static_cast<sockaddr*>(message.msg_name), &message.msg_namelen);
   }
   message.msg_controllen = 0;
   message.msg_flags = done < next.bytes.size() ? MSG_TRUNC : 0;
@@ -263,41 +263,53 @@ bool udp_socket::receive(request& r) noexcept {
 // --- out ---
 
 int udp_socket::send(const submission& what) noexcept {
+  if (what.opcode == IORING_OP_SENDMSG) return send(*reinterpret_cast<const msghdr*>(what.addr));
+  iovec all{reinterpret_cast<void*>(what.addr), what.len};
+  msghdr message{};
+  message.msg_name = reinterpret_cast<void*>(what.off);
+  message.msg_namelen = what.addr_len;
+  message.msg_iov = &all;
+  message.msg_iovlen = 1;
+  return send(message);
+}
+
+int udp_socket::send(const msghdr& message) noexcept {
+  if (message.msg_controllen != 0) return -EINVAL;
   place to = remote;
-  std::string bytes;
-  const sockaddr* name = nullptr;
-  socklen_t name_bytes = 0;
-  if (what.opcode == IORING_OP_SEND) {
-    name = reinterpret_cast<const sockaddr*>(what.off);
-    name_bytes = what.addr_len;
-    bytes.assign(reinterpret_cast<const char*>(what.addr), what.len);
-  } else {
-    const auto& message = *reinterpret_cast<const msghdr*>(what.addr);
-    if (message.msg_controllen != 0) return -EINVAL;
-    name = static_cast<const sockaddr*>(message.msg_name);
-    name_bytes = message.msg_namelen;
-    for (std::size_t i = 0; i < message.msg_iovlen; ++i) {
-      bytes.append(static_cast<const char*>(message.msg_iov[i].iov_base), message.msg_iov[i].iov_len);
-    }
+  if (message.msg_name != nullptr) {
+    const auto* name = static_cast<const sockaddr*>(message.msg_name);
+    if (const int wrong = read_name(name, message.msg_namelen, family, to); wrong != 0) return wrong;
   }
-  if (name != nullptr && read_name(name, name_bytes, to) != 0) return -EAFNOSUPPORT;
+  std::string bytes;
+  for (std::size_t i = 0; i < message.msg_iovlen; ++i) {
+    bytes.append(static_cast<const char*>(message.msg_iov[i].iov_base), message.msg_iov[i].iov_len);
+  }
   return send(std::move(bytes), to);
 }
 
-int udp_socket::send(std::string bytes, const place& to) noexcept {
+long udp_socket::read_now(msghdr& into, int flags) {
+  const auto ready = [this] { return error_ != 0 || !queue_.empty() || input_shut_; };
+  if (!non_blocking && (flags & MSG_DONTWAIT) == 0 && !of.block_until(ready)) return -EINTR;
+  if (error_ != 0) return -std::exchange(error_, 0);
+  if (queue_.empty()) return input_shut_ ? 0 : -EAGAIN;
+  return receive_into(into, static_cast<std::uint32_t>(flags));
+}
+
+long udp_socket::write_now(const msghdr& from, int) { return send(from); }
+
+int udp_socket::send(std::string bytes, place to) noexcept {
   if (output_shut_) return -EPIPE;
   if (bytes.size() > bytes_max) return -EMSGSIZE;
   if (error_ != 0) return -std::exchange(error_, 0);
   if (to.port == 0) return connected() ? -EINVAL : -EDESTADDRREQ;
-  if (local.port == 0) {
-    if (const int refused = bind({}); refused != 0) return refused;
-  }
+  if (const int refused = toward(to); refused != 0) return refused;
+  if (const int refused = bind_anywhere(); refused != 0) return refused;
   world& w = in();
   const network_options& net = w.given().network;
-  const bool inside = is_loopback(to.ip) || to.ip == of.ip();
+  const bool inside = to.ip.is_loopback() || of.has(to.ip);
   const auto result = static_cast<int>(bytes.size());
   packet one{local, std::move(bytes)};
-  if (one.from.ip == 0) one.from.ip = is_loopback(to.ip) ? loopback + 1 : of.ip();
+  one.from.ip = as_seen_from(to.ip);
   if (!inside && w.chance(net.datagram_lost, "datagram_lost")) return result;
   if (!inside && w.chance(net.datagram_twice, "datagram_twice")) under_way(to, one, inside);
   under_way(to, std::move(one), inside);
@@ -320,14 +332,14 @@ void udp_socket::under_way(const place& to, packet what, bool inside) {
 
 /// At whoever has the port now; the sender may be gone.
 void udp_socket::arrive(world& in, machine& from, const place& to, packet what) {
-  machine* target = is_loopback(to.ip) ? &from : in.at_address(to.ip);
-  if (target == nullptr || target->now() != machine::state::running || in.cut(from, *target)) return;
+  machine* target = to.ip.is_loopback() ? &from : in.at_address(to.ip);
+  if (target == nullptr || target->now() != machine::state::running || in.cut(from, *target, to.ip.is_v4())) return;
   if (udp_socket* found = in.net().receiver_at(*target, to, what.from)) return found->come(std::move(what));
   // The answer that nobody is there goes the same way back, and may be lost, too.
   const network_options& net = in.given().network;
   if (target != &from && in.chance(net.datagram_lost, "datagram_lost")) return;
   in.after(in.between(net.latency_min, net.latency_max), [&in, &from, target, to, back = what.from] {
-    if (in.cut(*target, from)) return;
+    if (in.cut(*target, from, to.ip.is_v4())) return;
     udp_socket* sender = in.net().receiver_at(from, back, to);
     if (sender != nullptr && sender->connected()) sender->refused();
   });

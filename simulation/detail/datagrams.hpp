@@ -15,7 +15,7 @@
 ///
 /// Affinity:   the simulator's thread.
 /// Limits:     65507 bytes; a queue of `receive_buffer` bytes, SO_RCVBUF, of which each datagram takes `overhead` more
-///             than it has. IPv4 only.
+///             than it has.
 
 #include <skerry/simulation/detail/network.hpp>
 
@@ -28,16 +28,16 @@
 
 namespace skerry::sim::detail {
 
-class udp_socket final : public socket_node {
+class udp_socket final : public node, public socket_calls, public ip_socket {
  public:
   static constexpr std::size_t bytes_max = 65507;
   static constexpr std::size_t overhead = 512;
 
-  explicit udp_socket(machine& of) noexcept;
+  udp_socket(machine& of, int family) noexcept;
   ~udp_socket() override;
 
-  int bind(place at) override;
-  int connect_now(place to) override;
+  int bind(const sockaddr* name, socklen_t bytes) override;
+  int connect_now(const sockaddr* name, socklen_t bytes) override;
   int shut_down(int how) override;
   int local_name(sockaddr* name, socklen_t* bytes) const noexcept override;
   int peer_name(sockaddr* name, socklen_t* bytes) const noexcept override;
@@ -45,6 +45,8 @@ class udp_socket final : public socket_node {
   int get_option(int level, int name, void* value, socklen_t* bytes) noexcept override;
   int control(unsigned long command, int& value) const noexcept override;
 
+  long read_now(msghdr& into, int flags) override;
+  long write_now(const msghdr& from, int flags) override;
   std::uint32_t events() const noexcept override;
   bool attempt(request& r) noexcept override;
   void closed() noexcept override;
@@ -59,16 +61,15 @@ class udp_socket final : public socket_node {
   /// The bytes of the next one; empty: there is none.
   std::string take();
 
-  machine& of;
-  place local, remote;  // remote: port 0 while it is not connected
-
  private:
   friend class network;
 
   world& in() const noexcept;
   bool connected() const noexcept { return remote.port != 0; }
-  int send(std::string bytes, const place& to) noexcept;
+  int bind_anywhere();
+  int send(std::string bytes, place to) noexcept;
   int send(const submission& what) noexcept;
+  int send(const msghdr& message) noexcept;
   bool receive(request& r) noexcept;
   std::int32_t receive_into(msghdr& message, std::uint32_t flags) noexcept;
   void under_way(const place& to, packet what, bool inside);
@@ -76,7 +77,6 @@ class udp_socket final : public socket_node {
   packet next();
   void refused() noexcept;
 
-  bool reuse_address_ = false, reuse_port_ = false;
   bool input_shut_ = false, output_shut_ = false;
   std::deque<packet> queue_;
   std::size_t queued_ = 0;  // bytes, with overhead

@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <poll.h>
+#include <sys/file.h>
 
 namespace skerry::sim::detail {
 
@@ -54,7 +55,9 @@ bool fits_direct(std::span<const iovec> pieces, std::uint64_t offset) noexcept {
          });
 }
 
-std::uint32_t kind_and_mode(const inode& of) noexcept { return of.mode | (of.is_directory ? S_IFDIR : S_IFREG); }
+std::uint32_t kind_and_mode(const inode& of) noexcept {
+  return of.mode | (of.is_directory ? S_IFDIR : of.kind == inode::socket ? S_IFSOCK : S_IFREG);
+}
 
 }  // namespace
 
@@ -73,6 +76,33 @@ std::uint32_t open_file::events() const noexcept { return found->is_directory ? 
 bool open_file::attempt(request& r) noexcept {
   r.finish(-EOPNOTSUPP);
   return true;
+}
+
+/// Where it stands.
+long open_file::read_now(msghdr& into, int) {
+  if (!readable(*this)) return -EBADF;
+  if (found->is_directory) return -EISDIR;
+  long all = 0;
+  for (const iovec& each : std::span(into.msg_iov, into.msg_iovlen)) {
+    const std::string_view bytes = found->content.read(position, each.iov_len);
+    if (bytes.empty()) continue;
+    std::memcpy(each.iov_base, bytes.data(), bytes.size());
+    position += bytes.size();
+    all += static_cast<long>(bytes.size());
+  }
+  return all;
+}
+
+long open_file::write_now(const msghdr& from, int) {
+  return of.write({from.msg_iov, from.msg_iovlen}, *this, ~std::uint64_t{0}, false);
+}
+
+long open_file::seek(std::int64_t by, int from) {
+  const std::uint64_t start = from == SEEK_CUR ? position : from == SEEK_END ? found->content.size() : 0;
+  const std::int64_t to = static_cast<std::int64_t>(start) + by;
+  if (to < 0 || (from != SEEK_SET && from != SEEK_CUR && from != SEEK_END)) return -EINVAL;
+  position = static_cast<std::uint64_t>(to);
+  return to;
 }
 
 // --- the queue ---
@@ -168,7 +198,7 @@ std::int32_t disk::open_found(int flags, inode_ptr found) {
 
 std::int32_t disk::open(const submission& what, const inode_ptr& from) {
   const auto* how = pointer<const open_how>(what.off);
-  if (of_.open_descriptors() >= in().given().system.descriptors_max) return -EMFILE;
+  if (of_.open_descriptors() >= of_.descriptor_limit()) return -EMFILE;
   inode_ptr found;
   if (const int refused = names_.open(from, pointer<const char>(what.addr), *how, found); refused != 0) return refused;
   return open_found(static_cast<int>(how->flags), std::move(found));
@@ -342,7 +372,7 @@ int disk::status(const submission& what, open_file* on) {
 
 int disk::open_now(const char* path, int flags, std::uint32_t mode) {
   names_.wall = of_.wall();
-  if (of_.open_descriptors() >= in().given().system.descriptors_max) return -EMFILE;
+  if (of_.open_descriptors() >= of_.descriptor_limit()) return -EMFILE;
   open_how how{};
   how.flags = static_cast<std::uint64_t>(flags);
   how.mode = (flags & O_CREAT) != 0 ? mode : 0;
@@ -361,13 +391,51 @@ int disk::resize_now(open_file& of, std::uint64_t size) {
   return 0;
 }
 
-int disk::status_now(const open_file& of, struct ::stat& into) noexcept {
+int disk::status_now(const inode& of, struct ::stat& into) noexcept {
   into = {};
-  into.st_mode = kind_and_mode(*of.found);
-  into.st_nlink = of.found->named ? 1 : 0;
-  into.st_ino = of.found->number;
-  into.st_size = static_cast<off_t>(of.found->content.size());
+  into.st_mode = kind_and_mode(of);
+  into.st_nlink = of.named ? 1 : 0;
+  into.st_ino = of.number;
+  into.st_size = static_cast<off_t>(of.content.size());
   into.st_blksize = block_bytes;
+  return 0;
+}
+
+int disk::make_socket(const char* path, inode_ptr& made) {
+  names_.wall = of_.wall();
+  return names_.make_socket(nullptr, path, 0777, made);
+}
+
+int disk::unlink_now(const char* path) {
+  names_.wall = of_.wall();
+  return names_.unlink(nullptr, path, false);
+}
+
+int disk::rename_now(const char* from, const char* to) {
+  names_.wall = of_.wall();
+  return names_.rename(nullptr, from, nullptr, to);
+}
+
+int disk::make_directory_now(const char* path, std::uint32_t mode) {
+  names_.wall = of_.wall();
+  return names_.make_directory(nullptr, path, mode);
+}
+
+int disk::lock_now(const open_file& by, int how) {
+  std::map<const void*, bool>& locks = by.found->locks;
+  const bool alone = (how & LOCK_EX) != 0;
+  if ((how & LOCK_UN) != 0) {
+    locks.erase(&by);
+    return 0;
+  }
+  const auto free = [&] {
+    return std::ranges::none_of(locks, [&](const auto& each) { return each.first != &by && (alone || each.second); });
+  };
+  if (!free()) {
+    if ((how & LOCK_NB) != 0) return -EWOULDBLOCK;
+    if (!of_.block_until(free)) return -EINTR;
+  }
+  locks.insert_or_assign(&by, alone);
   return 0;
 }
 
@@ -388,7 +456,7 @@ long disk::list_now(open_file& directory, std::byte* into, std::size_t bytes) {
     const auto short_length = static_cast<std::uint16_t>(length);
     std::memcpy(entry, &number, sizeof number);
     std::memcpy(entry + 16, &short_length, sizeof short_length);
-    entry[18] = static_cast<std::byte>(what.is_directory ? DT_DIR : DT_REG);
+    entry[18] = static_cast<std::byte>(IFTODT(kind_and_mode(what)));
     std::memcpy(entry + before_name, name.data(), name.size());
     used += length;
     return true;

@@ -41,7 +41,10 @@ class open_file final : public node {
   void start(request& r) noexcept override;
   std::uint32_t events() const noexcept override;
   bool attempt(request& r) noexcept override;
-  void closed() noexcept override {}
+  long read_now(msghdr& into, int flags) override;
+  long write_now(const msghdr& from, int flags) override;
+  long seek(std::int64_t by, int from);
+  void closed() noexcept override { found->locks.erase(this); }
 
   disk& of;
   const inode_ptr found;
@@ -70,9 +73,17 @@ class disk final : public node {
   int open_now(const char* path, int flags, std::uint32_t mode);
   long list_now(open_file& directory, std::byte* into, std::size_t bytes);
   int resize_now(open_file& of, std::uint64_t size);
-  static int status_now(const open_file& of, struct ::stat& into) noexcept;
+  static int status_now(const inode& of, struct ::stat& into) noexcept;
+  int find_now(const char* path, inode_ptr& found) { return names_.find(nullptr, path, found); }
+  int make_socket(const char* path, inode_ptr& made);
+  int unlink_now(const char* path);
+  int rename_now(const char* from, const char* to);
+  int make_directory_now(const char* path, std::uint32_t mode);
+  /// As flock.
+  int lock_now(const open_file& by, int how);
 
  private:
+  friend class open_file;
   struct pending {
     request* what;
     std::shared_ptr<open_file> on;

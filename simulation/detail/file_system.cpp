@@ -26,9 +26,9 @@ void add(auto& keys, const auto& entries) {
 }  // namespace
 
 file_system::file_system(draw_source draw) : draw_(std::move(draw)), used_(std::make_shared<std::uint64_t>(0)) {
-  root_ = make(true, 0755);
+  root_ = make(inode::directory, 0755);
   root_->parent = root_.get();
-  inode_ptr tmp = make(true, 01777);
+  inode_ptr tmp = make(inode::directory, 01777);
   tmp->parent = root_.get();
   root_->entries.emplace("tmp", tmp);
   root_->durable.emplace("tmp", tmp);
@@ -36,8 +36,8 @@ file_system::file_system(draw_source draw) : draw_(std::move(draw)), used_(std::
 
 file_system::~file_system() = default;
 
-inode_ptr file_system::make(bool directory, std::uint32_t mode) {
-  auto made = std::make_shared<inode>(numbers_++, directory, mode, used_);
+inode_ptr file_system::make(inode::type kind, std::uint32_t mode) {
+  auto made = std::make_shared<inode>(numbers_++, kind, mode, used_);
   made->modified = wall;
   return made;
 }
@@ -95,7 +95,7 @@ int file_system::open(const inode_ptr& from, std::string_view path, const open_h
     if (!creates) return -ENOENT;
     if (at.as_directory) return -EISDIR;
     if (!at.directory->named) return -ENOENT;
-    found = make(false, static_cast<std::uint32_t>(how.mode) & ~umask_bits & 07777);
+    found = make(inode::file, static_cast<std::uint32_t>(how.mode) & ~umask_bits & 07777);
     happen({{{at.directory, at.name, found}}});
     return 0;
   }
@@ -103,6 +103,7 @@ int file_system::open(const inode_ptr& from, std::string_view path, const open_h
   found = at.found;
   if ((flags & O_PATH) == 0 && found->is_directory && (creates || writes)) return -EISDIR;
   if ((flags & O_DIRECTORY) != 0 && !found->is_directory) return -ENOTDIR;
+  if ((flags & O_PATH) == 0 && found->kind == inode::socket) return -ENXIO;
   if ((flags & O_TRUNC) != 0 && (flags & O_PATH) == 0 && !found->is_directory && writes) {
     found->content.resize(0);
     found->modified = wall;
@@ -115,9 +116,19 @@ int file_system::make_directory(const inode_ptr& from, std::string_view path, st
   if (const int refused = resolve(from, path, 0, at); refused != 0) return refused;
   if (at.found != nullptr) return -EEXIST;
   if (!at.directory->named) return -ENOENT;
-  inode_ptr made = make(true, mode & ~umask_bits & 01777);
+  inode_ptr made = make(inode::directory, mode & ~umask_bits & 01777);
   made->parent = at.directory.get();
   happen({{{at.directory, at.name, std::move(made)}}});
+  return 0;
+}
+
+int file_system::make_socket(const inode_ptr& from, std::string_view path, std::uint32_t mode, inode_ptr& made) {
+  place at;
+  if (const int refused = resolve(from, path, 0, at); refused != 0) return refused;
+  if (at.found != nullptr) return -EADDRINUSE;
+  if (at.as_directory || !at.directory->named) return -ENOENT;
+  made = make(inode::socket, mode & ~umask_bits & 0777);
+  happen({{{at.directory, at.name, made}}});
   return 0;
 }
 

@@ -33,18 +33,21 @@
 
 namespace skerry::sim::detail {
 
-/// A file or a directory.
+/// What a name stands for. Of a Unix socket there is the name only; who is bound to it its host knows.
 struct inode : std::enable_shared_from_this<inode> {
   using names = std::map<std::string, std::shared_ptr<inode>, std::less<>>;
+  enum type : std::uint8_t { file, directory, socket };
 
-  inode(std::uint64_t which, bool directory, std::uint32_t permissions, std::shared_ptr<std::uint64_t> used) noexcept
-      : number(which), is_directory(directory), mode(permissions), content(std::move(used)) {}
+  inode(std::uint64_t which, type what, std::uint32_t permissions, std::shared_ptr<std::uint64_t> used) noexcept
+      : number(which), kind(what), is_directory(what == directory), mode(permissions), content(std::move(used)) {}
 
   const std::uint64_t number;
+  const type kind;
   const bool is_directory;
   const std::uint32_t mode;
   std::chrono::nanoseconds modified{0};
-  bool named = true;  ///< or it is gone once nobody has it open
+  bool named = true;                  ///< or it is gone once nobody has it open
+  std::map<const void*, bool> locks;  ///< who holds one (flock); true: alone
   // of a file
   file_content content;
   unsigned failed_syncs = 0;
@@ -66,6 +69,7 @@ class file_system {
   /// `from` is where a relative path begins; null: the root, which is the working directory.
   int open(const inode_ptr& from, std::string_view path, const open_how& how, inode_ptr& found);
   int make_directory(const inode_ptr& from, std::string_view path, std::uint32_t mode);
+  int make_socket(const inode_ptr& from, std::string_view path, std::uint32_t mode, inode_ptr& made);
   int rename(const inode_ptr& from, std::string_view old_path, const inode_ptr& to, std::string_view new_path);
   int unlink(const inode_ptr& from, std::string_view path, bool directory);
   int find(const inode_ptr& from, std::string_view path, inode_ptr& found);
@@ -95,7 +99,7 @@ class file_system {
   using keys = std::set<std::pair<std::uint64_t, std::string>>;
 
   int resolve(inode_ptr at, std::string_view path, std::uint64_t how, place& into) const;
-  inode_ptr make(bool directory, std::uint32_t mode);
+  inode_ptr make(inode::type kind, std::uint32_t mode);
   void happen(change what);
   void make_durable(const change& what);
   void rebuild(const inode_ptr& directory, std::set<std::uint64_t>& seen);

@@ -4,6 +4,7 @@
 #include <skerry/shards/shard.hpp>
 #include <skerry/simulation/detail/disk.hpp>
 #include <skerry/simulation/detail/machine.hpp>
+#include <skerry/simulation/detail/pipes.hpp>
 
 #include <algorithm>
 #include <cerrno>
@@ -18,7 +19,11 @@ using detail::simulated_backend;
 using std::chrono::nanoseconds;
 
 machine::machine(detail::world& in, std::string name, unsigned number)
-    : world_(in), name_(std::move(name)), ip_(10u << 24 | (number + 1)), disk_(std::make_shared<detail::disk>(*this)) {
+    : world_(in),
+      name_(std::move(name)),
+      ip_(10u << 24 | (number + 1)),
+      disk_(std::make_shared<detail::disk>(*this)),
+      descriptor_limit_(in.given().system.descriptors_max) {
   options_.shards = 1;
   options_.log_level = "off";
   options_.admin = "off";
@@ -26,13 +31,21 @@ machine::machine(detail::world& in, std::string name, unsigned number)
   options_.thread_names = false;
   options_.ring_entries = 256;
   options_.bind = ip_text();
+  for (auto& each : standard_) each = std::make_shared<detail::standard_stream>(*this);
 }
 
-machine::~machine() = default;
+machine::~machine() {
+  state_ = state::dying;  // after a violation there may be descriptors
+  for (const auto& each : descriptors_) {
+    if (each != nullptr) let_go(*each);
+  }
+}
 
 std::string machine::ip_text() const {
   return fmt::format("{}.{}.{}.{}", ip_ >> 24, ip_ >> 16 & 255, ip_ >> 8 & 255, ip_ & 255);
 }
+
+std::string machine::ip6_text() const { return fmt::format("2001:db8::{:x}", ip6().low); }
 
 void machine::start(std::function<task<>()> main, bool auto_shutdown) {
   SKERRY_ASSERT(state_ == state::off, "a host that runs is not started");
@@ -97,7 +110,7 @@ void machine::off_now() {
   kernels_.clear();
   main_ = nullptr;
   for (auto& each : descriptors_) {
-    if (each != nullptr && --each->descriptors == 0) each->closed();
+    if (each != nullptr) let_go(*each);
   }
   descriptors_.clear();
   open_ = 0;
@@ -132,7 +145,7 @@ void machine::crash() {
     // Out of the world first: nothing that follows is seen by anybody.
     disk_->power_off();
     for (auto& each : std::exchange(descriptors_, {})) {
-      if (each != nullptr && --each->descriptors == 0) each->vanished();
+      if (each != nullptr) let_go(*each);
     }
     open_ = 0;
     for (simulated_backend* each : kernels_) each->die();
@@ -199,8 +212,8 @@ nanoseconds machine::wall() noexcept {
 
 int machine::open(std::shared_ptr<detail::node> what) {
   if (state_ == state::dying) return -ENETDOWN;
-  if (open_ >= world_.given().system.descriptors_max) return -EMFILE;
   auto free = std::ranges::find(descriptors_, nullptr);
+  if (static_cast<std::size_t>(free - descriptors_.begin()) >= descriptor_limit_) return -EMFILE;
   if (free == descriptors_.end()) free = descriptors_.insert(free, nullptr);
   ++what->descriptors;
   ++open_;
@@ -224,8 +237,21 @@ int machine::close(int fd) noexcept {
   if (what == nullptr) return -EBADF;
   descriptors_[static_cast<std::size_t>(fd - first_descriptor)] = nullptr;
   --open_;
-  if (--what->descriptors == 0) what->closed();
+  let_go(*what);
   return 0;
+}
+
+void machine::let_go(detail::node& what) noexcept {
+  if (--what.descriptors != 0) return;
+  state_ == state::dying ? what.vanished() : what.closed();
+}
+
+bool machine::block_until(const std::function<bool()>& done) const {
+  while (state_ == state::running) {
+    if (done()) return true;
+    world_.running_shard()->own->yield();
+  }
+  return false;
 }
 
 std::uint16_t machine::next_ephemeral_port() noexcept {

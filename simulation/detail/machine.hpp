@@ -18,8 +18,10 @@
 #include <skerry/framework/task/task.hpp>
 #include <skerry/shards/app_options.hpp>
 #include <skerry/shards/host.hpp>
+#include <skerry/simulation/detail/addresses.hpp>
 #include <skerry/simulation/detail/world.hpp>
 
+#include <array>
 #include <exception>
 #include <functional>
 #include <map>
@@ -27,9 +29,12 @@
 #include <string>
 #include <vector>
 
+#include <sys/types.h>
+
 namespace skerry::sim::detail {
 class disk;
-}
+class standard_stream;
+}  // namespace skerry::sim::detail
 
 namespace skerry::sim {
 
@@ -43,8 +48,14 @@ class machine final : public clock_source {
 
   const std::string& name() const noexcept { return name_; }
   std::uint32_t ip() const noexcept { return ip_; }  ///< in the host's byte order
+  detail::ip_number ip6() const noexcept { return {0x2001'0db8ull << 32, ip_ & 0xffffff}; }
+  bool has(const detail::ip_number& ip) const noexcept { return ip == detail::ip_number::v4(ip_) || ip == ip6(); }
   std::string ip_text() const;
+  std::string ip6_text() const;
   detail::world& in() const noexcept { return world_; }
+  /// What its program is to others: no process of a kernel has such a number.
+  pid_t process() const noexcept { return static_cast<pid_t>(1 << 30 | (ip_ & 0xffffff)); }
+  static constexpr unsigned user = 1000;  ///< and group
   state now() const noexcept { return state_; }
   app_options& settings() noexcept { return options_; }
 
@@ -65,7 +76,19 @@ class machine final : public clock_source {
   std::shared_ptr<detail::node> find(int fd) const noexcept;
   int duplicate(int fd);
   int close(int fd) noexcept;
+  /// One less stands for it, and it is closed with the last.
+  void let_go(detail::node& what) noexcept;
   std::size_t open_descriptors() const noexcept { return open_; }
+  /// RLIMIT_NOFILE, counted from the first one.
+  std::size_t descriptor_limit() const noexcept { return descriptor_limit_; }
+  void limit_descriptors(std::size_t most) noexcept { descriptor_limit_ = most; }
+
+  /// Of 0, 1 and 2, as long as the machine lives: a restart continues them.
+  detail::standard_stream& standard(int fd) noexcept { return *standard_[static_cast<std::size_t>(fd)]; }
+  std::size_t descriptors_under_way = 0;  ///< in messages
+
+  /// A call that blocks: the running shard stands still until `done`, and others go on. False: the machine dies.
+  bool block_until(const std::function<bool()>& done) const;
 
   detail::disk& storage() noexcept { return *disk_; }
 
@@ -107,8 +130,10 @@ class machine final : public clock_source {
   unsigned lives_ = 0;
   std::vector<std::move_only_function<void()>> waiting_for_end_;
   std::shared_ptr<detail::disk> disk_;
+  std::array<std::shared_ptr<detail::standard_stream>, 3> standard_;
   std::vector<std::shared_ptr<detail::node>> descriptors_;
   std::size_t open_ = 0;
+  std::size_t descriptor_limit_;
   std::uint16_t last_port_ = 32767;
   std::chrono::nanoseconds wall_shift_{0};
   std::chrono::nanoseconds ahead_{0};  // of the world, while dying

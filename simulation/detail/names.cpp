@@ -21,13 +21,30 @@ namespace {
 constexpr std::chrono::milliseconds timeout_default(5000);
 constexpr int tries_default = 4;
 
-constexpr place name_server{10u << 24 | 255u << 16 | 255u << 8 | 53, 53};
+constexpr place name_server{ip_number::v4(10u << 24 | 255u << 16 | 255u << 8 | 53), 53};
 
 /// What such a list is made of; the list is its first part, so that who has the one has the other.
 struct address_list {
   ares_addrinfo list{};
-  ares_addrinfo_node node{};
-  sockaddr_in address{};
+  struct entry {
+    ares_addrinfo_node node{};
+    sockaddr_storage address{};
+  };
+  entry entries[2];
+  int count = 0;
+
+  void add(const ip_number& ip, int ttl) noexcept {
+    entry& made = entries[count];
+    const int family = ip.is_v4() ? AF_INET : AF_INET6;
+    made.node.ai_addrlen = sizeof made.address;
+    made.node.ai_addr = reinterpret_cast<sockaddr*>(&made.address);
+    write_name({ip, 0}, family, made.node.ai_addr, &made.node.ai_addrlen);
+    made.node.ai_ttl = ttl;
+    made.node.ai_family = family;
+    made.node.ai_socktype = SOCK_STREAM;
+    (count == 0 ? list.nodes : entries[count - 1].node.ai_next) = &made.node;
+    ++count;
+  }
 };
 
 bool same_name(std::string_view host, std::string_view asked) noexcept {
@@ -90,19 +107,14 @@ void name_client::end(questions::iterator which, int status, int timeouts) {
 ares_addrinfo* name_client::addresses_of(const question& which, int& status) const {
   const auto& all = in().machines();
   const auto found = std::ranges::find_if(all, [&](const auto& each) { return same_name(each->name(), which.name); });
-  if (found == all.end() || which.family == AF_INET6) {
-    status = found == all.end() ? ARES_ENOTFOUND : ARES_ENODATA;
+  if (found == all.end()) {
+    status = ARES_ENOTFOUND;
     return nullptr;
   }
   auto made = std::make_unique<address_list>();
-  made->address.sin_family = AF_INET;
-  made->address.sin_addr.s_addr = htonl((*found)->ip());
-  made->node.ai_ttl = static_cast<int>(in().given().names.ttl.count());
-  made->node.ai_family = AF_INET;
-  made->node.ai_socktype = SOCK_STREAM;
-  made->node.ai_addrlen = sizeof made->address;
-  made->node.ai_addr = reinterpret_cast<sockaddr*>(&made->address);
-  made->list.nodes = &made->node;
+  const auto ttl = static_cast<int>(in().given().names.ttl.count());
+  if (which.family != AF_INET) made->add((*found)->ip6(), ttl);
+  if (which.family != AF_INET6) made->add(ip_number::v4((*found)->ip()), ttl);
   return &made.release()->list;
 }
 

@@ -10,9 +10,9 @@
 /// (names.cpp, and --wrap in the project's CMakeLists.txt), and everything above them is the shipped code: polls,
 /// timer, cache, shared questions. There are no packets: what a name server would say is drawn.
 ///
-/// "a", "A" and "a." are the host `sim::host("a")`, whether or not it runs. It has an IPv4 address and no other.
-/// Servers and search domains of `resolver_options` are not asked: there is one answer. The hosts file and the services
-/// file are not there (system_calls.cpp).
+/// "a", "A" and "a." are the host `sim::host("a")`, whether or not it runs. It has an IPv6 and an IPv4 address, in this
+/// order, as RFC 6724 has it. Servers and search domains of `resolver_options` are not asked: there is one answer. The
+/// hosts file and the services file are not there (system_calls.cpp).
 ///
 /// Affinity:   the shard whose resolver it is.
 /// Ownership:  c-ares' rules: made by ares_init_options, gone with ares_destroy.

@@ -25,30 +25,7 @@ constexpr nanoseconds first_retry = milliseconds(200);
 constexpr unsigned tries_max = 12;  // 200 ms, doubled each time: about 14 minutes
 constexpr unsigned knocks_max = 6;
 
-void give(void* value, socklen_t* bytes, int what) noexcept {
-  if (*bytes < sizeof what) return;
-  *static_cast<int*>(value) = what;
-  *bytes = sizeof what;
-}
-
 }  // namespace
-
-int read_name(const sockaddr* name, socklen_t bytes, place& into) noexcept {
-  if (name == nullptr || bytes < sizeof(sockaddr_in) || name->sa_family != AF_INET) return -1;
-  sockaddr_in v4{};
-  std::memcpy(&v4, name, sizeof v4);
-  into = {ntohl(v4.sin_addr.s_addr), ntohs(v4.sin_port)};
-  return 0;
-}
-
-void write_name(const place& from, sockaddr* name, socklen_t* bytes) noexcept {
-  sockaddr_in v4{};
-  v4.sin_family = AF_INET;
-  v4.sin_addr.s_addr = htonl(from.ip);
-  v4.sin_port = htons(from.port);
-  std::memcpy(name, &v4, std::min<std::size_t>(*bytes, sizeof v4));
-  *bytes = sizeof v4;
-}
 
 // --- ports ---
 
@@ -59,14 +36,13 @@ bool network::taken(const machine& on, std::uint16_t port) const noexcept {
 
 int network::bind(tcp_socket& s, place at) {
   if (s.local.port != 0) return -EINVAL;
-  if (at.ip != 0 && !is_loopback(at.ip) && at.ip != s.of.ip()) return -EADDRNOTAVAIL;
+  if (const int refused = s.refusal(at); refused != 0) return refused;
   if (at.port == 0) {
     do at.port = s.of.next_ephemeral_port();
     while (taken(s.of, at.port));
   }
   for (const tcp_socket* each : bound_) {
-    const bool meet = each->local.ip == at.ip || each->local.ip == 0 || at.ip == 0;
-    if (&each->of != &s.of || each->local.port != at.port || !meet) continue;
+    if (!s.meets(*each, at)) continue;
     const bool share = each->reuse_port && s.reuse_port;
     const bool follow = each->reuse_address && s.reuse_address && !each->listens();
     if (!share && !follow) return -EADDRINUSE;
@@ -79,10 +55,8 @@ int network::bind(tcp_socket& s, place at) {
 tcp_socket* network::listener_at(const machine& on, const place& at) noexcept {
   std::vector<tcp_socket*> found;
   for (tcp_socket* each : bound_) {
-    if (&each->of == &on && each->listens() && each->local.port == at.port &&
-        (each->local.ip == 0 || each->local.ip == at.ip)) {
+    if (&each->of == &on && each->listens() && each->local.port == at.port && each->covers(at.ip))
       found.push_back(each);
-    }
   }
   if (found.empty()) return nullptr;
   return found.size() == 1 ? found.front() : found[world::current().draw(found.size())];
@@ -90,57 +64,53 @@ tcp_socket* network::listener_at(const machine& on, const place& at) noexcept {
 
 // --- a socket ---
 
-tcp_socket::tcp_socket(machine& whose) noexcept : of(whose) {}
+tcp_socket::tcp_socket(machine& whose, int of_family) noexcept
+    : stream_socket(whose),
+      ip_socket(whose, of_family),
+      send_buffer_(in().given().network.socket_buffer_bytes),
+      receive_buffer_(in().given().network.socket_buffer_bytes) {}
 
 tcp_socket::~tcp_socket() { in().net().unbind(*this); }
 
-world& tcp_socket::in() const noexcept { return of.in(); }
-
-std::size_t tcp_socket::room_of(std::size_t asked_for) const noexcept {
-  const std::size_t most = in().given().network.socket_buffer_bytes;
-  return asked_for == 0 ? most : std::min(asked_for, most);
+bool tcp_socket::cut(const machine& from, const machine& to) const noexcept {
+  return in().cut(from, to, remote.ip.is_v4());
 }
 
-int tcp_socket::bind(place at) { return in().net().bind(*this, at); }
+int tcp_socket::bind(const sockaddr* name, socklen_t bytes) {
+  place at;
+  const int refused = read_name(name, bytes, family, at);
+  return refused != 0 ? refused : in().net().bind(*this, at);
+}
 
 int tcp_socket::listen(int backlog) {
   if (role_ != role::fresh && role_ != role::listening) return -EINVAL;
   if (local.port == 0) {
-    if (const int refused = in().net().bind(*this, {}); refused != 0) return refused;
+    if (const int refused = in().net().bind(*this, anywhere(family)); refused != 0) return refused;
   }
-  role_ = role::listening;
-  backlog_ = static_cast<std::size_t>(std::clamp(backlog, 1, 4096));
+  open_door(backlog);
   return 0;
 }
 
 int tcp_socket::local_name(sockaddr* name, socklen_t* bytes) const noexcept {
-  write_name(local, name, bytes);
+  write_name(local, family, name, bytes);
   return 0;
 }
 
 int tcp_socket::peer_name(sockaddr* name, socklen_t* bytes) const noexcept {
   if (role_ != role::connected) return -ENOTCONN;
-  write_name(remote, name, bytes);
+  write_name(remote, family, name, bytes);
   return 0;
 }
 
 int tcp_socket::set_option(int level, int name, const void* value, socklen_t bytes) noexcept {
+  if (set_common(level, name, value, bytes)) return 0;
   if (level != SOL_SOCKET) return 0;  // they change when packets go, of which there are none
-  const bool on = bytes >= sizeof(int) && *static_cast<const int*>(value) != 0;
   switch (name) {
-    case SO_REUSEADDR: reuse_address = on; return 0;
-    case SO_REUSEPORT: reuse_port = on; return 0;
+    case SO_SNDBUF: send_buffer_ = buffer_size(value, bytes, 4608); return 0;
+    case SO_RCVBUF: receive_buffer_ = buffer_size(value, bytes, 2304); return 0;
     case SO_LINGER: {
       const auto* linger = static_cast<const ::linger*>(value);
       reset_at_close = bytes >= sizeof *linger && linger->l_onoff != 0 && linger->l_linger == 0;
-      return 0;
-    }
-    case SO_SNDBUF:
-    case SO_RCVBUF: {
-      // The kernel doubles what is asked for, and has a least that it gives.
-      const std::size_t asked =
-          bytes >= sizeof(int) ? static_cast<std::size_t>(std::max(*static_cast<const int*>(value), 0)) : 0;
-      (name == SO_SNDBUF ? send_buffer : receive_buffer) = std::max<std::size_t>(2 * asked, 4608);
       return 0;
     }
     case SO_ATTACH_REUSEPORT_CBPF: return -ENOPROTOOPT;
@@ -149,11 +119,18 @@ int tcp_socket::set_option(int level, int name, const void* value, socklen_t byt
 }
 
 int tcp_socket::get_option(int level, int name, void* value, socklen_t* bytes) noexcept {
+  if (level == IPPROTO_IPV6 && name == IPV6_V6ONLY) return give_number(value, bytes, v6_only);
   if (level != SOL_SOCKET) return -ENOPROTOOPT;
   switch (name) {
-    case SO_TYPE: give(value, bytes, SOCK_STREAM); return 0;
-    case SO_ACCEPTCONN: give(value, bytes, listens()); return 0;
-    case SO_ERROR: give(value, bytes, 0); return 0;
+    case SO_TYPE: return give_number(value, bytes, SOCK_STREAM);
+    case SO_DOMAIN: return give_number(value, bytes, family);
+    case SO_ACCEPTCONN: return give_number(value, bytes, listens());
+    case SO_ERROR: {
+      const int connecting = connect_result_ < 0 ? -std::exchange(connect_result_, 1) : 0;
+      return give_number(value, bytes, connecting != 0 ? connecting : std::exchange(error_, 0));
+    }
+    case SO_SNDBUF: return give_number(value, bytes, static_cast<int>(send_buffer_));
+    case SO_RCVBUF: return give_number(value, bytes, static_cast<int>(receive_buffer_));
     default: return -ENOPROTOOPT;
   }
 }
@@ -172,44 +149,10 @@ std::uint32_t tcp_socket::events() const noexcept {
   if (role_ == role::fresh) return POLLOUT | POLLHUP;
   std::uint32_t now = 0;
   if (unread() > 0 || peer_ended_ || input_shut_ || dead_) now |= POLLIN;
-  if (may_send() || dead_) now |= POLLOUT;
+  if (unacknowledged_ < send_buffer_ || dead_) now |= POLLOUT;
   if (error_ != 0) now |= POLLERR;
   if (dead_ || (peer_ended_ && end_sent_)) now |= POLLHUP;
   return now;
-}
-
-bool tcp_socket::attempt(request& r) noexcept {
-  switch (r.what().opcode) {
-    case IORING_OP_ACCEPT: return attempt_accept(r);
-    case IORING_OP_CONNECT: return attempt_connect(r);
-    case IORING_OP_RECV: return attempt_receive(r);
-    case IORING_OP_SEND: return attempt_send(r);
-    default: r.finish(-EOPNOTSUPP); return true;
-  }
-}
-
-// --- accept ---
-
-int tcp_socket::accept_now() {
-  if (role_ != role::listening) return -EINVAL;
-  if (waiting_.empty()) return -EAGAIN;
-  if (in().chance(in().given().system.out_of_descriptors, "out_of_descriptors")) return -EMFILE;
-  const int fd = of.open(waiting_.front());
-  if (fd >= 0) waiting_.pop_front();
-  return fd;
-}
-
-bool tcp_socket::attempt_accept(request& r) noexcept {
-  while (true) {
-    const int fd = accept_now();
-    if (fd == -EAGAIN) return false;
-    if (fd < 0 || !r.multishot()) {
-      r.finish(fd);
-      return true;
-    }
-    r.emit(fd);
-    if (r.finished()) return true;
-  }
 }
 
 // --- connect ---
@@ -220,23 +163,33 @@ bool tcp_socket::attempt_connect(request& r) noexcept {
     return true;
   }
   if (std::exchange(knocking_, true)) return false;
-  place to;
-  if (role_ != role::fresh ||
-      read_name(reinterpret_cast<const sockaddr*>(r.what().addr), static_cast<socklen_t>(r.what().off), to) != 0) {
-    r.finish(role_ == role::connected ? -EISCONN : -EAFNOSUPPORT);
+  const auto* name = reinterpret_cast<const sockaddr*>(r.what().addr);
+  if (const int refused = begin_to_connect(name, static_cast<socklen_t>(r.what().off)); refused != 0) {
+    r.finish(refused);
     return true;
   }
-  if (local.port == 0) {
-    if (const int refused = in().net().bind(*this, {}); refused != 0) {
-      r.finish(refused);
-      return true;
-    }
-  }
+  return false;
+}
+
+int tcp_socket::begin_to_connect(const sockaddr* name, socklen_t bytes) {
+  if (role_ != role::fresh) return role_ == role::connected ? -EISCONN : -EINVAL;
+  place to;
+  int refused = read_name(name, bytes, family, to);
+  if (refused == 0) refused = toward(to);
+  if (refused == 0 && local.port == 0) refused = in().net().bind(*this, anywhere(family));
+  if (refused != 0) return refused;
   remote = to;
-  if (local.ip == 0) local.ip = is_loopback(to.ip) ? loopback + 1 : of.ip();
+  local.ip = as_seen_from(to.ip);
   role_ = role::connecting;
   knock(0);
-  return false;
+  return 0;
+}
+
+int tcp_socket::connect_now(const sockaddr* name, socklen_t bytes) {
+  if (const int refused = begin_to_connect(name, bytes); refused != 0) return refused;
+  knocking_ = true;
+  if (non_blocking) return -EINPROGRESS;
+  return of.block_until([this] { return connect_result_ <= 0; }) ? connect_result_ : -EINTR;
 }
 
 /// One attempt to reach a listener; again after a second, twice as long each time.
@@ -246,15 +199,24 @@ void tcp_socket::knock(unsigned tries) {
   w.after(w.between(net.latency_min, net.latency_max), [me = self(), tries] {
     if (me->gone_) return;
     world& now = me->in();
-    machine* target = is_loopback(me->remote.ip) ? &me->of : now.at_address(me->remote.ip);
-    const bool reaches = target != nullptr && target->now() == machine::state::running && !now.cut(me->of, *target) &&
-                         !now.cut(*target, me->of);
+    machine* target = me->remote.ip.is_loopback() ? &me->of : now.at_address(me->remote.ip);
+    const bool reaches = target != nullptr && target->now() == machine::state::running && !me->cut(me->of, *target) &&
+                         !me->cut(*target, me->of);
     if (reaches) {
       tcp_socket* door = now.net().listener_at(*target, me->remote);
       if (door == nullptr || now.chance(now.given().network.refused_connect, "refused_connect"))
         return me->answer(false, nullptr);
-      if (door->waiting_.size() < door->backlog_) {
-        me->answer(true, me->enter(*door));
+      if (door->has_room()) {
+        auto other = std::make_shared<tcp_socket>(*target, door->family);
+        other->role_ = role::connected;
+        other->local = me->remote;
+        other->remote = me->local;
+        other->send_buffer_ = door->send_buffer_;
+        other->receive_buffer_ = door->receive_buffer_;
+        other->peer_ = me;
+        me->peer_ = other;
+        door->waiting_.push_back(other);
+        me->answer(true, other);
         return door->changed();
       }
     }
@@ -267,18 +229,6 @@ void tcp_socket::knock(unsigned tries) {
       if (!me->gone_) me->knock(tries + 1);
     });
   });
-}
-
-/// Its other side, which waits there to be accepted.
-std::shared_ptr<tcp_socket> tcp_socket::enter(tcp_socket& door) {
-  auto other = std::make_shared<tcp_socket>(door.of);
-  other->role_ = role::connected;
-  other->local = remote;
-  other->remote = local;
-  other->peer_ = self();
-  peer_ = other;
-  door.waiting_.push_back(other);
-  return other;
 }
 
 /// What the listener's host says comes back.
@@ -303,38 +253,15 @@ void tcp_socket::answer(bool accepted, const std::shared_ptr<tcp_socket>& other)
 
 // --- in ---
 
-bool tcp_socket::attempt_receive(request& r) noexcept {
-  if (role_ != role::connected) {
-    r.finish(-ENOTCONN);
-    return true;
-  }
-  while (unread() > 0) {
-    void* data = nullptr;
-    std::uint32_t room = 0;
-    const int number = r.take_buffer(data, room);
-    if (number < 0) {
-      r.finish(-ENOBUFS);
-      return true;
-    }
-    const std::size_t bytes = take_arrived(data, room);
-    const std::uint32_t flags = IORING_CQE_F_BUFFER | static_cast<std::uint32_t>(number) << IORING_CQE_BUFFER_SHIFT;
-    r.emit(static_cast<std::int32_t>(bytes), flags);
-    if (r.finished()) return true;
-  }
-  if (error_ != 0) {
-    r.finish(-std::exchange(error_, 0));
-    return true;
-  }
-  if (!peer_ended_ && !input_shut_ && !dead_) return false;
-  r.finish(0);
-  return true;
+int tcp_socket::input_state() const noexcept {
+  if (role_ != role::connected) return -ENOTCONN;
+  if (unread() > 0) return 1;
+  if (error_ != 0) return -error_;
+  return peer_ended_ || input_shut_ || dead_ ? 0 : -EAGAIN;
 }
 
-/// Of what has come, as much as there is room for, or less.
-std::size_t tcp_socket::take_arrived(void* into, std::size_t room) {
-  world& w = in();
-  auto bytes = std::min<std::size_t>(static_cast<std::size_t>(unread()), room);
-  if (bytes > 1 && w.chance(w.given().system.short_transfer, "short_transfer")) bytes = 1 + w.draw(bytes);
+std::size_t tcp_socket::take(void* into, std::size_t most) noexcept {
+  const std::size_t bytes = some_of(std::min(static_cast<std::size_t>(unread()), most));
   std::memcpy(into, arrived_.data() + taken_, bytes);
   taken_ += bytes;
   if (taken_ == arrived_.size()) {
@@ -347,9 +274,8 @@ std::size_t tcp_socket::take_arrived(void* into, std::size_t room) {
 
 /// What has come and found no room takes what there is now, and counts as acknowledged.
 void tcp_socket::make_room() {
-  const std::size_t most = room_of(receive_buffer);
   bool took = false;
-  while (!outside_.empty() && arrived_.size() - taken_ < most) {
+  while (!outside_.empty() && !full()) {
     piece first = std::move(outside_.front());
     outside_.pop_front();
     come(first);
@@ -376,39 +302,20 @@ void tcp_socket::come(const piece& what) {
 
 // --- out ---
 
-bool tcp_socket::attempt_send(request& r) noexcept {
-  if (role_ != role::connected) {
-    r.finish(-EPIPE);
-    return true;
-  }
-  if (error_ != 0) {
-    r.finish(r.progress > 0 ? static_cast<std::int32_t>(r.progress) : -std::exchange(error_, 0));
-    return true;
-  }
-  if (dead_ || end_sent_) {
-    r.finish(r.progress > 0 ? static_cast<std::int32_t>(r.progress) : -EPIPE);
-    return true;
-  }
-  world& w = in();
-  const auto* data = reinterpret_cast<const char*>(r.what().addr);
-  while (r.progress < r.what().len && may_send()) {
-    r.progress += send_part(data + r.progress, r.what().len - r.progress);
-    if (r.progress < r.what().len && w.chance(w.given().system.short_transfer, "short_transfer")) break;
-  }
-  const bool all = r.progress == r.what().len;
-  if (!all && !may_send()) return false;
-  r.finish(static_cast<std::int32_t>(r.progress));
-  return true;
+int tcp_socket::output_state(std::size_t) const noexcept {
+  if (role_ != role::connected) return -EPIPE;
+  if (error_ != 0) return -error_;
+  if (dead_ || end_sent_) return -EPIPE;
+  return unacknowledged_ < send_buffer_ ? 1 : -EAGAIN;
 }
 
-/// One piece, of what there is room for.
-std::size_t tcp_socket::send_part(const char* data, std::size_t size) {
+std::size_t tcp_socket::give(const char* bytes, std::size_t count) noexcept {
   world& w = in();
   const network_options& net = w.given().network;
-  auto bytes = std::min<std::size_t>({size, room_of(send_buffer) - unacknowledged_, net.segment_bytes_max});
-  if (bytes > 1 && w.chance(net.small_segment, "small_segment")) bytes = 1 + w.draw(std::min<std::size_t>(bytes, 8));
-  put_under_way({std::string(data, bytes), false, {}});
-  return bytes;
+  count = std::min<std::size_t>({count, send_buffer_ - unacknowledged_, net.segment_bytes_max});
+  if (count > 1 && w.chance(net.small_segment, "small_segment")) count = 1 + w.draw(std::min<std::size_t>(count, 8));
+  put_under_way({std::string(bytes, count), false, false, nanoseconds(0)});
+  return count;
 }
 
 void tcp_socket::put_under_way(piece what) {
@@ -416,7 +323,7 @@ void tcp_socket::put_under_way(piece what) {
   const network_options& net = w.given().network;
   unacknowledged_ += what.bytes.size();
   nanoseconds takes = w.between(net.latency_min, net.latency_max);
-  if (is_loopback(remote.ip)) takes = net.latency_min;
+  if (remote.ip.is_loopback()) takes = net.latency_min;
   takes += nanoseconds(what.bytes.size() * 1'000'000'000 / std::max<std::uint64_t>(net.bytes_per_second, 1));
   if (w.chance(net.delayed_segment, "delayed_segment")) takes += first_retry;
   last_due_ = what.due = std::max(last_due_, w.now() + takes);
@@ -443,8 +350,8 @@ void tcp_socket::deliver_first() {
   if (flight_.empty() || dead_) return;
   world& w = in();
   const auto other = peer_.lock();
-  machine& target = is_loopback(remote.ip) ? of : other != nullptr ? other->of : *w.at_address(remote.ip);
-  const bool reaches = target.now() == machine::state::running && !w.cut(of, target);
+  machine& target = remote.ip.is_loopback() ? of : other != nullptr ? other->of : *w.at_address(remote.ip);
+  const bool reaches = target.now() == machine::state::running && !cut(of, target);
   if (!reaches) {
     if (++tries_ > tries_max) return broken(ETIMEDOUT);
     flight_.front().due = w.now() + first_retry * (1u << (tries_ - 1));
@@ -452,7 +359,7 @@ void tcp_socket::deliver_first() {
   }
   // Who has closed, or lived before its host's restart, knows nothing of this connection.
   const bool knows = other != nullptr && !other->gone_ && !other->dead_;
-  const bool answers = !w.cut(target, of);
+  const bool answers = !cut(target, of);
   if (knows && !flight_.front().seen) {
     if (w.chance(w.given().network.reset_per_segment, "reset_per_segment")) {
       other->broken(ECONNRESET);
@@ -460,8 +367,7 @@ void tcp_socket::deliver_first() {
     }
     flight_.front().seen = true;
     const piece& first = flight_.front();
-    const std::size_t most = other->room_of(other->receive_buffer);
-    if (!other->outside_.empty() || other->arrived_.size() - other->taken_ >= most) {
+    if (!other->outside_.empty() || other->full()) {
       other->outside_.push_back(first);
     } else {
       other->come(first);
@@ -488,7 +394,7 @@ void tcp_socket::send_reset() {
   if (other == nullptr) return;
   const network_options& net = w.given().network;
   w.after(w.between(net.latency_min, net.latency_max), [other, &from = of] {
-    if (!other->in().cut(from, other->of)) other->broken(ECONNRESET);
+    if (!other->cut(from, other->of)) other->broken(ECONNRESET);
   });
 }
 
@@ -521,8 +427,9 @@ void tcp_socket::closed() noexcept {
   in().net().unbind(*this);
   cancel_all();
   for (const auto& each : std::exchange(waiting_, {})) {
-    each->gone_ = true;
-    each->send_reset();
+    auto& met = static_cast<tcp_socket&>(*each);
+    met.gone_ = true;
+    met.send_reset();
   }
   if (role_ != role::connected || dead_) return;
   const bool lost = unread() > 0 || !outside_.empty();

@@ -20,10 +20,14 @@
 
 #include <skerry/framework/backend/backend.hpp>
 
+#include <cerrno>
 #include <cstdint>
 #include <memory>
 #include <unordered_map>
 #include <vector>
+
+#include <sys/socket.h>
+#include <sys/stat.h>
 
 namespace skerry::sim {
 class machine;
@@ -91,7 +95,14 @@ class node : public std::enable_shared_from_this<node> {
   /// Its host has crashed: gone without a word, or with one where `told`.
   virtual void vanished() noexcept { closed(); }
 
-  int descriptors = 0;  ///< how many stand for it
+  // What programs do to it beside the backend; 0 or more, or -errno.
+  virtual long read_now(msghdr&, int) { return -EINVAL; }
+  virtual long write_now(const msghdr&, int) { return -EINVAL; }
+  virtual int control(unsigned long, int&) const noexcept { return -ENOTTY; }
+  virtual std::uint32_t file_type() const noexcept { return S_IFSOCK; }
+
+  int descriptors = 0;        ///< how many stand for it
+  bool non_blocking = false;  ///< O_NONBLOCK
 
  protected:
   /// It waits no more: who calls this ends it.

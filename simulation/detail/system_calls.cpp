@@ -2,80 +2,50 @@
 // The system calls that the layers above the backend make themselves. Programs that link skerry::simulation are linked
 // with --wrap for each (CMakeLists.txt of the project), so their own calls, and those of the layers, come here. Inside
 // a simulation, what concerns a simulated descriptor is answered by the world; everything else goes to the kernel.
-//
-// The second half is the guard: calls that would bring the real world's time, chance, threads or waits into a shard's
-// turn are reported, with the stack, as a violation.
 #include <skerry/simulation/detail/datagrams.hpp>
 #include <skerry/simulation/detail/disk.hpp>
-#include <skerry/simulation/detail/machine.hpp>
 #include <skerry/simulation/detail/network.hpp>
-#include <skerry/simulation/detail/world.hpp>
+#include <skerry/simulation/detail/pipes.hpp>
+#include <skerry/simulation/detail/system_calls.hpp>
+#include <skerry/simulation/detail/unix_sockets.hpp>
 
-#include <cerrno>
+#include <algorithm>
 #include <cstdarg>
-#include <cstdlib>
-#include <ctime>
 #include <ios>
-#include <memory>
 #include <string>
+#include <utility>
 
 #include <dlfcn.h>
-#include <execinfo.h>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/time.h>
 #include <sys/types.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
 namespace {
 
+using namespace skerry::sim::detail;
 using skerry::sim::machine;
-using skerry::sim::detail::disk;
-using skerry::sim::detail::node;
-using skerry::sim::detail::open_file;
-using skerry::sim::detail::socket_node;
-using skerry::sim::detail::tcp_socket;
-using skerry::sim::detail::udp_socket;
-using skerry::sim::detail::world;
-
-/// The machine whose shard has its turn; null outside of simulations and between turns.
-machine* here() noexcept {
-  world* in = world::running();
-  return in != nullptr && in->running_shard() != nullptr ? &in->running_shard()->of : nullptr;
-}
-
-bool simulated(int fd) noexcept { return fd >= machine::first_descriptor && world::running() != nullptr; }
-
-int answer(int result) noexcept {
-  if (result >= 0) return result;
-  errno = -result;
-  return -1;
-}
-
-/// The node of a descriptor as the running machine knows it.
-std::shared_ptr<node> node_of(int fd) noexcept {
-  machine* m = here();
-  return m == nullptr ? nullptr : m->find(fd);
-}
 
 template <class Fn>
 int with_socket(int fd, Fn fn) noexcept {
   const std::shared_ptr<node> found = node_of(fd);
   if (found == nullptr) return answer(-EBADF);
-  auto* socket = dynamic_cast<socket_node*>(found.get());
+  auto* socket = dynamic_cast<socket_calls*>(found.get());
   return answer(socket == nullptr ? -ENOTSOCK : fn(*socket));
 }
 
 template <class Fn>
-ssize_t with_transfer(int fd, Fn fn) noexcept {
+long with_node(int fd, Fn fn) noexcept {
   const std::shared_ptr<node> found = node_of(fd);
-  auto* socket = dynamic_cast<socket_node*>(found.get());
-  const long result = found == nullptr ? -EBADF : socket == nullptr ? -ENOTSOCK : fn(*socket);
-  return result < 0 ? answer(static_cast<int>(result)) : result;
+  return answer(found == nullptr ? -EBADF : fn(*found));
 }
 
 template <class Fn>
@@ -83,21 +53,54 @@ long with_file(int fd, Fn fn) noexcept {
   const std::shared_ptr<node> found = node_of(fd);
   if (found == nullptr) return answer(-EBADF);
   auto* file = dynamic_cast<open_file*>(found.get());
-  const long result = file == nullptr ? -EINVAL : fn(*file);
-  return result < 0 ? answer(static_cast<int>(result)) : result;
+  return answer(file == nullptr ? -EINVAL : fn(*file));
 }
 
-void report_leak(const char* what) noexcept {
-  world* in = world::running();
-  if (in == nullptr || in->running_shard() == nullptr || !skerry::on_shard()) return;  // the log's thread may
-  void* frames[32];
-  const int depth = ::backtrace(frames, 32);
-  char** names = ::backtrace_symbols(frames, depth);
-  std::string text =
-      fmt::format("the real world was asked for {}, so the run cannot be repeated; ask Skerry's own\n", what);
-  for (int i = 1; i < depth && names != nullptr; ++i) text += fmt::format("    {}\n", names[i]);
-  std::free(static_cast<void*>(names));
-  in->violate(std::move(text));
+/// A further descriptor of a program's 0, 1 or 2, which the simulator shares with the real program otherwise.
+int duplicate_standard(machine& m, int fd) { return m.open(m.standard(fd).shared_from_this()); }
+
+/// The disk of a machine that is not about to die; null after the errno was set.
+disk* disk_of(machine& m) noexcept {
+  if (m.now() != machine::state::dying) return &m.storage();
+  errno = EIO;
+  return nullptr;
+}
+
+/// Two new nodes, both or none.
+int open_both(machine& m, std::shared_ptr<node> one, std::shared_ptr<node> other, int flags, int (&into)[2]) {
+  one->non_blocking = other->non_blocking = (flags & O_NONBLOCK) != 0;
+  const int first = m.open(std::move(one));
+  if (first < 0) return first;
+  const int second = m.open(std::move(other));
+  if (second < 0) {
+    m.close(first);
+    return second;
+  }
+  into[0] = first;
+  into[1] = second;
+  return 0;
+}
+
+template <class Message, class Fn>
+long with_one_piece(void* data, size_t bytes, Fn fn) {
+  iovec piece{data, bytes};
+  Message message{};
+  message.msg_iov = &piece;
+  message.msg_iovlen = 1;
+  return fn(message);
+}
+
+long get(int fd, void* into, size_t bytes, int flags) noexcept {
+  return with_node(fd, [&](node& n) {
+    return with_one_piece<msghdr>(into, bytes, [&](msghdr& message) { return n.read_now(message, flags); });
+  });
+}
+
+long put(int fd, const void* data, size_t bytes, int flags) noexcept {
+  return with_node(fd, [&](node& n) {
+    return with_one_piece<msghdr>(const_cast<void*>(data), bytes,
+                                  [&](msghdr& message) { return n.write_now(message, flags); });
+  });
 }
 
 }  // namespace
@@ -111,92 +114,151 @@ int __real_socket(int, int, int);
 int __wrap_socket(int family, int type, int protocol) {
   machine* m = here();
   if (m == nullptr) return __real_socket(family, type, protocol);
-  if (family != AF_INET) return answer(-EAFNOSUPPORT);
-  switch (type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) {
-    case SOCK_STREAM: return answer(m->open(std::make_shared<tcp_socket>(*m)));
-    case SOCK_DGRAM: return answer(m->open(std::make_shared<udp_socket>(*m)));
-    default: return answer(-EPROTONOSUPPORT);
+  const int kind = type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC);
+  std::shared_ptr<node> made;
+  if (family == AF_UNIX) {
+    if (kind == SOCK_STREAM || kind == SOCK_SEQPACKET) made = std::make_shared<unix_socket>(*m, kind);
+  } else if (family == AF_INET || family == AF_INET6) {
+    if (kind == SOCK_STREAM) made = std::make_shared<tcp_socket>(*m, family);
+    if (kind == SOCK_DGRAM) made = std::make_shared<udp_socket>(*m, family);
+  } else {
+    return answer(-EAFNOSUPPORT);
   }
+  if (made == nullptr) return answer(-EPROTONOSUPPORT);
+  made->non_blocking = (type & SOCK_NONBLOCK) != 0;
+  return answer(m->open(std::move(made)));
+}
+
+int __real_socketpair(int, int, int, int*);
+int __wrap_socketpair(int family, int type, int protocol, int* into) {
+  machine* m = here();
+  if (m == nullptr) return __real_socketpair(family, type, protocol, into);
+  const int kind = type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC);
+  if (family != AF_UNIX) return answer(-EOPNOTSUPP);
+  if (kind != SOCK_STREAM && kind != SOCK_SEQPACKET) return answer(-EPROTONOSUPPORT);
+  const auto one = std::make_shared<unix_socket>(*m, kind), other = std::make_shared<unix_socket>(*m, kind);
+  unix_socket::join(*one, *other);
+  return answer(open_both(*m, one, other, type, *reinterpret_cast<int(*)[2]>(into)));
 }
 
 int __real_bind(int, const sockaddr*, socklen_t);
 int __wrap_bind(int fd, const sockaddr* name, socklen_t bytes) {
   if (!simulated(fd)) return __real_bind(fd, name, bytes);
-  return with_socket(fd, [&](socket_node& s) {
-    skerry::sim::detail::place at;
-    if (skerry::sim::detail::read_name(name, bytes, at) != 0) return -EAFNOSUPPORT;
-    return s.bind(at);
-  });
+  return with_socket(fd, [&](socket_calls& s) { return s.bind(name, bytes); });
 }
 
 int __real_connect(int, const sockaddr*, socklen_t);
 int __wrap_connect(int fd, const sockaddr* name, socklen_t bytes) {
   if (!simulated(fd)) return __real_connect(fd, name, bytes);
-  return with_socket(fd, [&](socket_node& s) {
-    skerry::sim::detail::place to;
-    return skerry::sim::detail::read_name(name, bytes, to) != 0 ? -EAFNOSUPPORT : s.connect_now(to);
-  });
+  return with_socket(fd, [&](socket_calls& s) { return s.connect_now(name, bytes); });
 }
 
 int __real_listen(int, int);
 int __wrap_listen(int fd, int backlog) {
   if (!simulated(fd)) return __real_listen(fd, backlog);
-  return with_socket(fd, [&](socket_node& s) { return s.listen(backlog); });
+  return with_socket(fd, [&](socket_calls& s) { return s.listen(backlog); });
 }
 
 int __real_accept4(int, sockaddr*, socklen_t*, int);
 int __wrap_accept4(int fd, sockaddr* name, socklen_t* bytes, int flags) {
   if (!simulated(fd)) return __real_accept4(fd, name, bytes, flags);
-  return with_socket(fd, [&](socket_node& s) { return s.accept_now(); });
-}
-
-ssize_t __real_recv(int, void*, size_t, int);
-ssize_t __wrap_recv(int fd, void* into, size_t room, int flags) {
-  if (!simulated(fd)) return __real_recv(fd, into, room, flags);
-  return with_transfer(fd, [&](socket_node& s) -> long {
-    return (flags & ~MSG_DONTWAIT) != 0 ? -EOPNOTSUPP : s.receive_now(into, room);
+  machine* m = here();
+  const std::shared_ptr<node> door = node_of(fd);
+  const int made = with_socket(fd, [&](socket_calls& s) {
+    int result = s.accept_now();
+    while (result == -EAGAIN && !door->non_blocking) {
+      if (!m->block_until([&] { return door->events() != 0; })) return -EINTR;
+      result = s.accept_now();
+    }
+    return result;
   });
-}
-
-ssize_t __real_send(int, const void*, size_t, int);
-ssize_t __wrap_send(int fd, const void* bytes, size_t size, int flags) {
-  if (!simulated(fd)) return __real_send(fd, bytes, size, flags);
-  return with_transfer(fd, [&](socket_node& s) -> long {
-    return (flags & ~(MSG_DONTWAIT | MSG_NOSIGNAL)) != 0 ? -EOPNOTSUPP : s.send_now(bytes, size);
-  });
+  if (made < 0) return made;
+  m->find(made)->non_blocking = (flags & SOCK_NONBLOCK) != 0;
+  if (name != nullptr) with_socket(made, [&](socket_calls& s) { return s.peer_name(name, bytes); });
+  return made;
 }
 
 int __real_getsockname(int, sockaddr*, socklen_t*);
 int __wrap_getsockname(int fd, sockaddr* name, socklen_t* bytes) {
   if (!simulated(fd)) return __real_getsockname(fd, name, bytes);
-  return with_socket(fd, [&](socket_node& s) { return s.local_name(name, bytes); });
+  return with_socket(fd, [&](socket_calls& s) { return s.local_name(name, bytes); });
 }
 
 int __real_getpeername(int, sockaddr*, socklen_t*);
 int __wrap_getpeername(int fd, sockaddr* name, socklen_t* bytes) {
   if (!simulated(fd)) return __real_getpeername(fd, name, bytes);
-  return with_socket(fd, [&](socket_node& s) { return s.peer_name(name, bytes); });
+  return with_socket(fd, [&](socket_calls& s) { return s.peer_name(name, bytes); });
 }
 
 int __real_shutdown(int, int);
 int __wrap_shutdown(int fd, int how) {
   if (!simulated(fd)) return __real_shutdown(fd, how);
-  return with_socket(fd, [&](socket_node& s) { return s.shut_down(how); });
+  return with_socket(fd, [&](socket_calls& s) { return s.shut_down(how); });
 }
 
 int __real_setsockopt(int, int, int, const void*, socklen_t);
 int __wrap_setsockopt(int fd, int level, int name, const void* value, socklen_t bytes) {
   if (!simulated(fd)) return __real_setsockopt(fd, level, name, value, bytes);
-  return with_socket(fd, [&](socket_node& s) { return s.set_option(level, name, value, bytes); });
+  return with_socket(fd, [&](socket_calls& s) { return s.set_option(level, name, value, bytes); });
 }
 
 int __real_getsockopt(int, int, int, void*, socklen_t*);
 int __wrap_getsockopt(int fd, int level, int name, void* value, socklen_t* bytes) {
   if (!simulated(fd)) return __real_getsockopt(fd, level, name, value, bytes);
-  return with_socket(fd, [&](socket_node& s) { return s.get_option(level, name, value, bytes); });
+  return with_socket(fd, [&](socket_calls& s) { return s.get_option(level, name, value, bytes); });
+}
+
+// --- bytes and messages ---
+
+ssize_t __real_recv(int, void*, size_t, int);
+ssize_t __wrap_recv(int fd, void* into, size_t bytes, int flags) {
+  return simulated(fd) ? get(fd, into, bytes, flags) : __real_recv(fd, into, bytes, flags);
+}
+
+ssize_t __real_read(int, void*, size_t);
+ssize_t __wrap_read(int fd, void* into, size_t bytes) {
+  return simulated(fd) ? get(fd, into, bytes, 0) : __real_read(fd, into, bytes);
+}
+
+ssize_t __real_send(int, const void*, size_t, int);
+ssize_t __wrap_send(int fd, const void* data, size_t bytes, int flags) {
+  return simulated(fd) ? put(fd, data, bytes, flags) : __real_send(fd, data, bytes, flags);
+}
+
+ssize_t __real_write(int, const void*, size_t);
+ssize_t __wrap_write(int fd, const void* data, size_t bytes) {
+  return simulated(fd) ? put(fd, data, bytes, 0) : __real_write(fd, data, bytes);
+}
+
+ssize_t __real_recvmsg(int, msghdr*, int);
+ssize_t __wrap_recvmsg(int fd, msghdr* into, int flags) {
+  if (!simulated(fd)) return __real_recvmsg(fd, into, flags);
+  return with_node(fd, [&](node& n) { return n.read_now(*into, flags); });
+}
+
+ssize_t __real_sendmsg(int, const msghdr*, int);
+ssize_t __wrap_sendmsg(int fd, const msghdr* from, int flags) {
+  if (!simulated(fd)) return __real_sendmsg(fd, from, flags);
+  return with_node(fd, [&](node& n) { return n.write_now(*from, flags); });
 }
 
 // --- descriptors ---
+
+int __real_pipe2(int*, int);
+int __wrap_pipe2(int* into, int flags) {
+  machine* m = here();
+  if (m == nullptr) return __real_pipe2(into, flags);
+  auto [reader, writer] = pipe_end::make(*m);
+  return answer(open_both(*m, std::move(reader), std::move(writer), flags, *reinterpret_cast<int(*)[2]>(into)));
+}
+
+int __real_dup(int);
+int __wrap_dup(int fd) {
+  machine* m = here();
+  if (m != nullptr && fd >= 0 && fd <= 2) return answer(duplicate_standard(*m, fd));
+  if (!simulated(fd)) return __real_dup(fd);
+  return answer(m == nullptr ? -EBADF : m->duplicate(fd));
+}
 
 int __real_close(int);
 int __wrap_close(int fd) {
@@ -212,15 +274,18 @@ int __wrap_fcntl(int fd, int command, ...) {
   va_start(more, command);
   const long argument = va_arg(more, long);
   va_end(more);
-  if (!simulated(fd)) return __real_fcntl(fd, command, argument);
   machine* m = here();
-  if (m == nullptr || m->find(fd) == nullptr) return answer(-EBADF);
+  const bool duplicates = command == F_DUPFD || command == F_DUPFD_CLOEXEC;
+  if (m != nullptr && duplicates && fd >= 0 && fd <= 2) return answer(duplicate_standard(*m, fd));
+  if (!simulated(fd)) return __real_fcntl(fd, command, argument);
+  const std::shared_ptr<node> what = node_of(fd);
+  if (what == nullptr) return answer(-EBADF);
   switch (command) {
     case F_DUPFD:
     case F_DUPFD_CLOEXEC: return answer(m->duplicate(fd));
-    case F_GETFL: return O_RDWR | O_NONBLOCK;
+    case F_GETFL: return O_RDWR | (what->non_blocking ? O_NONBLOCK : 0);
+    case F_SETFL: what->non_blocking = (argument & O_NONBLOCK) != 0; return 0;
     case F_GETFD: return FD_CLOEXEC;
-    case F_SETFL:
     case F_SETFD: return 0;
     default: return answer(-EINVAL);
   }
@@ -234,7 +299,8 @@ int __wrap_ioctl(int fd, unsigned long command, ...) {
   va_end(more);
   if (!simulated(fd)) return __real_ioctl(fd, command, argument);
   if (argument == nullptr) return answer(-EFAULT);
-  return with_socket(fd, [&](socket_node& s) { return s.control(command, *static_cast<int*>(argument)); });
+  return static_cast<int>(
+      with_node(fd, [&](node& n) -> long { return n.control(command, *static_cast<int*>(argument)); }));
 }
 
 // --- files ---
@@ -258,10 +324,63 @@ int __wrap_ftruncate(int fd, off_t size) {
   }));
 }
 
+off_t __real_lseek(int, off_t, int);
+off_t __wrap_lseek(int fd, off_t by, int from) {
+  if (!simulated(fd)) return __real_lseek(fd, by, from);
+  if (dynamic_cast<open_file*>(node_of(fd).get()) == nullptr) return answer(-ESPIPE);
+  return with_file(fd, [&](open_file& f) { return f.seek(by, from); });
+}
+
 int __real_fstat(int, struct stat*);
 int __wrap_fstat(int fd, struct stat* into) {
   if (!simulated(fd)) return __real_fstat(fd, into);
-  return static_cast<int>(with_file(fd, [&](open_file& f) -> long { return disk::status_now(f, *into); }));
+  return static_cast<int>(with_node(fd, [&](node& n) -> long {
+    if (auto* file = dynamic_cast<open_file*>(&n)) return disk::status_now(*file->found, *into);
+    *into = {};
+    into->st_mode = n.file_type() | 0600;
+    return 0;
+  }));
+}
+
+int __real_lstat(const char*, struct stat*);
+int __wrap_lstat(const char* path, struct stat* into) {
+  machine* m = here();
+  if (m == nullptr) return __real_lstat(path, into);
+  disk* on = disk_of(*m);
+  if (on == nullptr) return -1;
+  inode_ptr found;
+  const int none = on->find_now(path, found);
+  return answer(none != 0 ? none : disk::status_now(*found, *into));
+}
+
+int __real_unlink(const char*);
+int __wrap_unlink(const char* path) {
+  machine* m = here();
+  if (m == nullptr) return __real_unlink(path);
+  disk* on = disk_of(*m);
+  return on == nullptr ? -1 : answer(on->unlink_now(path));
+}
+
+int __real_rename(const char*, const char*);
+int __wrap_rename(const char* from, const char* to) {
+  machine* m = here();
+  if (m == nullptr) return __real_rename(from, to);
+  disk* on = disk_of(*m);
+  return on == nullptr ? -1 : answer(on->rename_now(from, to));
+}
+
+int __real_mkdir(const char*, mode_t);
+int __wrap_mkdir(const char* path, mode_t mode) {
+  machine* m = here();
+  if (m == nullptr) return __real_mkdir(path, mode);
+  disk* on = disk_of(*m);
+  return on == nullptr ? -1 : answer(on->make_directory_now(path, mode));
+}
+
+int __real_flock(int, int);
+int __wrap_flock(int fd, int how) {
+  if (!simulated(fd)) return __real_flock(fd, how);
+  return static_cast<int>(with_file(fd, [&](open_file& f) -> long { return f.of.lock_now(f, how); }));
 }
 
 // Listing goes by number: no libc before 2.30 has getdents64.
@@ -291,6 +410,35 @@ void* _ZNSt12__basic_fileIcE4openEPKcSt13_Ios_Openmodei(void* self, const char* 
 int __real_inotify_init1(int);
 int __wrap_inotify_init1(int flags) { return here() == nullptr ? __real_inotify_init1(flags) : answer(-ENOSYS); }
 
+// Of its limits a host has that of descriptors, counted up to the numbers that it gives.
+int __real_getrlimit(__rlimit_resource_t, rlimit*);
+int __wrap_getrlimit(__rlimit_resource_t which, rlimit* into) {
+  machine* m = here();
+  if (m == nullptr || which != RLIMIT_NOFILE) return __real_getrlimit(which, into);
+  into->rlim_cur = machine::first_descriptor + m->descriptor_limit();
+  into->rlim_max = machine::first_descriptor + m->in().given().system.descriptors_max;
+  return 0;
+}
+
+int __real_setrlimit(__rlimit_resource_t, const rlimit*);
+int __wrap_setrlimit(__rlimit_resource_t which, const rlimit* to) {
+  machine* m = here();
+  if (m == nullptr || which != RLIMIT_NOFILE) return __real_setrlimit(which, to);
+  if (to->rlim_cur > machine::first_descriptor + m->in().given().system.descriptors_max) return answer(-EPERM);
+  m->limit_descriptors(to->rlim_cur - std::min<rlim_t>(to->rlim_cur, machine::first_descriptor));
+  return 0;
+}
+
+// Who a program is differs from run to run, so here it is its host.
+pid_t __real_getpid();
+pid_t __wrap_getpid() { return here() == nullptr ? __real_getpid() : here()->process(); }
+uid_t __real_getuid();
+uid_t __wrap_getuid() { return here() == nullptr ? __real_getuid() : machine::user; }
+uid_t __real_geteuid();
+uid_t __wrap_geteuid() { return here() == nullptr ? __real_geteuid() : machine::user; }
+gid_t __real_getgid();
+gid_t __wrap_getgid() { return here() == nullptr ? __real_getgid() : machine::user; }
+
 // A drain that overran its deadline ends the process; here it ends the simulation.
 [[noreturn]] void __real__exit(int);
 void __wrap__exit(int status) {
@@ -299,89 +447,6 @@ void __wrap__exit(int status) {
   in->violate(fmt::format("host {}: the process ended with status {}{}", in->running_shard()->of.name(), status,
                           status == 2 ? ": the drain deadline passed" : ""));
   while (true) in->running_shard()->own->yield();  // never resumed: the world stops
-}
-
-// --- the guard ---
-
-int __real_clock_gettime(clockid_t, timespec*);
-int __wrap_clock_gettime(clockid_t which, timespec* into) {
-  report_leak("the time (clock_gettime)");
-  return __real_clock_gettime(which, into);
-}
-
-int __real_gettimeofday(timeval*, void*);
-int __wrap_gettimeofday(timeval* into, void* zone) {
-  report_leak("the time (gettimeofday)");
-  return __real_gettimeofday(into, zone);
-}
-
-time_t __real_time(time_t*);
-time_t __wrap_time(time_t* into) {
-  report_leak("the time (time)");
-  return __real_time(into);
-}
-
-int __real_rand();
-int __wrap_rand() {
-  report_leak("a random number (rand)");
-  return __real_rand();
-}
-
-long __real_random();
-long __wrap_random() {
-  report_leak("a random number (random)");
-  return __real_random();
-}
-
-int __real_getentropy(void*, size_t);
-int __wrap_getentropy(void* into, size_t bytes) {
-  report_leak("a random number (getentropy)");
-  return __real_getentropy(into, bytes);
-}
-
-ssize_t __real_getrandom(void*, size_t, unsigned);
-ssize_t __wrap_getrandom(void* into, size_t bytes, unsigned flags) {
-  report_leak("a random number (getrandom)");
-  return __real_getrandom(into, bytes, flags);
-}
-
-int __real_nanosleep(const timespec*, timespec*);
-int __wrap_nanosleep(const timespec* how_long, timespec* left) {
-  report_leak("a pause (nanosleep)");
-  return __real_nanosleep(how_long, left);
-}
-
-int __real_pthread_create(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*);
-int __wrap_pthread_create(pthread_t* made, const pthread_attr_t* how, void* (*body)(void*), void* argument) {
-  report_leak("a thread (pthread_create)");
-  return __real_pthread_create(made, how, body, argument);
-}
-
-// What the standard library's inline functions call: std::random_device, std::thread, the clocks.
-unsigned __real__ZNSt13random_device9_M_getvalEv(void*);
-unsigned __wrap__ZNSt13random_device9_M_getvalEv(void* self) {
-  report_leak("a random number (std::random_device)");
-  return __real__ZNSt13random_device9_M_getvalEv(self);
-}
-
-long __real__ZNSt6chrono3_V212system_clock3nowEv();
-long __wrap__ZNSt6chrono3_V212system_clock3nowEv() {
-  report_leak("the time (std::chrono::system_clock)");
-  return __real__ZNSt6chrono3_V212system_clock3nowEv();
-}
-
-long __real__ZNSt6chrono3_V212steady_clock3nowEv();
-long __wrap__ZNSt6chrono3_V212steady_clock3nowEv() {
-  report_leak("the time (std::chrono::steady_clock)");
-  return __real__ZNSt6chrono3_V212steady_clock3nowEv();
-}
-
-void __real__ZNSt6thread15_M_start_threadESt10unique_ptrINS_6_StateESt14default_deleteIS1_EEPFvvE(void*, void*, void*);
-void __wrap__ZNSt6thread15_M_start_threadESt10unique_ptrINS_6_StateESt14default_deleteIS1_EEPFvvE(void* self,
-                                                                                                  void* state,
-                                                                                                  void* depend) {
-  report_leak("a thread (std::thread)");
-  __real__ZNSt6thread15_M_start_threadESt10unique_ptrINS_6_StateESt14default_deleteIS1_EEPFvvE(self, state, depend);
 }
 
 }  // extern "C"

@@ -187,8 +187,8 @@ machine* world::find(std::string_view name) noexcept {
   return found == machines_.end() ? nullptr : found->get();
 }
 
-machine* world::at_address(std::uint32_t ip) noexcept {
-  const auto found = std::ranges::find_if(machines_, [&](const auto& each) { return each->ip() == ip; });
+machine* world::at_address(const ip_number& ip) noexcept {
+  const auto found = std::ranges::find_if(machines_, [&](const auto& each) { return each->has(ip); });
   return found == machines_.end() ? nullptr : found->get();
 }
 
@@ -236,14 +236,13 @@ void world::always(std::string name, std::function<bool()> holds) {
   invariants_.push_back({std::move(name), std::move(holds)});
 }
 
-bool world::cut(const machine& from, const machine& to) const noexcept {
-  return std::ranges::find(cuts_, std::pair(&from, &to)) != cuts_.end();
+bool world::cut(const machine& from, const machine& to, bool v4) const noexcept {
+  return std::ranges::any_of(cuts_, [&](const broken_way& each) {
+    return each.from == &from && each.to == &to && each.what != (v4 ? protocol::ipv6 : protocol::ipv4);
+  });
 }
 
-void world::set_cut(const machine& from, const machine& to, bool yes) {
-  std::erase(cuts_, std::pair(&from, &to));
-  if (yes) cuts_.emplace_back(&from, &to);
-}
+void world::cut_off(const machine& from, const machine& to, protocol what) { cuts_.push_back({&from, &to, what}); }
 
 /// Whoever's time has come can run. Few shards wait, so all are looked at; and only when the earliest may be due.
 void world::look_at_deadlines() noexcept {

@@ -50,6 +50,7 @@ namespace skerry::sim::detail {
 
 using std::chrono::nanoseconds;
 
+struct ip_number;
 class network;
 class world;
 
@@ -152,7 +153,7 @@ class world {
   machine& add(std::unique_ptr<machine> made);
   machine* find(std::string_view name) noexcept;
   /// The machine that has this address, if any.
-  machine* at_address(std::uint32_t ip) noexcept;
+  machine* at_address(const ip_number& ip) noexcept;
   const std::vector<std::unique_ptr<machine>>& machines() const noexcept { return machines_; }
   shard_runner* running_shard() const noexcept { return running_shard_; }
   unsigned next_runner_number() noexcept { return runners_made_++; }
@@ -172,8 +173,8 @@ class world {
 
   network& net() noexcept { return *network_; }
   // Ways between machines.
-  bool cut(const machine& from, const machine& to) const noexcept;
-  void set_cut(const machine& from, const machine& to, bool yes);
+  bool cut(const machine& from, const machine& to, bool v4) const noexcept;
+  void cut_off(const machine& from, const machine& to, protocol what);
   void heal() { cuts_.clear(); }
 
   /// Runs until `first` has ended, then switches all others off.
@@ -223,7 +224,11 @@ class world {
   std::vector<fault_kind> kinds_;
   std::uint64_t faults_drawn_ = 0;
   unsigned runners_made_ = 0;
-  std::vector<std::pair<const machine*, const machine*>> cuts_;
+  struct broken_way {
+    const machine *from, *to;
+    protocol what;
+  };
+  std::vector<broken_way> cuts_;
   struct invariant {
     std::string name;
     std::function<bool()> holds;

@@ -226,6 +226,7 @@ TEST(message_socket, connects_two_shards_and_a_message_crosses_them) {
 }
 
 TEST(message_socket, passes_descriptors_between_processes_and_hears_of_the_others_end) {
+  if (simulating()) GTEST_SKIP() << "children are not simulated";
   run_and_count([]() -> task<> {
     const pipe_ends passed;
     auto [ours, theirs] = message_socket::pair_of_descriptors();
@@ -272,8 +273,8 @@ TEST(message_socket, connects_to_a_path_and_adopts_who_was_accepted) {
 
 TEST(message_listener, accepts_those_who_come_with_its_kind_and_its_file_goes_with_it) {
   scratch_directory scratch;
-  const net::address at = *net::address::unix_socket(scratch.file("door"));
   run_and_count([&]() -> task<> {
+    const net::address at = *net::address::unix_socket(scratch.file("door"));
     for (const message_kind kind : kinds) {
       {
         net::message_listener door(at, kind);

@@ -216,6 +216,7 @@ TEST(server, accepts_at_its_rate_and_the_others_wait) {
 // --- drains ---
 
 TEST(server, a_drain_serves_who_had_connected_and_asks_later) {
+  if (test_support::simulating()) GTEST_SKIP() << "its peers outlive their host";
   for (bool of_the_app : {false, true}) {
     std::vector<raw_peer> peers;
     std::size_t served = 0;
@@ -421,6 +422,7 @@ int crowd_of_200(const net::address& to, int told_fd) {
 }
 
 TEST(server, with_128_descriptors_and_200_clients_all_are_served_as_places_become_free) {
+  if (test_support::simulating()) GTEST_SKIP() << "children are not simulated";
 #ifdef __SANITIZE_ADDRESS__
   GTEST_SKIP() << "UBSan looks at objects through a pipe, and there are no descriptors for one";
 #endif

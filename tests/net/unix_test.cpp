@@ -7,7 +7,6 @@
 
 #include <cerrno>
 #include <filesystem>
-#include <fstream>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -15,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <support/raw_peer.hpp>
 #include <support/run_shards.hpp>
@@ -35,7 +35,15 @@ class unix_socket : public testing::Test {
   }
   ~unix_socket() override { std::filesystem::remove_all(directory_); }
 
-  std::string path(const std::string& name = "socket") const { return directory_ / name; }
+  std::string path(const std::string& name = "socket") const {
+    ::mkdir(directory_.c_str(), 0700);  // a simulated host has a disk of its own, without it
+    return directory_ / name;
+  }
+  /// S_IFSOCK and so on; 0 where there is nothing.
+  mode_t kind(const std::string& name = "socket") const {
+    struct stat found{};
+    return ::lstat(path(name).c_str(), &found) == 0 ? found.st_mode & S_IFMT : 0;
+  }
   net::address at(const std::string& name = "socket") const { return *net::address::unix_socket(path(name)); }
   /// A socket nobody listens to any more, as a process leaves it that was killed.
   void leave_stale_file() const {
@@ -113,10 +121,10 @@ TEST_F(unix_socket, takes_its_file_with_it) {
   run_and_count([&]() -> task<> {
     std::optional<net::listener> listening;
     listening.emplace(at());
-    EXPECT_TRUE(std::filesystem::is_socket(path()));
+    EXPECT_EQ(kind(), S_IFSOCK);
     co_await turn();
     listening.reset();
-    while (std::filesystem::exists(path())) co_await turn();
+    while (kind() != 0) co_await turn();
   });
 }
 
@@ -124,18 +132,18 @@ TEST_F(unix_socket, leaves_the_file_of_its_successor) {
   run_and_count([&]() -> task<> {
     std::optional<net::listener> old;
     old.emplace(at());
-    std::filesystem::rename(path(), path("old"));
+    EXPECT_EQ(::rename(path().c_str(), path("old").c_str()), 0);
     net::listener successor(at());
     old.reset();
     while (net::this_endpoints().stats().listeners != 1) co_await turn();
-    EXPECT_TRUE(std::filesystem::is_socket(path()));
+    EXPECT_EQ(kind(), S_IFSOCK);
     co_await net::connect(at());
   });
 }
 
 TEST_F(unix_socket, replaces_a_stale_file) {
-  leave_stale_file();
   run_and_count([&]() -> task<> {
+    leave_stale_file();
     net::listener listening(at());
     net::stream ours = co_await net::connect(at());
     std::optional<net::stream> theirs = co_await listening.accept();
@@ -145,15 +153,18 @@ TEST_F(unix_socket, replaces_a_stale_file) {
 }
 
 TEST_F(unix_socket, takes_no_name_from_one_who_listens_nor_from_what_is_no_socket) {
-  std::ofstream(path("file")) << "precious";
   run_and_count([&]() -> task<> {
+    const net::unique_fd file(::open(path("file").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    EXPECT_EQ(::write(file.get(), "precious", 8), 8);
     net::listener listening(at());
     EXPECT_EQ(refusal(at()), EADDRINUSE);
     EXPECT_EQ(refusal(at("file")), EADDRINUSE);
     EXPECT_EQ(refusal(at("missing/socket")), ENOENT);
     co_await net::connect(at());
+    struct stat kept{};
+    EXPECT_EQ(::lstat(path("file").c_str(), &kept), 0);
+    EXPECT_EQ(kept.st_size, 8);
   });
-  EXPECT_EQ(std::filesystem::file_size(path("file")), 8u);
 }
 
 TEST_F(unix_socket, that_cannot_be_had_is_explained) {

@@ -142,6 +142,8 @@ inline task<connected> connect_pair(int peer_receive_buffer = 0, int peer_send_b
 }
 
 inline std::ptrdiff_t open_descriptors() {
+  const std::ptrdiff_t simulated = simulation != nullptr ? simulation->descriptors() : -1;
+  if (simulated >= 0) return simulated;
   return std::distance(std::filesystem::directory_iterator("/proc/self/fd"), std::filesystem::directory_iterator());
 }
 

@@ -12,6 +12,7 @@
 #include <skerry/shards/placement.hpp>
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -36,9 +37,13 @@ struct simulation_of_tests {
   bool (*runs)() noexcept;
   /// Time jumps.
   void (*skip)(std::chrono::nanoseconds time) noexcept;
+  /// How many descriptors the simulated host has, or -1 outside of one.
+  std::ptrdiff_t (*descriptors)() noexcept;
 };
 /// Null unless SKERRY_TEST_SIM is set and the program is linked for it (skerry_simulate_tests).
 extern const simulation_of_tests* simulation;
+/// What needs other processes or devices of the real kernel is not tried there.
+inline bool simulating() noexcept { return simulation != nullptr; }
 inline bool simulated() noexcept { return simulation != nullptr && simulation->runs(); }
 
 /// Options of a quiet host with `shards` shards, on the backend that the environment names.

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include <stdlib.h>
+#include <sys/stat.h>
 
 namespace skerry::test_support {
 
@@ -29,7 +30,10 @@ class scratch_directory {
   }
 
   const std::string& path() const noexcept { return path_; }
-  std::string file(std::string_view name) const { return path_ + '/' + std::string(name); }
+  std::string file(std::string_view name) const {
+    ::mkdir(path_.c_str(), 0700);  // a simulated host has a disk of its own, without it
+    return path_ + '/' + std::string(name);
+  }
   /// Makes, or replaces, a file with these bytes; directories on the way are made.
   std::string put(std::string_view name, std::string_view bytes) const {
     const std::string made = file(name);

@@ -5,9 +5,11 @@
 #include <skerry/framework/task/scope.hpp>
 #include <skerry/framework/this_shard.hpp>
 #include <skerry/shards/app.hpp>
+#include <skerry/simulation/detail/machine.hpp>
 #include <skerry/simulation/sim.hpp>
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <exception>
@@ -63,8 +65,12 @@ void run_simulated(const app_options& options, const std::function<task<>()>& ma
   if (!made.ok()) throw std::logic_error(made.violation);
 }
 
+std::ptrdiff_t descriptors() noexcept {
+  return sim::simulated() ? static_cast<std::ptrdiff_t>(sim::host("test").impl().open_descriptors()) : -1;
+}
+
 [[maybe_unused]] const bool wanted = [] {
-  static constexpr simulation_of_tests here{&run_simulated, &sim::simulated, &sim::skip};
+  static constexpr simulation_of_tests here{&run_simulated, &sim::simulated, &sim::skip, &descriptors};
   if (std::getenv("SKERRY_TEST_SIM") != nullptr) simulation = &here;
   return true;
 }();
