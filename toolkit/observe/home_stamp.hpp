@@ -3,12 +3,9 @@
 
 /// home_stamp: what belongs to one shard knows in debug builds which one that is, and which task made it.
 ///
-///     class door {
-///      public:
-///       void open() noexcept { home_.check("a door"); }
-///
-///      private:
-///       [[no_unique_address]] home_stamp home_;
+///     struct door {
+///       void open() noexcept { home.check("a door"); }
+///       [[no_unique_address]] home_stamp home;
 ///     };
 ///
 /// Types keep most things from crossing (transferable.hpp); what gets past them, by a static, a pointer, borrowed() or
