@@ -10,6 +10,7 @@
 #include <execinfo.h>
 #include <fmt/format.h>
 #include <pthread.h>
+#include <spawn.h>
 #include <sys/time.h>
 #include <sys/types.h>
 
@@ -89,6 +90,25 @@ int __real_pthread_create(pthread_t*, const pthread_attr_t*, void* (*)(void*), v
 int __wrap_pthread_create(pthread_t* made, const pthread_attr_t* how, void* (*body)(void*), void* argument) {
   report_leak("a thread (pthread_create)");
   return __real_pthread_create(made, how, body, argument);
+}
+
+// A child would be of the real world, and one that is forked would go on with the simulation in a second process.
+pid_t __real_fork();
+pid_t __wrap_fork() {
+  if (skerry::sim::detail::here() == nullptr) return __real_fork();
+  report_leak("a process (fork)");
+  errno = ENOSYS;
+  return -1;
+}
+
+int __real_posix_spawnp(pid_t*, const char*, const posix_spawn_file_actions_t*, const posix_spawnattr_t*, char* const*,
+                        char* const*);
+int __wrap_posix_spawnp(pid_t* child, const char* file, const posix_spawn_file_actions_t* actions,
+                        const posix_spawnattr_t* how, char* const* arguments, char* const* environment) {
+  if (skerry::sim::detail::here() == nullptr)
+    return __real_posix_spawnp(child, file, actions, how, arguments, environment);
+  report_leak("a process (posix_spawnp)");
+  return ENOSYS;
 }
 
 // What the standard library's inline functions call: std::random_device, std::thread, the clocks.

@@ -13,6 +13,7 @@
 #include <skerry/timers/with_timeout.hpp>
 #include <skerry/toolkit/retry.hpp>
 
+#include <cerrno>
 #include <chrono>
 #include <optional>
 #include <set>
@@ -22,6 +23,8 @@
 #include <system_error>
 #include <thread>
 #include <utility>
+
+#include <unistd.h>
 
 namespace {
 
@@ -350,6 +353,15 @@ TEST(simulation, reports_who_starts_a_thread) {
     co_await sleep_for(1ms);
   });
   EXPECT_NE(made.violation.find("a thread"), std::string::npos) << made.violation;
+}
+
+TEST(simulation, reports_who_makes_a_process) {
+  const sim::report made = sim::run(sim::options(), []() -> task<> {
+    EXPECT_EQ(::fork(), -1);
+    EXPECT_EQ(errno, ENOSYS);
+    co_return;
+  });
+  EXPECT_NE(made.violation.find("a process"), std::string::npos) << made.violation;
 }
 
 // All ways to take turns.
