@@ -1,40 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 // How fast a simulation is: CPU time per step (a turn of a shard, an event of the world) and per hour of virtual time,
 // of the key-value server on eight shards with three clients, and of the same server for a day with nothing to do.
-#include <skerry/net/connect.hpp>
-#include <skerry/net/stream.hpp>
 #include <skerry/simulation/sim.hpp>
 #include <skerry/timers/sleep.hpp>
 
 #include <chrono>
 #include <cstdint>
 #include <limits>
-#include <span>
 #include <string>
 
 #include <benchmark/benchmark.h>
-#include <kv_server/server.hpp>
+#include <support/kv_load.hpp>
 
 namespace {
 
 using namespace skerry;
 using namespace std::chrono_literals;
 
-task<> serve() { return kv_server::serve_all(std::uint64_t{1} << 30, {}); }
-
-/// A command, its answer, ten milliseconds of thought; a third of the keys end by themselves.
-task<> be_client(std::string server, clock::duration how_long) {
-  net::stream s = co_await net::connect(*net::address::parse(server, 6379));
-  const clock::time_point until = clock::now() + how_long;
-  while (clock::now() < until) {
-    std::string command = "SET k" + std::to_string(sim::draw(1000)) + " v";
-    if (sim::draw(3) == 0) command += " PX 5000";
-    command += "\r\n";
-    co_await s.write(std::as_bytes(std::span(command)));
-    co_await s.read();
-    co_await sleep_for(10ms);
-  }
-}
+using kv_load::be_client;
+using kv_load::serve;
 
 sim::report run_server(std::uint64_t seed, clock::duration loaded, clock::duration idle) {
   sim::options o;

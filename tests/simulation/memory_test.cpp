@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // An hour of the loaded key-value server in a simulation takes no more memory than its first ten minutes.
-#include <skerry/net/connect.hpp>
-#include <skerry/net/stream.hpp>
 #include <skerry/simulation/sim.hpp>
 #include <skerry/timers/sleep.hpp>
 
@@ -9,34 +7,20 @@
 #include <cstdint>
 #include <iostream>
 #include <limits>
-#include <span>
 #include <string>
 #include <vector>
 
 #include <gtest/gtest.h>
-#include <kv_server/server.hpp>
 #include <malloc.h>
+#include <support/kv_load.hpp>
 
 namespace {
 
 using namespace skerry;
 using namespace std::chrono_literals;
 
-task<> serve() { return kv_server::serve_all(std::uint64_t{1} << 30, {}); }
-
-/// A command, its answer, ten milliseconds of thought; a third of the keys end by themselves.
-task<> be_client(std::string server, clock::duration how_long) {
-  net::stream s = co_await net::connect(*net::address::parse(server, 6379));
-  const clock::time_point until = clock::now() + how_long;
-  while (clock::now() < until) {
-    std::string command = "SET k" + std::to_string(sim::draw(1000)) + " v";
-    if (sim::draw(3) == 0) command += " PX 5000";
-    command += "\r\n";
-    co_await s.write(std::as_bytes(std::span(command)));
-    co_await s.read();
-    co_await sleep_for(10ms);
-  }
-}
+using kv_load::be_client;
+using kv_load::serve;
 
 TEST(memory, of_a_simulation_does_not_grow_with_its_time) {
   std::vector<std::size_t> in_use;  // after each minute
