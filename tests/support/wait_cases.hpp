@@ -263,7 +263,6 @@ struct back_off : in_time {
 };
 
 struct pipe_of_bytes : usual {
-  static constexpr bool of_the_kernel = true;
   void serve() { EXPECT_EQ(::write(to.get(), "x", 1), 1); }
   std::array<int, 2> ends = open_ends();
   net::unique_fd from{ends[0]}, to{ends[1]};
@@ -384,7 +383,6 @@ struct accept : usual {
 
 /// What accepts from a Unix socket's name, which goes with it.
 struct accept_by_name : usual {
-  static constexpr bool of_the_kernel = true;
   net::listener listening{*net::address::parse("unix:@skerry test " + std::to_string(::getpid()))};
   std::optional<raw_peer> peer;
   auto wait() { return listening.accept(); }
@@ -588,7 +586,6 @@ struct send_of_a_datagram : usual {
 };
 
 struct receive_of_a_message : usual {
-  static constexpr bool of_the_kernel = true;
   std::pair<net::unique_fd, net::unique_fd> ends = net::message_socket::pair_of_descriptors();
   net::message_socket socket = net::message_socket::adopt(std::move(ends.first));
   auto wait() { return socket.receive(); }
@@ -597,7 +594,6 @@ struct receive_of_a_message : usual {
 
 /// The kernel has no room for one more until the peer reads.
 struct send_of_a_message : usual {
-  static constexpr bool of_the_kernel = true;
   std::pair<net::unique_fd, net::unique_fd> ends = net::message_socket::pair_of_descriptors();
   net::message_socket socket = net::message_socket::adopt(std::move(ends.first));
   task<> prepare() {
@@ -615,7 +611,6 @@ struct send_of_a_message : usual {
 
 /// What a cancelled read has moved stays with the stream, so it may come in the end.
 struct read_of_a_pipe : usual {
-  static constexpr bool of_the_kernel = true;
   net::pipe_ends ends = net::make_pipe();
   net::pipe_stream reader{std::move(ends.out)};
   auto wait() { return reader.read(); }
@@ -624,7 +619,6 @@ struct read_of_a_pipe : usual {
 
 /// The kernel has no room for one more until somebody reads.
 struct flush_of_a_pipe : usual {
-  static constexpr bool of_the_kernel = true;
   net::pipe_ends ends = net::make_pipe();
   net::pipe_stream writer{net::unique_fd(), std::move(ends.in)};
   const std::string block = std::string(100'000, 'x');
@@ -672,7 +666,6 @@ struct wish_to_stop : usual {
 };
 
 struct accept_of_messages : usual {
-  static constexpr bool of_the_kernel = true;
   const net::address at = *net::address::parse("unix:@skerry messages " + std::to_string(::getpid()));
   net::message_listener listening{at};
   std::vector<net::unique_fd> peers;
