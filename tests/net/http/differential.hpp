@@ -252,6 +252,7 @@ inline constexpr difference listed[] = {
      "a method is any token (RFC 9110 section 9.1), http_parser knows a list; an unknown one is the router's matter"},
     {"http_parser", "", has_longer_transfer_encoding, longer_transfer_encoding},
     {"http_parser", "HPE_UNEXPECTED_CONTENT_LENGTH", has_longer_transfer_encoding, longer_transfer_encoding},
+    {"http_parser", "HPE_INVALID_TRANSFER_ENCODING", has_longer_transfer_encoding, longer_transfer_encoding},
     {"http_parser", "", closes_only,
      "http_parser misses an option of Connection behind an empty element or in front of a tab; no framing hangs on it"},
     {"Beast", "bad method", [](const reading& ours, const reading&) { return ours.after_empty_lines; },
