@@ -169,6 +169,10 @@ bool request_parser::same_authority() const noexcept {
 
 verdict request_parser::finish(const char* begin, const char* body) noexcept {
   if (!has_host_ && head_.minor_version == 1) return refuse(400, "there is no Host");
+  // Behind a CONNECT the tunnel begins at once (RFC 9110 section 9.3.6): who reads a body there disagrees on its end.
+  if (head_.method == method::connect && (state_.chunked || head_.content_length != 0)) {
+    return refuse(400, "CONNECT with a body");
+  }
   if (!authority_.empty()) {
     if (has_host_ && !same_authority()) return refuse(400, "Host is not that of the target");
     if (head_.method != method::connect) head_.host = authority_;

@@ -21,9 +21,9 @@
 /// | 400 | a line feed or carriage return alone, other control bytes, a folded line, space before the colon, a name |
 /// |     | that is no token; Content-Length repeated, a list, signed, empty, above 2^63 - 1, or beside |
 /// |     | Transfer-Encoding; Transfer-Encoding in HTTP/1.0, `chunked` repeated, not last or with parameters; white |
-/// |     | space behind either; Host missing (1.1), repeated, empty, malformed, or another than the target's; a |
-/// |     | Connection that is no list of tokens; a target of the wrong form for its method, with a fragment or a byte |
-/// |     | that is not visible ASCII; more than two empty lines in front |
+/// |     | space behind either; CONNECT with a body; Host missing (1.1), repeated, empty, malformed, or another than |
+/// |     | the target's; a Connection that is no list of tokens; a target of the wrong form for its method, with a |
+/// |     | fragment or a byte that is not visible ASCII; more than two empty lines in front |
 /// | 414 | a request line longer than the limit |
 /// | 417 | an expectation other than 100-continue |
 /// | 431 | more bytes or fields than the limits |

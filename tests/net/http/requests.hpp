@@ -153,6 +153,8 @@ inline const std::vector<refused_head>& refused_heads() {
       {400, "GET http://a/ HTTP/1.1\r\n\r\n"},
       {400, "CONNECT a:443 HTTP/1.1\r\nHost: b:443\r\n\r\n"},
       {400, "CONNECT a:443 HTTP/1.1\r\nHost: a:80\r\n\r\n"},
+      {400, "CONNECT a:443 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"},
+      {400, "CONNECT a:443 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n"},
       // the request line
       {400, line("GET a:80 HTTP/1.1")},
       {400, line("GET a HTTP/1.1")},
