@@ -77,12 +77,13 @@ struct list_of_a_directory : with_files {
 
 /// Of a pipe, whose bytes come when a case says so.
 struct block_of_a_reader : usual {
-  static constexpr bool of_the_kernel = true;
+  static constexpr bool by_itself_simulated = true;
   with_fifo pipe;
   std::optional<net::file_reader> blocks;
   task<> prepare() {
     co_await pipe.prepare();
     blocks.emplace(*pipe.file);
+    if (simulated()) co_return;  // it has read nothing yet, so that the first block is waited for
     pipe.serve();
     co_await blocks->next();  // from now on it knows what it reads
   }
@@ -92,7 +93,7 @@ struct block_of_a_reader : usual {
 
 /// To a pipe that is full.
 struct with_full_pipe : usual {
-  static constexpr bool of_the_kernel = true;
+  static constexpr bool by_itself_simulated = true;
   write_of_a_file pipe;
   std::optional<net::file_writer> to;
   task<> prepare() {
@@ -126,7 +127,7 @@ struct sync_of_a_writer : with_open_file {
 
 struct with_watch : usual {
   static constexpr bool of_the_kernel = true;
-  scratch_directory here;
+  scratch_directory here = directory_of_a_case();
   std::optional<net::file_watch> changes;
   int number = 0;
   task<> prepare() {

@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include <stdlib.h>
@@ -22,11 +23,13 @@ class scratch_directory {
   scratch_directory() : path_((std::filesystem::temp_directory_path() / "skerry-test-XXXXXX").string()) {
     if (::mkdtemp(path_.data()) == nullptr) throw std::system_error(errno, std::generic_category(), path_);
   }
+  /// One that a simulated host has, or will have: nothing is made or removed.
+  explicit scratch_directory(std::string path) : path_(std::move(path)), simulated_(true) {}
   scratch_directory(const scratch_directory&) = delete;
   scratch_directory& operator=(const scratch_directory&) = delete;
   ~scratch_directory() {
     std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
+    if (!simulated_) std::filesystem::remove_all(path_, ignored);
   }
 
   const std::string& path() const noexcept { return path_; }
@@ -53,6 +56,7 @@ class scratch_directory {
 
  private:
   std::string path_;
+  bool simulated_ = false;
 };
 
 }  // namespace skerry::test_support

@@ -41,12 +41,18 @@ using namespace std::chrono_literals;
 /// What every case has unless it says otherwise.
 struct usual {
   static constexpr unsigned shards = 1;
-  static constexpr bool by_itself = false;       ///< it may come without serve()
+  static constexpr bool by_itself = false;  ///< it may come without serve()
+  static constexpr bool by_itself_simulated = false;
+  static constexpr bool never_rests = false;     ///< it is always about to go on
   static constexpr bool must_be_served = false;  ///< ends after a cancel only when what it waits for has come
   static constexpr bool forgets = false;         ///< what comes while nobody waits is gone
   static constexpr bool of_the_kernel = false;   ///< no simulation has what it uses
   task<> prepare() { co_return; }
 };
+
+inline scratch_directory directory_of_a_case() {
+  return simulated() ? scratch_directory("/case") : scratch_directory();
+}
 
 /// Time that passes when a case says so.
 inline manual_clock* hours = nullptr;
@@ -78,7 +84,7 @@ struct join : inner {
 };
 
 struct yielding : usual {
-  static constexpr bool by_itself = true;  // it is always about to go on
+  static constexpr bool by_itself = true, never_rests = true;
   bool served = false;
   void serve() { served = true; }
   task<> wait() {
@@ -433,14 +439,19 @@ struct connect_to_any : connect {
 /// In a directory of the case's own.
 struct with_files : usual {
   static constexpr bool by_itself = true;
-  scratch_directory here;
+  scratch_directory here = directory_of_a_case();
   void serve() {}
 };
 
-/// A name whose server answers when it is told to: the question itself, marked as an answer, and one address.
+/// A name whose server answers when it is told to: the question itself, marked as an answer, and one address. That of a
+/// simulation answers by itself.
 struct resolved : usual {
-  static constexpr bool of_the_kernel = true;
-  resolved() : fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) {
+  static constexpr bool by_itself_simulated = true;
+  resolved() : fd(simulated() ? -1 : ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) {
+    if (simulated()) {
+      names.emplace();
+      return;
+    }
     const net::address any = loopback();
     EXPECT_EQ(::bind(fd.get(), any.data(), any.size()), 0);
     net::dns::resolver_options options;
@@ -450,7 +461,8 @@ struct resolved : usual {
     names.emplace(options);
   }
   task<> wait() {
-    (void)co_await names->resolve("a.example", 80, net::dns::family::v4);
+    const char* const name = simulated() ? "test" : "a.example";
+    (void)co_await names->resolve(name, 80, net::dns::family::v4);
     passed.set();
   }
   void answer() {
@@ -471,7 +483,9 @@ struct resolved : usual {
       co_await select(on(readable(fd.get()), [](std::uint32_t) {}), on(passed.wait(), [] {}));
     }
   }
-  void serve() { spawn(answer_all(), "answers"); }
+  void serve() {
+    if (!simulated()) spawn(answer_all(), "answers");
+  }
 
   net::unique_fd fd;
   skerry::event passed;
@@ -530,20 +544,28 @@ struct remove_of_a_file : with_open_file {
   }
 };
 
-/// A named pipe, which lets a file's reads and writes wait as long as a case likes.
+/// A named pipe, which lets a file's reads and writes wait as long as a case likes. On a simulated disk a file, which
+/// keeps everybody waiting for some time.
 struct with_fifo : usual {
-  static constexpr bool of_the_kernel = true;
+  static constexpr bool by_itself_simulated = true;
   static constexpr bool forgets = true;  // what a cancelled read or write has moved is moved
-  scratch_directory here;
+  scratch_directory here = directory_of_a_case();
   std::optional<net::file> file;
   std::array<char, 1> byte{};
-  net::unique_fd other_end{make_fifo(here.file("fifo"))};
+  net::unique_fd other_end{simulated() ? -1 : make_fifo(here.file("fifo"))};
   static int make_fifo(const std::string& path) {
     EXPECT_EQ(::mkfifo(path.c_str(), 0600), 0);
     return ::open(path.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC);
   }
-  task<> prepare() { file.emplace(co_await net::open_file(here.file("fifo"), net::open_options(O_RDWR))); }
-  void serve() { EXPECT_EQ(::write(other_end.get(), "x", 1), 1); }
+  task<> prepare() {
+    file.emplace(co_await net::open_file(here.file("fifo"), net::open_options(O_RDWR | O_CREAT)));
+    if (simulated()) co_await file->write(std::string(65536, 'x'), 0);
+  }
+  void serve() {
+    if (!simulated()) {
+      EXPECT_EQ(::write(other_end.get(), "x", 1), 1);
+    }
+  }
 };
 
 struct read_of_a_file : with_fifo {
@@ -557,24 +579,22 @@ struct read_into_a_buffer : with_fifo {
 struct write_of_a_file : with_fifo {
   write_of_a_file() {
     const std::string block(4096, 'x');
-    while (::write(other_end.get(), block.data(), block.size()) > 0) {
+    while (!simulated() && ::write(other_end.get(), block.data(), block.size()) > 0) {
     }
   }
   auto wait() { return file->write("x", 0); }
   void serve() {
     std::string bytes(1 << 20, '\0');
-    (void)::read(other_end.get(), bytes.data(), bytes.size());
+    if (!simulated()) (void)::read(other_end.get(), bytes.data(), bytes.size());
   }
 };
 
 struct receive_of_a_datagram : usual {
-  static constexpr bool of_the_kernel = true;
   net::datagram_socket socket{loopback()};
+  net::datagram_socket peer{loopback()};
   auto wait() { return socket.receive(); }
   void serve() {
-    const net::unique_fd peer(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-    const net::address at = socket.where();
-    EXPECT_EQ(::sendto(peer.get(), "x", 1, 0, at.data(), at.size()), 1);
+    spawn([this]() -> task<> { co_await peer.send(socket.where(), "x"); });
   }
 };
 
@@ -597,14 +617,17 @@ struct send_of_a_message : usual {
   std::pair<net::unique_fd, net::unique_fd> ends = net::message_socket::pair_of_descriptors();
   net::message_socket socket = net::message_socket::adopt(std::move(ends.first));
   task<> prepare() {
-    while (::send(socket.fd(), "x", 1, MSG_DONTWAIT | MSG_NOSIGNAL) == 1) {
+    for (std::size_t size : {4096, 1}) {  // first in steps that are soon made, then to the last byte
+      const std::string message(size, 'x');
+      while (::send(socket.fd(), message.data(), size, MSG_DONTWAIT | MSG_NOSIGNAL) > 0) {
+      }
     }
     co_return;
   }
   auto wait() { return socket.send("x"); }
   void serve() {
-    char byte;
-    while (::recv(ends.second.get(), &byte, 1, MSG_DONTWAIT) == 1) {
+    char message[4096];
+    while (::recv(ends.second.get(), message, sizeof message, MSG_DONTWAIT) > 0) {
     }
   }
 };
