@@ -34,6 +34,7 @@
 #include <skerry/net/file/file_watch.hpp>
 #include <skerry/net/file/file_writer.hpp>
 #include <skerry/net/file/whole_file.hpp>
+#include <skerry/net/io/buffer_chain.hpp>
 #include <skerry/net/io/buffered_reader.hpp>
 #include <skerry/net/io/buffered_writer.hpp>
 #include <skerry/net/listener.hpp>

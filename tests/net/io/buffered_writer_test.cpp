@@ -1,22 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
-/// When small writes leave, and in how many pieces.
+/// When small writes leave, and in how many pieces; and buffers that are one text without being put together.
 
+#include <skerry/framework/random.hpp>
+#include <skerry/net/file/file.hpp>
+#include <skerry/net/io/buffer_chain.hpp>
 #include <skerry/net/io/buffered_reader.hpp>
 #include <skerry/net/io/buffered_writer.hpp>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <span>
 #include <string>
 #include <system_error>
 #include <vector>
 
 #include <gtest/gtest.h>
 #include <net/io/sliced_stream.hpp>
+#include <support/scratch_directory.hpp>
 #include <support/task_steps.hpp>
+#include <support/test_seed.hpp>
 
 namespace skerry {
 namespace {
 
 using namespace test_support;
+using net::buffer_chain;
 using net::buffered_reader;
 using net::buffered_writer;
 
@@ -138,6 +148,86 @@ TEST(buffered_writer, passes_the_streams_error_on_and_refuses_what_comes_after_i
     EXPECT_EQ(errors.size(), 2u);
     EXPECT_EQ(errors.front(), ECONNRESET);
     EXPECT_EQ(errors.back(), EPIPE);
+  });
+}
+
+// --- buffer_chain ---
+
+/// `text` over pieces of random sizes, some of them empty.
+buffer_chain cut(const buffer& text, random_source& random) {
+  buffer_chain made;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t bytes = random.uniform(5);
+    made.append(text.slice(at, bytes));
+    at += bytes;
+  }
+  return made;
+}
+
+TEST(buffer_chain, is_a_string_under_random_joins_and_cuts_and_gives_every_buffer_back) {
+  const std::uint64_t seed = test_seed();
+  run_and_count([seed]() -> task<> {
+    random_source random(seed);
+    const std::string letters = "abcdefghijklmnopqrstuvwxyz";
+    {  // the end of the shard asserts that all buffers are back
+      const buffer text = co_await in_one_buffer(letters);
+      buffer_chain chain;
+      std::string model;
+      for (int n = 0; n < 20'000; ++n) {
+        const std::size_t some = random.uniform(model.size() + 1);
+        const std::size_t more = random.uniform(40);
+        switch (random.uniform(8)) {
+          case 0:
+          case 1:
+            chain.append(cut(text, random));
+            model += letters;
+            break;
+          case 2:
+            chain.prepend(text.slice(more % 26, 3));
+            model.insert(0, letters.substr(more % 26, 3));
+            break;
+          case 3:
+            if (model.size() < 500) chain.append(chain);
+            if (model.size() < 500) model += model;
+            break;
+          case 4:
+            EXPECT_EQ(chain.split(some).text(), model.substr(0, some));
+            model.erase(0, some);
+            break;
+          case 5: EXPECT_EQ(chain.slice(some, more).text(), model.substr(some, more)); break;
+          default: chain.drop(std::min(more, model.size())); model.erase(0, more);
+        }
+        EXPECT_EQ(chain.size(), model.size());
+        if (chain.text() != model) {
+          ADD_FAILURE() << chain.text() << " is not " << model;
+          break;
+        }
+        for (const buffer& each : chain) EXPECT_FALSE(each.empty());
+      }
+      std::string some(10, '.');
+      const std::size_t copied = chain.copy_to(std::as_writable_bytes(std::span(some)));
+      EXPECT_EQ(some.substr(0, copied), model.substr(0, 10));
+    }
+  });
+}
+
+TEST(buffer_chain, is_gathered_into_a_file_and_written_to_a_stream) {
+  const scratch_directory here;
+  run_and_count([&here]() -> task<> {
+    random_source random(1);
+    const buffer text = co_await in_one_buffer("gathered from pieces");
+    buffer_chain chain = cut(text, random);
+    net::file file = co_await net::open_file(here.file("made"), net::open_options(O_RDWR | O_CREAT));
+    co_await file.write_vectored(chain.pieces(), 0);
+    const buffer read = co_await file.read(0);
+    EXPECT_EQ(text_of(read), "gathered from pieces");
+    sliced_stream to(buffer(), {});
+    chain.drop(9);
+    co_await net::write(to, chain);
+    std::string written;
+    for (const std::string& each : to.written) written += each;
+    EXPECT_EQ(written, "from pieces");
+    co_await file.close();
   });
 }
 
