@@ -183,6 +183,7 @@ TEST(drain, readers_get_what_has_arrived_and_then_the_end_whatever_comes) {
 }
 
 TEST(drain, closes_at_once_only_where_that_loses_nothing) {
+  if (test_support::simulating()) GTEST_SKIP() << "there bytes are on their way for a while";
   run_with_clock([](manual_clock& time) -> task<> {
     constexpr int turns = 20;  // more than any number of completions in a row needs
     connected idle = co_await connect_pair();
@@ -241,6 +242,7 @@ net::endpoint_stats drain_with(const std::function<task<>(net::address)>& main) 
 }
 
 TEST(drain, does_not_wait_for_peers_that_are_idle) {
+  if (test_support::simulating()) GTEST_SKIP() << "its peers outlive the host";
   std::vector<raw_peer> idle;
   net::endpoint_stats at_end = drain_with([&](net::address at) -> task<> {
     for (int i = 0; i < 20; ++i) {
@@ -279,6 +281,7 @@ std::string flood_until_the_end(const net::address& at) {
 }
 
 TEST(drain, ends_under_a_flood_and_lets_the_peers_read_the_last_answer) {
+  if (test_support::simulating()) GTEST_SKIP() << "its peers are threads";
   std::vector<std::future<std::string>> peers;
   net::endpoint_stats at_end = drain_with([&](net::address at) -> task<> {
     for (int i = 0; i < 10; ++i) peers.push_back(std::async(std::launch::async, flood_until_the_end, at));

@@ -136,6 +136,7 @@ TEST(pipe, a_dropped_writer_sends_what_it_has_taken_before_it_closes) {
 }
 
 TEST(pipe, a_rest_that_nobody_reads_is_dropped_in_time_and_counted) {
+  if (test_support::simulating()) GTEST_SKIP() << "its pipe outlives the host";
   auto [out, in] = net::make_pipe();
   pollfd room{in.get(), POLLOUT, 0};
   manual_clock time;
@@ -337,6 +338,7 @@ TEST(pipe, lines_come_through_a_buffered_reader) {
 }
 
 TEST(pipe, a_file_that_is_shared_is_read_and_written_where_it_stands) {
+  if (test_support::simulating()) GTEST_SKIP() << "there a call may move a part of what it is given";
   const scratch_directory here;
   run_and_count([&]() -> task<> {
     const unique_fd in(::open(here.file("f").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
@@ -392,6 +394,7 @@ TEST(pipe, a_terminal_gives_lines_as_they_are_typed) {
 }
 
 TEST(pipe, a_socket_serves_as_standard_input_and_output_as_well) {
+  if (test_support::simulating()) GTEST_SKIP() << "there a call may move a part of what it is given";
   run_and_count([]() -> task<> {
     int ends[2];
     EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
