@@ -55,6 +55,10 @@ struct system_options {
   double ended_multishot = 0;       ///< the kernel stops a multishot operation of its own accord
   double late_completion = 0;       ///< stays behind those of later operations
   unsigned descriptors_max = 4096;  ///< of one host
+  // Of one host, as fs.inotify has them of one user.
+  unsigned watch_queues_max = 128;
+  unsigned watches_max = 8192;
+  unsigned watched_changes_max = 16384;                                ///< of one queue, then it overflows
   std::chrono::nanoseconds stall_max = std::chrono::milliseconds(20);  ///< of `schedule::adversarial`
 };
 

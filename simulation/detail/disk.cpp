@@ -13,6 +13,7 @@
 #include <linux/falloc.h>
 #include <poll.h>
 #include <sys/file.h>
+#include <sys/inotify.h>
 
 namespace skerry::sim::detail {
 
@@ -90,11 +91,24 @@ long open_file::read_now(msghdr& into, int) {
     position += bytes.size();
     all += static_cast<long>(bytes.size());
   }
+  if (all > 0) of.watched().tell_both(*found, IN_ACCESS);
   return all;
 }
 
 long open_file::write_now(const msghdr& from, int) {
   return of.write({from.msg_iov, from.msg_iovlen}, *this, ~std::uint64_t{0}, false);
+}
+
+void open_file::closed() noexcept {
+  found->locks.erase(this);
+  if ((flags & O_PATH) == 0) of.watched().tell_both(*found, writable(*this) ? IN_CLOSE_WRITE : IN_CLOSE_NOWRITE);
+  of.watched().released(*found);
+}
+
+/// The watches of its host are gone, too.
+void open_file::vanished() noexcept {
+  of.watched().power_off();
+  closed();
 }
 
 long open_file::seek(std::int64_t by, int from) {
@@ -107,7 +121,7 @@ long open_file::seek(std::int64_t by, int from) {
 
 // --- the queue ---
 
-disk::disk(machine& of) : of_(of), names_([this](std::uint64_t bound) { return in().draw(bound); }) {}
+disk::disk(machine& of) : of_(of), names_([this](std::uint64_t bound) { return in().draw(bound); }, watched_) {}
 
 world& disk::in() const noexcept { return of_.in(); }
 
@@ -140,6 +154,7 @@ void disk::cancel(request& r) noexcept {
 }
 
 void disk::power_off() {
+  watched_.power_off();
   names_.wall = of_.wall();
   for (auto& [number, each] : std::exchange(pending_, {})) {
     if (changes(each.what->what()) && in().draw(2) == 0) perform(*each.what, each.on.get(), true);
@@ -193,7 +208,11 @@ disk::outcome disk::perform(request& r, open_file* on, bool torn) {
 }
 
 std::int32_t disk::open_found(int flags, inode_ptr found) {
-  return of_.open(std::make_shared<open_file>(*this, std::move(found), flags));
+  const int fd = of_.open(std::make_shared<open_file>(*this, found, flags));
+  if (fd < 0) return fd;
+  ++found->opened;
+  if ((flags & O_PATH) == 0) watched_.tell_both(*found, IN_OPEN);
+  return fd;
 }
 
 std::int32_t disk::open(const submission& what, const inode_ptr& from) {
@@ -239,6 +258,7 @@ disk::outcome disk::read(request& r, open_file& from) {
     done += part.size();
   }
   if (at_position) from.position += done;
+  if (done != 0) watched_.tell_both(*from.found, IN_ACCESS);
   return {static_cast<std::int32_t>(done), flags};
 }
 
@@ -293,6 +313,7 @@ std::int32_t disk::write(std::span<const iovec> pieces, open_file& to, std::uint
   if (failed) return -EIO;
   if (bytes == 0) return -error;
   if (at_position) to.position = offset + bytes;
+  watched_.tell_both(*to.found, IN_MODIFY);
   return static_cast<std::int32_t>(bytes);
 }
 
@@ -336,6 +357,7 @@ std::int32_t disk::allocate(open_file& of, int mode, std::uint64_t offset, std::
     default: return -EOPNOTSUPP;
   }
   of.found->modified = names_.wall;
+  watched_.tell_both(*of.found, IN_MODIFY);
   return 0;
 }
 
@@ -388,6 +410,7 @@ int disk::resize_now(open_file& of, std::uint64_t size) {
   if (content.growth(size) > room()) return -ENOSPC;
   content.resize(size);
   of.found->modified = names_.wall;
+  watched_.tell_both(*of.found, IN_MODIFY, true);
   return 0;
 }
 
@@ -406,9 +429,9 @@ int disk::make_socket(const char* path, inode_ptr& made) {
   return names_.make_socket(nullptr, path, 0777, made);
 }
 
-int disk::unlink_now(const char* path) {
+int disk::unlink_now(const char* path, bool directory) {
   names_.wall = of_.wall();
-  return names_.unlink(nullptr, path, false);
+  return names_.unlink(nullptr, path, directory);
 }
 
 int disk::rename_now(const char* from, const char* to) {
@@ -466,6 +489,7 @@ long disk::list_now(open_file& directory, std::byte* into, std::size_t bytes) {
     const inode& what = self || !directory.found->named ? *directory.found : *directory.found->parent;
     if (!add(self ? "." : "..", what)) return -EINVAL;
   }
+  watched_.tell_both(*directory.found, IN_ACCESS);
   const inode::names& all = directory.found->entries;
   for (auto each = all.upper_bound(directory.listed_up_to); each != all.end(); ++each) {
     if (!add(each->first, *each->second)) return used == 0 ? -EINVAL : static_cast<long>(used);

@@ -17,6 +17,7 @@
 
 #include <skerry/simulation/detail/file_system.hpp>
 #include <skerry/simulation/detail/simulated_backend.hpp>
+#include <skerry/simulation/detail/watches.hpp>
 
 #include <cstdint>
 #include <map>
@@ -44,7 +45,8 @@ class open_file final : public node {
   long read_now(msghdr& into, int flags) override;
   long write_now(const msghdr& from, int flags) override;
   long seek(std::int64_t by, int from);
-  void closed() noexcept override { found->locks.erase(this); }
+  void closed() noexcept override;
+  void vanished() noexcept override;
 
   disk& of;
   const inode_ptr found;
@@ -76,9 +78,11 @@ class disk final : public node {
   static int status_now(const inode& of, struct ::stat& into) noexcept;
   int find_now(const char* path, inode_ptr& found) { return names_.find(nullptr, path, found); }
   int make_socket(const char* path, inode_ptr& made);
-  int unlink_now(const char* path);
+  int unlink_now(const char* path, bool directory = false);
   int rename_now(const char* from, const char* to);
   int make_directory_now(const char* path, std::uint32_t mode);
+  /// Who watches its files, and hears of what happens to them.
+  watches& watched() noexcept { return watched_; }
   /// As flock.
   int lock_now(const open_file& by, int how);
 
@@ -107,6 +111,7 @@ class disk final : public node {
   std::uint64_t room() const noexcept;
 
   machine& of_;
+  watches watched_;
   file_system names_;
   std::map<std::uint64_t, pending> pending_;
   std::uint64_t numbers_ = 0;

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <skerry/simulation/detail/file_system.hpp>
+#include <skerry/simulation/detail/watches.hpp>
 
 #include <algorithm>
 #include <cerrno>
 #include <utility>
 
 #include <fcntl.h>
+#include <sys/inotify.h>
 
 namespace skerry::sim::detail {
 
@@ -25,11 +27,14 @@ void add(auto& keys, const auto& entries) {
 
 }  // namespace
 
-file_system::file_system(draw_source draw) : draw_(std::move(draw)), used_(std::make_shared<std::uint64_t>(0)) {
+file_system::file_system(draw_source draw, watches& told)
+    : draw_(std::move(draw)), told_(told), used_(std::make_shared<std::uint64_t>(0)) {
   root_ = make(inode::directory, 0755);
   root_->parent = root_.get();
   inode_ptr tmp = make(inode::directory, 01777);
   tmp->parent = root_.get();
+  tmp->within = root_->number;
+  tmp->name = "tmp";
   root_->entries.emplace("tmp", tmp);
   root_->durable.emplace("tmp", tmp);
 }
@@ -97,6 +102,7 @@ int file_system::open(const inode_ptr& from, std::string_view path, const open_h
     if (!at.directory->named) return -ENOENT;
     found = make(inode::file, static_cast<std::uint32_t>(how.mode) & ~umask_bits & 07777);
     happen({{{at.directory, at.name, found}}});
+    told_.tell_of_name(*at.directory, at.name, *found, IN_CREATE);
     return 0;
   }
   if (creates && (flags & O_EXCL) != 0) return -EEXIST;
@@ -107,6 +113,7 @@ int file_system::open(const inode_ptr& from, std::string_view path, const open_h
   if ((flags & O_TRUNC) != 0 && (flags & O_PATH) == 0 && !found->is_directory && writes) {
     found->content.resize(0);
     found->modified = wall;
+    told_.tell_both(*found, IN_MODIFY);
   }
   return 0;
 }
@@ -118,7 +125,8 @@ int file_system::make_directory(const inode_ptr& from, std::string_view path, st
   if (!at.directory->named) return -ENOENT;
   inode_ptr made = make(inode::directory, mode & ~umask_bits & 01777);
   made->parent = at.directory.get();
-  happen({{{at.directory, at.name, std::move(made)}}});
+  happen({{{at.directory, at.name, made}}});
+  told_.tell_of_name(*at.directory, at.name, *made, IN_CREATE);
   return 0;
 }
 
@@ -129,6 +137,7 @@ int file_system::make_socket(const inode_ptr& from, std::string_view path, std::
   if (at.as_directory || !at.directory->named) return -ENOENT;
   made = make(inode::socket, mode & ~umask_bits & 0777);
   happen({{{at.directory, at.name, made}}});
+  told_.tell_of_name(*at.directory, at.name, *made, IN_CREATE);
   return 0;
 }
 
@@ -142,6 +151,9 @@ int file_system::unlink(const inode_ptr& from, std::string_view path, bool direc
   if (!at.found->entries.empty()) return -ENOTEMPTY;
   at.found->named = false;
   happen({{{at.directory, at.name, nullptr}}});
+  if (!directory) told_.tell_itself(*at.found, IN_ATTRIB);
+  told_.unnamed(*at.found, *at.directory);
+  told_.tell_of_name(*at.directory, at.name, *at.found, IN_DELETE);
   return 0;
 }
 
@@ -169,6 +181,12 @@ int file_system::rename(const inode_ptr& from, std::string_view old_path, const 
   if (moved->is_directory) moved->parent = new_place.directory.get();
   happen({{{old_place.directory, old_place.name, nullptr}, {new_place.directory, new_place.name, moved}},
           moved->is_directory && old_place.directory != new_place.directory});
+  const std::uint32_t cookie = told_.next_cookie();
+  told_.tell_of_name(*old_place.directory, old_place.name, *moved, IN_MOVED_FROM, cookie);
+  told_.tell_of_name(*new_place.directory, new_place.name, *moved, IN_MOVED_TO, cookie);
+  if (replaced != nullptr) told_.tell_itself(*replaced, IN_ATTRIB);
+  told_.tell_itself(*moved, IN_MOVE_SELF);
+  if (replaced != nullptr) told_.unnamed(*replaced, *new_place.directory);
   return 0;
 }
 
@@ -179,6 +197,8 @@ void file_system::happen(change what) {
     each.directory->modified = wall;
     if (each.becomes != nullptr) {
       each.directory->entries.insert_or_assign(each.name, each.becomes);
+      each.becomes->within = each.directory->number;
+      each.becomes->name = each.name;
     } else {
       each.directory->entries.erase(each.name);
     }
@@ -252,6 +272,8 @@ void file_system::rebuild(const inode_ptr& directory, std::set<std::uint64_t>& s
   for (const auto& [name, each] : directory->entries) {
     if (!seen.insert(each->number).second) continue;
     each->named = true;
+    each->within = directory->number;
+    each->name = name;
     if (each->is_directory) {
       each->parent = directory.get();
       rebuild(each, seen);

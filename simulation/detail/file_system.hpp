@@ -13,7 +13,7 @@
 ///
 /// There are no links: nothing above asks for any. Errors are negative, as the kernel's.
 ///
-/// Affinity:   the simulator's thread. Knows no requests.
+/// Affinity:   the simulator's thread. Knows no requests; who watches a file hears of what becomes of its name.
 /// Ownership:  directories own what is in them; whoever has a file open shares it.
 /// Limits:     names of 255 bytes, paths of 4095; `log_max` changes that are not durable, then the oldest becomes so.
 
@@ -47,6 +47,10 @@ struct inode : std::enable_shared_from_this<inode> {
   const std::uint32_t mode;
   std::chrono::nanoseconds modified{0};
   bool named = true;                  ///< or it is gone once nobody has it open
+  unsigned opened = 0;                ///< how many have; of a directory also: files without a name that were in it
+  std::uint64_t within = 0;           ///< the number of the directory that it is in, or was in last
+  std::string name;                   ///< there
+  std::shared_ptr<inode> stays;       ///< that directory, which does not go before a file that has no name and is open
   std::map<const void*, bool> locks;  ///< who holds one (flock); true: alone
   // of a file
   file_content content;
@@ -57,13 +61,14 @@ struct inode : std::enable_shared_from_this<inode> {
 };
 
 using inode_ptr = std::shared_ptr<inode>;
+class watches;
 
 class file_system {
  public:
   static constexpr std::size_t log_max = 64;
 
-  /// Has the directory /tmp.
-  explicit file_system(draw_source draw);
+  /// Has the directory /tmp. `told` hears of what happens, and outlives it.
+  file_system(draw_source draw, watches& told);
   ~file_system();
 
   /// `from` is where a relative path begins; null: the root, which is the working directory.
@@ -105,6 +110,7 @@ class file_system {
   void rebuild(const inode_ptr& directory, std::set<std::uint64_t>& seen);
 
   draw_source draw_;
+  watches& told_;
   std::shared_ptr<std::uint64_t> used_;
   std::uint64_t numbers_ = 1;
   inode_ptr root_;

@@ -8,6 +8,7 @@
 #include <skerry/simulation/detail/pipes.hpp>
 #include <skerry/simulation/detail/system_calls.hpp>
 #include <skerry/simulation/detail/unix_sockets.hpp>
+#include <skerry/simulation/detail/watches.hpp>
 
 #include <algorithm>
 #include <cstdarg>
@@ -54,6 +55,14 @@ long with_file(int fd, Fn fn) noexcept {
   if (found == nullptr) return answer(-EBADF);
   auto* file = dynamic_cast<open_file*>(found.get());
   return answer(file == nullptr ? -EINVAL : fn(*file));
+}
+
+template <class Fn>
+int with_watches(int fd, Fn fn) noexcept {
+  const std::shared_ptr<node> found = node_of(fd);
+  if (found == nullptr) return answer(-EBADF);
+  auto* queue = dynamic_cast<watch_queue*>(found.get());
+  return answer(queue == nullptr ? -EINVAL : fn(*queue));
 }
 
 /// A further descriptor of a program's 0, 1 or 2, which the simulator shares with the real program otherwise.
@@ -377,6 +386,14 @@ int __wrap_mkdir(const char* path, mode_t mode) {
   return on == nullptr ? -1 : answer(on->make_directory_now(path, mode));
 }
 
+int __real_rmdir(const char*);
+int __wrap_rmdir(const char* path) {
+  machine* m = here();
+  if (m == nullptr) return __real_rmdir(path);
+  disk* on = disk_of(*m);
+  return on == nullptr ? -1 : answer(on->unlink_now(path, true));
+}
+
 int __real_flock(int, int);
 int __wrap_flock(int fd, int how) {
   if (!simulated(fd)) return __real_flock(fd, how);
@@ -406,9 +423,23 @@ void* _ZNSt12__basic_fileIcE4openEPKcSt13_Ios_Openmodei(void* self, const char* 
   return nullptr;
 }
 
-// There are no watches: who wants one hears so.
 int __real_inotify_init1(int);
-int __wrap_inotify_init1(int flags) { return here() == nullptr ? __real_inotify_init1(flags) : answer(-ENOSYS); }
+int __wrap_inotify_init1(int flags) {
+  machine* m = here();
+  return m == nullptr ? __real_inotify_init1(flags) : answer(watch_queue::open(*m, flags));
+}
+
+int __real_inotify_add_watch(int, const char*, std::uint32_t);
+int __wrap_inotify_add_watch(int fd, const char* path, std::uint32_t kinds) {
+  if (!simulated(fd)) return __real_inotify_add_watch(fd, path, kinds);
+  return with_watches(fd, [&](watch_queue& q) { return q.add(path, kinds); });
+}
+
+int __real_inotify_rm_watch(int, int);
+int __wrap_inotify_rm_watch(int fd, int watch) {
+  if (!simulated(fd)) return __real_inotify_rm_watch(fd, watch);
+  return with_watches(fd, [&](watch_queue& q) { return q.remove(watch); });
+}
 
 // Of its limits a host has that of descriptors, counted up to the numbers that it gives.
 int __real_getrlimit(__rlimit_resource_t, rlimit*);

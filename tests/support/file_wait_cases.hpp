@@ -126,7 +126,6 @@ struct sync_of_a_writer : with_open_file {
 };
 
 struct with_watch : usual {
-  static constexpr bool of_the_kernel = true;
   scratch_directory here = directory_of_a_case();
   std::optional<net::file_watch> changes;
   int number = 0;

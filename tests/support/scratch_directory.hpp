@@ -3,7 +3,9 @@
 
 /// scratch_directory: a directory of a test's own, gone with all that is in it when the test ends.
 
+#include <algorithm>
 #include <cerrno>
+#include <cstddef>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -13,8 +15,10 @@
 #include <utility>
 #include <vector>
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 namespace skerry::test_support {
 
@@ -40,8 +44,20 @@ class scratch_directory {
   /// Makes, or replaces, a file with these bytes; directories on the way are made.
   std::string put(std::string_view name, std::string_view bytes) const {
     const std::string made = file(name);
-    std::filesystem::create_directories(std::filesystem::path(made).parent_path());
-    std::ofstream(made, std::ios::binary) << bytes;
+    for (std::size_t end = path_.size(); (end = made.find('/', end + 1)) != made.npos;) {
+      ::mkdir(made.substr(0, end).c_str(), 0777);
+    }
+    // By calls that a simulated host answers if it is a shard of its that makes them.
+    const int fd = ::open(made.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0) throw std::system_error(errno, std::generic_category(), made);
+    while (!bytes.empty()) {
+      const ssize_t written = ::write(fd, bytes.data(), bytes.size());
+      if (written < 0 && errno != EINTR) break;
+      bytes.remove_prefix(static_cast<std::size_t>(std::max<ssize_t>(written, 0)));
+    }
+    const int error = bytes.empty() ? 0 : errno;
+    ::close(fd);
+    if (error != 0) throw std::system_error(error, std::generic_category(), made);
     return made;
   }
   std::string get(std::string_view name) const {
