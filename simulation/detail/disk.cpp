@@ -211,7 +211,6 @@ std::int32_t disk::open_found(int flags, inode_ptr found) {
   const int fd = of_.open(std::make_shared<open_file>(*this, found, flags));
   if (fd < 0) return fd;
   ++found->opened;
-  if ((flags & O_PATH) == 0) watched_.tell_both(*found, IN_OPEN);
   return fd;
 }
 

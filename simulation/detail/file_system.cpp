@@ -103,6 +103,7 @@ int file_system::open(const inode_ptr& from, std::string_view path, const open_h
     found = make(inode::file, static_cast<std::uint32_t>(how.mode) & ~umask_bits & 07777);
     happen({{{at.directory, at.name, found}}});
     told_.tell_of_name(*at.directory, at.name, *found, IN_CREATE);
+    if ((flags & O_PATH) == 0) told_.tell_both(*found, IN_OPEN);
     return 0;
   }
   if (creates && (flags & O_EXCL) != 0) return -EEXIST;
@@ -110,7 +111,9 @@ int file_system::open(const inode_ptr& from, std::string_view path, const open_h
   if ((flags & O_PATH) == 0 && found->is_directory && (creates || writes)) return -EISDIR;
   if ((flags & O_DIRECTORY) != 0 && !found->is_directory) return -ENOTDIR;
   if ((flags & O_PATH) == 0 && found->kind == inode::socket) return -ENXIO;
-  if ((flags & O_TRUNC) != 0 && (flags & O_PATH) == 0 && !found->is_directory && writes) {
+  if ((flags & O_PATH) != 0) return 0;
+  told_.tell_both(*found, IN_OPEN);
+  if ((flags & O_TRUNC) != 0 && !found->is_directory && writes) {
     found->content.resize(0);
     found->modified = wall;
     told_.tell_both(*found, IN_MODIFY);

@@ -3,13 +3,14 @@
 
 /// watches: what happens to the files of a simulated host, told to whoever watches them (inotify).
 ///
-///     file_system, disk --what happens--> watches --to those that want it--> watch_queue --read--> program
-///                                                                               '-- full: IN_Q_OVERFLOW, and no more
+///     file_system, disk --what happens--> watches --if it is wanted--> watch_queue --read--> program
+///                                                                        '-- full: IN_Q_OVERFLOW, no more
 ///
 /// It does not matter which shard changes a file, or by which call. What a program sees, and in which order, is what
-/// Linux shows since 5.17: of a file in a directory first the directory's watch hears, with the name, then the file's
-/// own, without; whatever is gone says so to its own watches (IN_DELETE_SELF, IN_IGNORED) once it has neither a name
-/// nor somebody who has it open, a directory not before what was in it. A change that is the same as the last in the queue is not told twice.
+/// Linux shows today: of a file in a directory first the directory's watch hears, with the name, then the file's own,
+/// without. Whatever has neither a name nor somebody who has it open is gone, and says so to its own watches
+/// (IN_DELETE_SELF, IN_IGNORED), a directory not before what was in it. A change that is the same as the last in the
+/// queue is not told twice.
 ///
 /// Drawn from the seed: how many of the changes that are there one read gives (`short_transfer`: fewer), and whether
 /// the kernel lacks the memory for one (`out_of_memory`), which is told as an overflow.
@@ -17,10 +18,10 @@
 /// Affinity:   the simulator's thread, whosever turn it is.
 /// Ownership:  the disk has the table. Watches know a file by its number, so that none keeps a file.
 /// Invariants: (1) a watch is in the table and in its queue, or in neither; (2) the last change of a watch is
-///             IN_IGNORED; (3) a queue has IN_Q_OVERFLOW in it at most once.
-/// Limits:     `system_options::watches_max`, `watch_queues_max`, `watched_changes_max`. There are no links, and nothing
-///             changes owner, mode or times, so IN_ATTRIB comes only when a file loses its name. What a Unix socket is
-///             bound to counts as open to nobody.
+///             IN_IGNORED, if there is room; (3) a queue has IN_Q_OVERFLOW in it at most once.
+/// Limits:     `system_options::watches_max`, `watch_queues_max`, `watched_changes_max`. There are no links, and
+///             nothing changes owner, mode or times, so IN_ATTRIB comes only when a file loses its name. That a Unix
+///             socket is bound to a file does not keep it.
 /// Source:     inotify(7) of the Linux manual.
 
 #include <skerry/simulation/detail/file_system.hpp>
@@ -46,7 +47,8 @@ class watches {
                     std::uint32_t cookie = 0);
   /// To its own watches alone.
   void tell_itself(const inode& what, std::uint32_t kinds);
-  /// To those of the directory that it is in, or was in last, and to its own. `resized`: IN_EXCL_UNLINK is of no account.
+  /// To those of the directory that it is in, or was in last, and to its own. `resized`: as Linux has it, to those
+  /// that want nothing of files without a name (IN_EXCL_UNLINK), too.
   void tell_both(const inode& what, std::uint32_t kinds, bool resized = false);
   /// It has no name any more, in this directory. Unless somebody has it open, it is gone.
   void unnamed(inode& what, inode& directory);

@@ -2,41 +2,26 @@
 // Random operations on files of a simulated disk, with crashes, against a model that says what may be found afterwards:
 // a name leads to something it led to since its directory was synced, a file has in each sector what it had there since
 // it was synced, and what was synced is there.
-#include <skerry/framework/random.hpp>
 #include <skerry/net/file/directory.hpp>
 #include <skerry/net/file/file.hpp>
-#include <skerry/net/file/file_watch.hpp>
 #include <skerry/net/file/whole_file.hpp>
-#include <skerry/net/socket.hpp>
 #include <skerry/simulation/sim.hpp>
 #include <skerry/timers/sleep.hpp>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <chrono>
 #include <cstdint>
-#include <cstdio>
-#include <cstring>
-#include <iterator>
 #include <map>
 #include <memory>
 #include <optional>
 #include <set>
 #include <string>
 #include <system_error>
-#include <utility>
 #include <vector>
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
-#include <support/scratch_directory.hpp>
-#include <support/test_seed.hpp>
-#include <sys/inotify.h>
-#include <sys/stat.h>
-#include <sys/utsname.h>
-#include <unistd.h>
 
 namespace {
 
@@ -283,146 +268,6 @@ TEST(sim_disk_model, holds_under_random_operations_and_crashes) {
     ASSERT_EQ(ended.violation, "") << "seed " << seed;
   }
   EXPECT_GT(acts_of_all, 500 * 4 * 5);
-}
-
-// --- what is told of changes, beside what the real kernel tells ---
-
-/// One call, on a path or a descriptor of a few.
-struct call {
-  enum kind : std::uint8_t {
-    open,
-    write,
-    resize,
-    close,
-    unlink,
-    make_directory,
-    remove_directory,
-    rename,
-    watch,
-    end,
-    look
-  };
-  kind what;
-  std::size_t one, other, descriptor;
-  int flags;
-  std::uint32_t kinds;
-};
-
-constexpr const char* paths[] = {"d", "e", "d/a", "d/b", "e/a", "e/b", "d/s", "e/s", "d/s/a", "e/s/a"};
-constexpr std::size_t descriptors_max = 3;
-
-std::vector<call> drawn_calls(random_source& drawn) {
-  const auto below = [&](std::uint64_t bound) { return static_cast<std::size_t>(drawn.uniform(bound)); };
-  std::vector<call> calls{{call::make_directory, 0, 0, 0, 0, 0}, {call::make_directory, 1, 0, 0, 0, 0}};
-  while (calls.size() < 150) {
-    constexpr call::kind weighed[] = {call::open,   call::open,   call::open,           call::write,  call::write,
-                                      call::write,  call::resize, call::make_directory, call::watch,  call::watch,
-                                      call::rename, call::rename, call::close,          call::unlink, call::look};
-    constexpr call::kind rare[] = {call::remove_directory, call::end};
-    const call::kind what = below(16) == 0 ? rare[below(std::size(rare))] : weighed[below(std::size(weighed))];
-    call next{what, below(std::size(paths)), below(std::size(paths)), below(descriptors_max), 0, 0};
-    constexpr int ways[] = {O_RDONLY, O_WRONLY, O_RDWR, O_WRONLY | O_TRUNC, O_PATH};
-    next.flags = ways[below(std::size(ways))];
-    if (below(4) != 0 && next.flags != O_PATH) next.flags |= O_CREAT;
-    next.kinds = below(2) == 0 ? net::file_watch::changes : static_cast<std::uint32_t>(below(IN_MOVE_SELF * 2));
-    next.kinds &= net::file_watch::changes;  // when a read is told differs from kernel to kernel
-    constexpr std::uint32_t more[] = {IN_ONESHOT, IN_MASK_ADD, IN_ONLYDIR, IN_EXCL_UNLINK};
-    for (const std::uint32_t each : more) {
-      if (below(12) == 0) next.kinds |= each;
-    }
-    calls.push_back(next);
-  }
-  calls.push_back({call::look, 0, 0, 0, 0, 0});
-  return calls;
-}
-
-/// All that has come, cookies by the order in which they came.
-void append_changes(int fd, std::map<std::uint32_t, std::size_t>& cookies, std::vector<std::string>& log) {
-  alignas(inotify_event) char bytes[4096];
-  for (ssize_t got = 0; (got = ::read(fd, bytes, sizeof bytes)) > 0;) {
-    for (const char* at = bytes; at < bytes + got;) {
-      inotify_event each;
-      std::memcpy(&each, at, sizeof each);
-      const char* name = each.len != 0 ? at + sizeof each : "";
-      const std::size_t cookie =
-          each.cookie == 0 ? 0 : cookies.try_emplace(each.cookie, cookies.size() + 1).first->second;
-      log.push_back(
-          fmt::format("    watch {} {:#x} cookie {} {} bytes {}", each.wd, each.mask, cookie, each.len, name));
-      at += sizeof each + each.len;
-    }
-  }
-  if (errno != EAGAIN) log.push_back(fmt::format("    errno {}", errno));
-}
-
-/// By plain calls, which the real kernel answers, or a simulated host whose shard makes them.
-std::vector<std::string> play(const std::vector<call>& calls, const std::string& root) {
-  std::vector<std::string> log;
-  std::map<std::uint32_t, std::size_t> cookies;
-  const net::unique_fd changes(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
-  std::array<std::optional<net::unique_fd>, descriptors_max> open;
-  int watches = 0;
-  for (const call& each : calls) {
-    const std::string one = root + '/' + paths[each.one], other = root + '/' + paths[each.other];
-    std::optional<net::unique_fd>& held = open[each.descriptor];
-    const int fd = held ? held->get() : -1;
-    long result = 0;
-    switch (each.what) {
-      case call::open:
-        held.emplace(::open(one.c_str(), each.flags | O_CLOEXEC, 0600));
-        result = held->get() < 0 ? -1 : 0;
-        break;
-      case call::write: result = ::write(fd, "x", 1); break;
-      case call::resize: result = ::ftruncate(fd, static_cast<off_t>(each.one)); break;
-      case call::close: held.reset(); break;
-      case call::unlink: result = ::unlink(one.c_str()); break;
-      case call::make_directory: result = ::mkdir(one.c_str(), 0700); break;
-      case call::remove_directory: result = ::rmdir(one.c_str()); break;
-      case call::rename: result = ::rename(one.c_str(), other.c_str()); break;
-      case call::watch:
-        result = ::inotify_add_watch(changes.get(), one.c_str(), each.kinds);
-        watches = std::max(watches, static_cast<int>(result));
-        break;
-      case call::end:
-        result = ::inotify_rm_watch(changes.get(), watches == 0 ? 1 : 1 + static_cast<int>(each.one) % watches);
-        break;
-      case call::look: append_changes(changes.get(), cookies, log); break;
-    }
-    const bool of_watches = each.what == call::watch || each.what == call::end;
-    log.push_back(fmt::format("{} {} {} {:#x} {:#x}: {} errno {}", static_cast<int>(each.what), one, other, each.flags,
-                              each.kinds, result, of_watches && result < 0 ? errno : 0));
-  }
-  return log;
-}
-
-TEST(sim_watches, tell_what_the_real_kernel_tells_of_random_calls) {
-  utsname kernel{};
-  int major = 0, minor = 0;
-  ASSERT_EQ(::uname(&kernel), 0);
-  ASSERT_EQ(std::sscanf(kernel.release, "%d.%d", &major, &minor), 2);
-  if (std::pair(major, minor) < std::pair(5, 17))
-    GTEST_SKIP() << "an older kernel tells of a name before what it led to";
-  random_source drawn(test_support::test_seed());
-  std::size_t told = 0;
-  for (int round = 0; round < 100; ++round) {
-    const std::vector<call> calls = drawn_calls(drawn);
-    const test_support::scratch_directory here;
-    const std::vector<std::string> real = play(calls, here.path());
-    std::vector<std::string> simulated;
-    const sim::report ended = sim::run(sim::options(), [&]() -> task<> {
-      ::mkdir(here.path().c_str(), 0700);
-      simulated = play(calls, here.path());
-      co_return;
-    });
-    ASSERT_EQ(ended.violation, "");
-    const auto [its, ours] = std::ranges::mismatch(real, simulated);
-    std::string before;
-    for (auto each = real.begin(); each != its; ++each) before += *each + '\n';
-    ASSERT_TRUE(its == real.end() && ours == simulated.end())
-        << before << "the kernel: " << (its == real.end() ? "nothing" : *its)
-        << "\nthe simulator: " << (ours == simulated.end() ? "nothing" : *ours);
-    told += real.size() - calls.size();
-  }
-  EXPECT_GT(told, 1000u);
 }
 
 }  // namespace

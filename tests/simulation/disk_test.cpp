@@ -6,7 +6,6 @@
 #include <skerry/net/file/directory.hpp>
 #include <skerry/net/file/file.hpp>
 #include <skerry/net/file/file_reader.hpp>
-#include <skerry/net/file/file_watch.hpp>
 #include <skerry/net/file/file_writer.hpp>
 #include <skerry/net/file/whole_file.hpp>
 #include <skerry/simulation/sim.hpp>
@@ -207,7 +206,7 @@ task<> list_many() {
 
 TEST(sim_disk, lists_directories) { EXPECT_EQ(sim::run(restless(3), list_many).violation, ""); }
 
-TEST(sim_disk, belongs_to_its_host_and_says_what_it_cannot) {
+TEST(sim_disk, belongs_to_its_host) {
   const sim::report ended = sim::run(with(4), []() -> task<> {
     co_await net::write_file_atomically("/tmp/mine", "test's");
     sim::host_handle other = sim::host("other");
@@ -215,13 +214,6 @@ TEST(sim_disk, belongs_to_its_host_and_says_what_it_cannot) {
     other.start([&found]() -> task<> { found = co_await error_of(net::read_file("/tmp/mine", 10)); }, true);
     co_await other.ended();
     EXPECT_EQ(found, ENOENT);
-    int refused = 0;
-    try {
-      const net::file_watch watch;
-    } catch (const std::system_error& error) {
-      refused = error.code().value();
-    }
-    EXPECT_EQ(refused, ENOSYS);
   });
   EXPECT_EQ(ended.violation, "");
 }
