@@ -10,7 +10,7 @@ std::span<const scenario> all() {
       {"drain", drain, 1000},           {"kv", kv, 1000},
       {"kv_bulk", kv_bulk, 1000},       {"shutdown", shutdown, 10'000},
       {"channels", channels, 1000},     {"http", http, 1000},
-      {"pools", pools, 1000},
+      {"pools", pools, 1000},           {"watch", watch, 1000},
   };
   return list;
 }

@@ -39,6 +39,8 @@ skerry::sim::test_case channels();
 skerry::sim::test_case http();
 /// Pools of connections, of threads that block and of threads that compute.
 skerry::sim::test_case pools();
+/// Settings that every shard follows by what it is told of changes to their files.
+skerry::sim::test_case watch();
 
 struct scenario {
   const char* name;
