@@ -429,6 +429,12 @@ int __wrap_inotify_init1(int flags) {
   return m == nullptr ? __real_inotify_init1(flags) : answer(watch_queue::open(*m, flags));
 }
 
+int __real_inotify_init();
+int __wrap_inotify_init() {
+  machine* m = here();
+  return m == nullptr ? __real_inotify_init() : answer(watch_queue::open(*m, 0));
+}
+
 int __real_inotify_add_watch(int, const char*, std::uint32_t);
 int __wrap_inotify_add_watch(int fd, const char* path, std::uint32_t kinds) {
   if (!simulated(fd)) return __real_inotify_add_watch(fd, path, kinds);
