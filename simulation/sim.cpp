@@ -96,6 +96,7 @@ host_handle& host_handle::start(std::function<task<>()> main, bool auto_shutdown
 }
 
 void host_handle::stop() { of_->stop(); }
+void host_handle::signal(int number) { of_->signal(number); }
 void host_handle::crash() { of_->crash(); }
 void host_handle::stall(unsigned shard, std::chrono::nanoseconds how_long) { of_->stall(shard, how_long); }
 void host_handle::shift_wall(std::chrono::nanoseconds by) { of_->shift_wall(by); }
@@ -106,6 +107,8 @@ host_handle& host_handle::give_input(std::string text) {
 const std::string& host_handle::output() const noexcept { return of_->standard(1).output; }
 const std::string& host_handle::error_output() const noexcept { return of_->standard(2).output; }
 bool host_handle::runs() const noexcept { return of_->now() != machine::state::off; }
+
+std::optional<int> host_handle::exit_status() const noexcept { return of_->exit_status(); }
 
 task<> host_handle::ended() {
   if (!runs()) co_return;

@@ -38,6 +38,7 @@
 #include <cstdint>
 #include <functional>
 #include <initializer_list>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -60,8 +61,12 @@ class host_handle {
   app_options& settings() noexcept;
   /// Runs `main` as an app does; it ends by itself only with `auto_shutdown`. Asserts that it does not run.
   host_handle& start(std::function<task<>()> main, bool auto_shutdown = false);
-  /// SIGTERM: drains and ends.
+  /// SIGTERM: drains and ends. Said again, nothing more.
   void stop();
+  /// As kill(2) from elsewhere, a little later: what its program asked for (net::signals), or what is usual. SIGTERM
+  /// and SIGINT stop it as `app` does, and a second one ends it at once, as SIGKILL does, and those that nobody asked
+  /// for: its kernel closes what is open, and its disk keeps what was written. Nothing where it does not run.
+  void signal(int number);
   /// Power off: nothing it does from now on reaches the world. Its frames are destroyed.
   void crash();
   /// One core stands still.
@@ -74,6 +79,8 @@ class host_handle {
   const std::string& output() const noexcept;
   const std::string& error_output() const noexcept;
   bool runs() const noexcept;
+  /// What its last life ended with: as `app`, or 128 + n where a signal ended it; none while it runs and after a crash.
+  std::optional<int> exit_status() const noexcept;
   /// Waits until it does not.
   task<> ended();
 

@@ -28,19 +28,20 @@ namespace {
 
 constexpr std::uint64_t bit_of(int number) noexcept { return std::uint64_t{1} << (number - 1); }
 
-// What the handler, on any thread, and shard 0 share. All are seq_cst.
+// What the handler, on any thread, and shard 0 share. All are seq_cst. In a section of their own, for the hosts of a
+// simulation are processes in one.
 //
 // The eventfd of the host that listens, or none: written by shard 0 (and by who becomes or was it), read by the
 // handler. A handler that has read it may still write to it, so it is closed only when none runs any more: each counts
 // itself before it reads, and shard 0 looks at the count after it has written.
 constexpr int nobody = -1;
-constinit std::atomic<int> bell_fd{nobody};
-constinit std::atomic<unsigned> handlers_running{0};
+[[gnu::section("skerry_process")]] constinit std::atomic<int> bell_fd{nobody};
+[[gnu::section("skerry_process")]] constinit std::atomic<unsigned> handlers_running{0};
 // Those that have come and shard 0 has not seen: set by the handler before it writes to the eventfd, exchanged by shard
 // 0 after it has read from that.
-constinit std::atomic<std::uint64_t> come{0};
+[[gnu::section("skerry_process")]] constinit std::atomic<std::uint64_t> come{0};
 // Whose host it is: exchanged at its first and its last use.
-constinit std::atomic<bool> claimed{false};
+[[gnu::section("skerry_process")]] constinit std::atomic<bool> claimed{false};
 
 void on_signal(int number) {
   const int saved = errno;

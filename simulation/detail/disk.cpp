@@ -155,11 +155,15 @@ void disk::cancel(request& r) noexcept {
 
 void disk::power_off() {
   watched_.power_off();
+  end_pending(true);
+  names_.power_off();
+}
+
+void disk::end_pending(bool torn) {
   names_.wall = of_.wall();
   for (auto& [number, each] : std::exchange(pending_, {})) {
-    if (changes(each.what->what()) && in().draw(2) == 0) perform(*each.what, each.on.get(), true);
+    if (changes(each.what->what()) && in().draw(2) == 0) perform(*each.what, each.on.get(), torn);
   }
-  names_.power_off();
 }
 
 // --- operations ---

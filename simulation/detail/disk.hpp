@@ -70,6 +70,8 @@ class disk final : public node {
   void closed() noexcept override {}
   /// The machine crashes. Before its backends die: what is on its way may still happen.
   void power_off();
+  /// Its process ends at once, likewise; what the page cache has stays.
+  void process_ended() { end_pending(false); }
 
   // What system calls do; 0 or more, or -errno.
   int open_now(const char* path, int flags, std::uint32_t mode);
@@ -99,6 +101,7 @@ class disk final : public node {
 
   world& in() const noexcept;
   void due(std::uint64_t number);
+  void end_pending(bool torn);
   /// Does what is asked for; `torn`: the power fails meanwhile.
   outcome perform(request& r, open_file* on, bool torn);
   std::int32_t open(const submission& what, const inode_ptr& from);

@@ -8,6 +8,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
+#include <cstring>
 #include <utility>
 
 #include <fmt/format.h>
@@ -50,6 +52,7 @@ std::string machine::ip6_text() const { return fmt::format("2001:db8::{:x}", ip6
 void machine::start(std::function<task<>()> main, bool auto_shutdown) {
   SKERRY_ASSERT(state_ == state::off, "a host that runs is not started");
   state_ = state::running;
+  exit_status_.reset();
   world_.after(nanoseconds(0), [this, body = std::move(main), auto_shutdown]() mutable {
     if (state_ == state::running && instance_ == nullptr) start_now(std::move(body), auto_shutdown);
   });
@@ -58,6 +61,9 @@ void machine::start(std::function<task<>()> main, bool auto_shutdown) {
 void machine::start_now(std::function<task<>()> main, bool auto_shutdown) {
   main_ = std::move(main);
   auto_shutdown_ = auto_shutdown;
+  signals_.begin();
+  world_.enter(nullptr);
+  memory_ = world_.outside();
   const auto count = *options_.shards;
   placement where;
   where.shards.resize(count);
@@ -105,6 +111,8 @@ void machine::off_now() {
   if (!died && open_ != 0) {
     world_.violate(fmt::format("host {} has ended and left {} descriptor{} open", name_, open_, open_ == 1 ? "" : "s"));
   }
+  if (!died) exit_status_ = error != nullptr ? 1 : 0;
+  world_.enter(this);
   instance_.reset();
   runners_.clear();
   kernels_.clear();
@@ -132,7 +140,8 @@ void machine::off_now() {
 void machine::stop() {
   world_.after(nanoseconds(0), [this] {
     if (state_ != state::running) return;
-    instance_ == nullptr ? never_begin() : instance_->request_stop();
+    signals_.stop_requested();
+    instance_ == nullptr ? never_begin(0) : instance_->request_stop();
   });
 }
 
@@ -140,22 +149,61 @@ void machine::crash() {
   world_.after(nanoseconds(0), [this] {
     if (state_ != state::running) return;
     world_.note("crash", ip_);
-    if (instance_ == nullptr) return never_begin();
-    state_ = state::dying;
-    // Out of the world first: nothing that follows is seen by anybody.
-    disk_->power_off();
-    for (auto& each : std::exchange(descriptors_, {})) {
-      if (each != nullptr) let_go(*each);
-    }
-    open_ = 0;
-    for (simulated_backend* each : kernels_) each->die();
+    if (instance_ == nullptr) return never_begin({});
+    leave_the_world(true);
     run_to_its_end();
   });
 }
 
+void machine::signal(int number) {
+  SKERRY_ASSERT(number >= 1 && number <= detail::process_signals::last, "there is no such signal");
+  if (state_ != state::running) return;
+  const unsigned life = lives_ + (instance_ == nullptr);
+  world_.after(world_.between(nanoseconds(0), std::chrono::microseconds(50)), [this, number, life] {
+    if (state_ != state::running || lives_ + (instance_ == nullptr) != life) return;
+    if (number == SIGKILL) return end_process(128 + number, number);
+    if (instance_ != nullptr) return signals_.arrive(number);
+    if (detail::process_signals::ends_what_has_not_begun(number)) never_begin(128 + number);
+  });
+}
+
+void machine::end_process(int status, int signal) {
+  world_.after(nanoseconds(0), [this, status, signal, life = lives_] {
+    if (state_ != state::running || lives_ != life) return;
+    world_.note("ended by signal", ip_, static_cast<std::uint64_t>(status));
+    if (instance_ == nullptr) return never_begin(status);
+    if (world_.machines().front().get() == this) {  // or a test would end here, and pass
+      return world_.violate(fmt::format("host {}: the process ended with status {} by signal {} ({})", name_, status,
+                                        signal, ::strsignal(signal)));
+    }
+    leave_the_world(false);
+    exit_status_ = status;
+    run_to_its_end();
+  });
+}
+
+/// First of all: nothing that follows is seen by anybody.
+void machine::leave_the_world(bool power_fails) {
+  if (power_fails) {
+    state_ = state::dying;
+    disk_->power_off();
+  } else {  // its kernel ends what is in flight and closes what is open
+    disk_->process_ended();
+    for (simulated_backend* each : kernels_) each->die();
+  }
+  for (auto& each : std::exchange(descriptors_, {})) {
+    if (each != nullptr) let_go(*each);
+  }
+  open_ = 0;
+  state_ = state::dying;
+  if (!power_fails) return;
+  for (simulated_backend* each : kernels_) each->die();
+}
+
 /// It was about to start.
-void machine::never_begin() {
+void machine::never_begin(std::optional<int> status) {
   state_ = state::off;
+  exit_status_ = status;
   for (auto& each : std::exchange(waiting_for_end_, {})) each();
 }
 
@@ -249,7 +297,7 @@ void machine::let_go(detail::node& what) noexcept {
 bool machine::block_until(const std::function<bool()>& done) const {
   while (state_ == state::running) {
     if (done()) return true;
-    world_.running_shard()->own->yield();
+    world_.running_shard()->lose_turn();
   }
   return false;
 }

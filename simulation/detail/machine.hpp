@@ -10,6 +10,9 @@
 /// sockets are gone, and system calls fail. Then the host runs to its end with nobody listening, in a time of its own,
 /// so that RAII unwinds every frame. No destructor's work reaches the world.
 ///
+/// A process that ends at once (end_process(), by a signal) takes the same way, but its kernel goes on: it closes the
+/// descriptors, so peers hear of it, and the disk keeps what was written, synced or not.
+///
 /// Affinity:   the simulator's thread. start, stop and crash may be called from any shard's turn; they happen after it.
 /// Ownership:  owns the host, its fibers and its descriptors.
 /// Invariants: a machine that is off has no host, no runners and no descriptors; one that is dying opens none.
@@ -26,6 +29,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -55,6 +59,8 @@ class machine final : public clock_source {
   detail::world& in() const noexcept { return world_; }
   /// What its program is to others: no process of a kernel has such a number.
   pid_t process() const noexcept { return static_cast<pid_t>(1 << 30 | (ip_ & 0xffffff)); }
+  /// Likewise its threads, of which the first has the number of the process.
+  pid_t thread(shard_id id) const noexcept { return process() | static_cast<pid_t>(id << 16); }
   static constexpr unsigned user = 1000;  ///< and group
   state now() const noexcept { return state_; }
   app_options& settings() noexcept { return options_; }
@@ -63,6 +69,14 @@ class machine final : public clock_source {
   void start(std::function<task<>()> main, bool auto_shutdown);
   void stop();
   void crash();
+  /// Somebody sends a signal; how long it takes is drawn.
+  void signal(int number);
+  /// From its signals: the process ends at once, after this turn.
+  void end_process(int status, int signal);
+  /// SIGTERM has come.
+  void request_stop() noexcept { instance_->request_stop(); }
+  /// Of its last life; none while it runs and after a crash.
+  std::optional<int> exit_status() const noexcept { return exit_status_; }
   void stall(shard_id shard, std::chrono::nanoseconds how_long);
   void shift_wall(std::chrono::nanoseconds by) noexcept { wall_shift_ += by; }
   /// Called once it is off.
@@ -91,6 +105,9 @@ class machine final : public clock_source {
   bool block_until(const std::function<bool()>& done) const;
 
   detail::disk& storage() noexcept { return *disk_; }
+  detail::process_signals& signals() noexcept { return signals_; }
+  /// While another machine has its turn.
+  detail::process_memory& memory() noexcept { return memory_; }
 
   std::uint16_t next_ephemeral_port() noexcept;
   /// Counts starts: what was meant for an earlier life does not reach a later one.
@@ -113,7 +130,8 @@ class machine final : public clock_source {
  private:
   void start_now(std::function<task<>()> main, bool auto_shutdown);
   void off_now();
-  void never_begin();
+  void never_begin(std::optional<int> status);
+  void leave_the_world(bool power_fails);
   void run_to_its_end();
 
   detail::world& world_;
@@ -128,6 +146,9 @@ class machine final : public clock_source {
   std::vector<std::unique_ptr<detail::shard_runner>> runners_;
   unsigned running_ = 0;
   unsigned lives_ = 0;
+  std::optional<int> exit_status_;
+  detail::process_signals signals_{*this};
+  detail::process_memory memory_;
   std::vector<std::move_only_function<void()>> waiting_for_end_;
   std::shared_ptr<detail::disk> disk_;
   std::array<std::shared_ptr<detail::standard_stream>, 3> standard_;

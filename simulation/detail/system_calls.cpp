@@ -4,6 +4,7 @@
 // a simulation, what concerns a simulated descriptor is answered by the world; everything else goes to the kernel.
 #include <skerry/simulation/detail/datagrams.hpp>
 #include <skerry/simulation/detail/disk.hpp>
+#include <skerry/simulation/detail/event_counter.hpp>
 #include <skerry/simulation/detail/network.hpp>
 #include <skerry/simulation/detail/pipes.hpp>
 #include <skerry/simulation/detail/system_calls.hpp>
@@ -11,6 +12,7 @@
 #include <skerry/simulation/detail/watches.hpp>
 
 #include <algorithm>
+#include <csignal>
 #include <cstdarg>
 #include <ios>
 #include <string>
@@ -99,13 +101,23 @@ long with_one_piece(void* data, size_t bytes, Fn fn) {
   return fn(message);
 }
 
+/// Around calls about what handlers of signals ring.
+void interrupt_at_times(int fd) noexcept {
+  const std::shared_ptr<node> found = node_of(fd);
+  if (const auto* bell = dynamic_cast<event_counter*>(found.get())) bell->interrupt_at_times();
+}
+
 long get(int fd, void* into, size_t bytes, int flags) noexcept {
-  return with_node(fd, [&](node& n) {
+  interrupt_at_times(fd);
+  const long got = with_node(fd, [&](node& n) {
     return with_one_piece<msghdr>(into, bytes, [&](msghdr& message) { return n.read_now(message, flags); });
   });
+  if (got > 0) interrupt_at_times(fd);
+  return got;
 }
 
 long put(int fd, const void* data, size_t bytes, int flags) noexcept {
+  interrupt_at_times(fd);
   return with_node(fd, [&](node& n) {
     return with_one_piece<msghdr>(const_cast<void*>(data), bytes,
                                   [&](msghdr& message) { return n.write_now(message, flags); });
@@ -405,6 +417,8 @@ int __wrap_flock(int fd, int how) {
 long __real_syscall(long, long, long, long, long, long, long);
 long __wrap_syscall(long number, long a, long b, long c, long d, long e, long f) {
   const int fd = static_cast<int>(a);
+  if (here() != nullptr && number == SYS_gettid) return ::gettid();
+  if (here() != nullptr && number == SYS_tgkill) return ::tgkill(fd, static_cast<pid_t>(b), static_cast<int>(c));
   if (number != SYS_getdents64 || !simulated(fd)) return __real_syscall(number, a, b, c, d, e, f);
   return with_file(fd, [&](open_file& directory) {
     return directory.of.list_now(directory, reinterpret_cast<std::byte*>(b), static_cast<std::size_t>(c));

@@ -54,6 +54,7 @@ bool shard_runner::has_work() noexcept {
 void shard_runner::run() {
   skerry::detail::current_shard = std::exchange(core_, nullptr);
   world& in = of.in();
+  in.enter(&of);
   in.running_shard_ = this;
   own->resume();
   in.running_shard_ = nullptr;
@@ -63,7 +64,13 @@ void shard_runner::run() {
 void shard_runner::preempt() noexcept {
   if (trace == nullptr) [[unlikely]]
     trace = &this_assembled_shard().start_trace(trace_capacity);
+  lose_turn();
+}
+
+void shard_runner::lose_turn() noexcept {
   own->yield();
+  if (signals.ready() != 0) [[unlikely]]
+    of.signals().deliver(*this);
 }
 
 void shard_runner::shuffle_tasks() noexcept {
@@ -109,6 +116,7 @@ void shard_runner::sleep(clock::time_point deadline) noexcept {
   of.in().consider_deadline(deadline_at);
   own->yield();
   now = state::ready;
+  of.signals().deliver(*this);
 }
 
 void shard_runner::wake() noexcept {
@@ -137,6 +145,7 @@ world::world(const options& given)
 }
 
 world::~world() {
+  enter(nullptr);
   events_.clear();  // what is under way refers to sockets, and they to the network
   machines_.clear();
   if (log_ != nullptr) std::fclose(log_);
@@ -205,6 +214,13 @@ void world::cannot_run(shard_runner& r) noexcept {
   ready_[r.place - 1]->place = r.place;
   ready_.pop_back();
   r.place = 0;
+}
+
+void world::enter(machine* whose) noexcept {
+  if (whose == entered_) return;
+  (entered_ != nullptr ? entered_->memory() : outside_).save();
+  entered_ = whose;
+  (entered_ != nullptr ? entered_->memory() : outside_).load();
 }
 
 void world::fold(std::uint64_t value) noexcept { hash_ = std::rotl(hash_, 23) * 0x9e3779b97f4a7c15 + value; }

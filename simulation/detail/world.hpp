@@ -24,6 +24,8 @@
 #include <skerry/framework/task/task.hpp>
 #include <skerry/framework/this_shard.hpp>
 #include <skerry/simulation/detail/fiber.hpp>
+#include <skerry/simulation/detail/process_memory.hpp>
+#include <skerry/simulation/detail/signals.hpp>
 #include <skerry/simulation/detail/simulated_backend.hpp>
 #include <skerry/simulation/options.hpp>
 
@@ -84,6 +86,12 @@ class shard_runner final : public poller {
   /// Something has come for it.
   void wake() noexcept;
   void preempt() noexcept;
+  /// Others go on; when it has its turn again, it first does what signals have come for it.
+  void lose_turn() noexcept;
+  void lose_turn_until(nanoseconds when) noexcept {
+    stalled_until_ = std::max(stalled_until_, when);
+    lose_turn();
+  }
   /// What has become ready goes in an order that is drawn: first in, first out is not what a program may rely on.
   void shuffle_tasks() noexcept;
   /// Of schedule::adversarial: hides, at times, from the loop that one other shard has rung.
@@ -97,6 +105,7 @@ class shard_runner final : public poller {
   std::size_t place = 0;       ///< in the world's list of those that can run
   nanoseconds deadline_at{0};  ///< while it waits
   bool woken = false;
+  thread_signals signals;
   std::unique_ptr<fiber> own;
   observe::trace_buffer* trace = nullptr;
 
@@ -160,6 +169,9 @@ class world {
 
   void can_run(shard_runner& r) noexcept;
   void cannot_run(shard_runner& r) noexcept;
+  /// From here on the process is this machine's; null: the simulation's own.
+  void enter(machine* whose) noexcept;
+  const process_memory& outside() const noexcept { return outside_; }
   void consider_deadline(nanoseconds when) noexcept { next_look_ = std::min(next_look_, when); }
 
   /// Adds to the hash of everything that happens, and to the log if there is one.
@@ -214,6 +226,8 @@ class world {
   std::vector<shard_runner*> ready_;
   std::unique_ptr<network> network_;
   std::vector<std::unique_ptr<machine>> machines_;
+  process_memory outside_;
+  machine* entered_ = nullptr;
   shard_runner* running_shard_ = nullptr;
   shard_runner* last_shard_ = nullptr;
   turn_explorer* explorer_ = nullptr;

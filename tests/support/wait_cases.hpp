@@ -677,7 +677,6 @@ struct end_of_a_child : usual {
 };
 
 struct next_signal : usual {
-  static constexpr bool of_the_kernel = true;
   net::signal_stream wishes = net::signals({SIGUSR1});
   auto wait() { return wishes.next(); }
   void serve() { EXPECT_EQ(::kill(::getpid(), SIGUSR1), 0); }

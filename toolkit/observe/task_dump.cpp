@@ -160,9 +160,10 @@ struct dump_wishes {
 };
 
 // The wishes that the handler serves, or none: written by shard 0 (seq_cst), read by the handler on any thread, which
-// counts itself before it reads; shard 0 frees them when it has written and no handler runs.
-constinit std::atomic<dump_wishes*> served{nullptr};
-constinit std::atomic<unsigned> handlers_running{0};
+// counts itself before it reads; shard 0 frees them when it has written and no handler runs. In a section of their own,
+// for the hosts of a simulation are processes in one.
+[[gnu::section("skerry_process")]] constinit std::atomic<dump_wishes*> served{nullptr};
+[[gnu::section("skerry_process")]] constinit std::atomic<unsigned> handlers_running{0};
 
 void on_sigquit(int) {
   const int saved = errno;
