@@ -31,8 +31,9 @@
 ///               an error of the write; SIGKILL and SIGSTOP, which nobody can catch; and those of faults. EBUSY where
 ///               another host of this process listens.
 /// Cancellation: next lets go at once; what has come is there for the next.
-/// Limits:       one host of a process at a time: handlers are the process's. One task at a time waits for a stream. A
-///               stream that outlives its tasks, in a resource say, keeps the stop of its shard waiting.
+/// Limits:       one host of a process at a time: handlers are the process's (each host of a simulation is one). One
+///               task at a time waits for a stream. A stream that outlives its tasks, in a resource say, keeps the stop
+///               of its shard waiting.
 
 #include <skerry/framework/task/chain.hpp>
 
