@@ -11,12 +11,15 @@
 
 #include <cerrno>
 #include <chrono>
+#include <csignal>
+#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
 
 #include <gtest/gtest.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 namespace {
 
@@ -187,6 +190,31 @@ TEST(sim, a_seed_repeats) {
   EXPECT_EQ(first.trace_hash, again.trace_hash);
   EXPECT_EQ(first.steps, again.steps);
   EXPECT_NE(first.trace_hash, other.trace_hash);
+}
+
+TEST(sim, signals_that_would_reach_the_real_world_are_reported) {
+  const auto reported = [](const std::function<void()>& call) {
+    const auto body = [&call]() -> task<> {
+      call();
+      co_return;
+    };
+    return sim::run(with(1), body).violation;
+  };
+  EXPECT_NE(reported([] { EXPECT_EQ(::kill(1, SIGUSR1), -1); }).find("another process (kill)"), std::string::npos);
+  EXPECT_NE(reported([] { EXPECT_EQ(::kill(0, SIGUSR1), -1); }).find("another process (kill)"), std::string::npos);
+  EXPECT_NE(reported([] { EXPECT_EQ(::tgkill(1, 1, SIGUSR1), -1); }).find("(tgkill)"), std::string::npos);
+  EXPECT_NE(reported([] { EXPECT_EQ(::signal(SIGHUP, SIG_IGN), SIG_ERR); }).find("net::signals"), std::string::npos);
+  struct sigaction mine{};
+  mine.sa_handler = SIG_IGN;
+  EXPECT_NE(reported([&] { EXPECT_EQ(::sigaction(SIGTERM, &mine, nullptr), -1); }).find("app's"), std::string::npos);
+  mine.sa_flags = SA_RESETHAND;
+  EXPECT_NE(reported([&] { EXPECT_EQ(::sigaction(SIGHUP, &mine, nullptr), -1); }).find("flags"), std::string::npos);
+  EXPECT_EQ(reported([] {
+              EXPECT_EQ(::kill(::getpid(), 0), 0);
+              EXPECT_EQ(::kill(::getpid(), 65), -1);
+              EXPECT_EQ(errno, EINVAL);
+            }),
+            "");
 }
 
 }  // namespace
