@@ -4,11 +4,8 @@
 /// process_memory: the variables of which a process has one, for each simulated host its own.
 ///
 /// What a handler of signals shares with the rest of its process has to be static: a handler is told nothing but a
-/// number. Hosts of one simulation are processes of their own, so such variables lie in a section of their own,
-///
-///     [[gnu::section("skerry_process")]] constinit std::atomic<int> bell_fd{nobody};
-///
-/// and the bytes of that section go in and out with whoever has its turn:
+/// number. Hosts of one simulation are processes of their own, so such variables lie in a section of their own, by
+/// `[[gnu::section("skerry_process")]]`, and its bytes go in and out with whoever has its turn:
 ///
 ///     outside --first turn--> saved; host a's bytes --turn of b--> saved; b's bytes --the simulation ends--> outside's
 ///
