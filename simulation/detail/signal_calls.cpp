@@ -98,7 +98,7 @@ int __wrap_sigaction(int number, const struct sigaction* to, struct sigaction* b
 sighandler_t __real_signal(int, sighandler_t);
 sighandler_t __wrap_signal(int number, sighandler_t handler) {
   if (here() == nullptr || of_a_fault(number)) return __real_signal(number, handler);
-  report_leak("a handler (signal); net::signals has a stream of them");
+  report_leak("a handler (signal: use net::signals)");
   errno = EINVAL;
   return SIG_ERR;
 }
