@@ -207,7 +207,7 @@ TEST(sim, signals_that_would_reach_the_real_world_are_reported) {
   struct sigaction mine{};
   mine.sa_handler = SIG_IGN;
   EXPECT_NE(reported([&] { EXPECT_EQ(::sigaction(SIGTERM, &mine, nullptr), -1); }).find("app's"), std::string::npos);
-  mine.sa_flags = SA_RESETHAND;
+  mine.sa_flags = SA_NODEFER;
   EXPECT_NE(reported([&] { EXPECT_EQ(::sigaction(SIGHUP, &mine, nullptr), -1); }).find("flags"), std::string::npos);
   EXPECT_EQ(reported([] {
               EXPECT_EQ(::kill(::getpid(), 0), 0);
