@@ -69,6 +69,8 @@ MICRO = [
         Row("mutex", "lock and unlock a mutex that is free", "ns", "mutex_lock_unlock"),
         Row("channel", "send an item through a local channel and receive it", "ns", "channel_send_recv", 8),
     )),
+    Experiment("micro", {SKERRY: benchmark("sleepers_perf", "cancel_1000_sleepers", "us", counter="us")},
+               (Row("cancel_sleepers", "cancel of 1000 tasks that sleep, until all have ended", "us", budget=40),)),
     Experiment("micro", {
         SKERRY: benchmarks("wheel_perf", "arm_cancel_hot"),
         "Asio": peer_micro("asio", arm_cancel_hot="timer_hot_ns"),
