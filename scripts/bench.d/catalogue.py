@@ -8,7 +8,8 @@ from contestants import (ECHO, ECHO_LIMIT, ECHO_ON_EPOLL, ECHO_PEERS, HTTP, HTTP
 from rows import SKERRY, Experiment, Row
 from scenarios import (all_of, allocations, benchmark, benchmarks, clean_build_seconds, connection_bytes, echo_load,
                        faster, file_stream, fio, http_load, http_wrk, idle_connections_mb, idle_memory, idle_wakeups,
-                       kv_load, limit, nop_ns, peer_micro, peer_on_both, scraped, spread, start_ms, udp_load, under)
+                       kv_load, limit, nop_ns, peer_micro, peer_on_both, scraped, spread, start_ms, time_and_rate, udp_load,
+                       under)
 
 # Open loop: per second and in all, what every contestant can serve, so that latencies are of servers that keep up.
 ECHO_RATE, HTTP_RATE, KV_RATE = 20_000, 10_000, 20_000
@@ -52,7 +53,7 @@ MICRO = [
     Experiment("micro", {
         SKERRY: all_of(benchmarks("task_perf", "spawn_join", "ready_co_await", "yield", "when_all_of_8_ready",
                                   "when_any_of_2_with_a_waiting_loser"),
-                       benchmarks("timeout_perf", "with_timeout"), benchmarks("sync_perf", "mutex_lock_unlock"),
+                       benchmarks("timeout_perf", "with_timeout"), benchmarks("sync_perf", "mutex_lock_unlock", "semaphore_acquire_release"),
                        benchmarks("channel_perf", "channel_send_recv", "unbounded_channel_send_recv")),
         "Boost.Fiber": peer_micro("boost_fiber", spawn_join="spawn_join_ns", mutex_lock_unlock="mutex_ns",
                                   **{"yield": "yield_ns"}),
@@ -66,7 +67,9 @@ MICRO = [
             30),
         Row("when_all", "when_all of eight that are ready at once", "ns", "when_all_of_8_ready", 120),
         Row("with_timeout", "with_timeout around a task that is ready at once", "ns", "with_timeout", 40),
-        Row("mutex", "lock and unlock a mutex that is free", "ns", "mutex_lock_unlock"),
+        Row("mutex", "lock and unlock a mutex that is free", "ns", "mutex_lock_unlock", 3),
+        Row("semaphore", "take units of a semaphore that has them, and give them back", "ns",
+            "semaphore_acquire_release", 3),
         Row("channel", "send an item through a local channel and receive it", "ns", "channel_send_recv", 8),
     )),
     Experiment("micro", {SKERRY: benchmark("sleepers_perf", "cancel_1000_sleepers", "us", counter="us")},
@@ -100,10 +103,13 @@ MICRO = [
     Experiment("micro", {SKERRY: benchmark("sim_perf", "idle_day", "ms")},
                (Row("sim_idle_day", "a day of that server with nothing to do", "ms", budget=1000, strict=True),)),
     Experiment("micro", {
-        SKERRY: benchmark("http_parser_perf", "skerry_head/browser", "ns"),
-        "http-parser": benchmark("http_parser_perf", "http_parser_head/browser", "ns"),
-        "Beast": benchmark("http_parser_perf", "beast_head/browser", "ns"),
-    }, (Row("http_head", "parse the head of a browser's HTTP request", "ns"),)),
+        SKERRY: time_and_rate("http_parser_perf", "skerry_head/browser"),
+        "http-parser": time_and_rate("http_parser_perf", "http_parser_head/browser"),
+        "Beast": time_and_rate("http_parser_perf", "beast_head/browser"),
+    }, (Row("http_head", "parse the head of a browser's HTTP request, beside http-parser", "ns", "ns", 1, "http-parser",
+            strict=True),
+        Row("http_head_beast", "the same, beside Beast", "ns", "ns", 1, "Beast", strict=True),
+        Row("http_head_rate", "the same, as bytes per second", "GB/s", "gb_per_second", 2, higher_is_better=True))),
 ] + [
     Experiment("micro", {program: scenario}, (Row(name, f"about the machine: {what}", unit),),
                limit=program, limit_is=program)

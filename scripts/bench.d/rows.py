@@ -24,9 +24,10 @@ class Row:
     what: str
     unit: str
     metric: str = ""                   # of what the scenarios give; "" for scenarios that give one number
-    budget: Optional[float] = None     # a multiple of `against` if that is given, else in `unit`; None: for information
+    budget: Optional[float] = None     # at most (where more is better, at least) this: a multiple of `against` if that is
+                                       # given, else in `unit`; None: for information
     against: str = ""                  # a contestant
-    strict: bool = False               # under the budget instead of at most
+    strict: bool = False               # the budget itself is past it
     higher_is_better: bool = False
     shown_first: bool = False          # in README.md though it has no budget
 
@@ -37,7 +38,7 @@ class Row:
     def budget_text(self):
         if self.budget is None:
             return ""
-        word = "<" if self.strict else "<="
+        word = (">" if self.higher_is_better else "<") + ("" if self.strict else "=")
         return f"{word} {self.budget:g} {f'x {self.against}' if self.against else self.unit}".rstrip()
 
 
@@ -99,8 +100,9 @@ class Result:
         compared = self.ratio(self.row.against) if self.row.against else self.median(SKERRY)
         if compared is None:
             return f"no {self.row.against}"
-        met = compared < self.row.budget if self.row.strict else compared <= self.row.budget
-        return "met" if met else "MISSED"
+        if compared == self.row.budget:
+            return "MISSED" if self.row.strict else "met"
+        return "met" if (compared > self.row.budget) == self.row.higher_is_better else "MISSED"
 
 
 def one_turn(scenario, machine):

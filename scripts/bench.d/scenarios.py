@@ -230,6 +230,14 @@ def benchmark(program, name, unit, counter=None, one_run=False):
     return scenario
 
 
+def time_and_rate(program, name):
+    """Of one Google Benchmark that counts bytes: {"ns", "gb_per_second"}."""
+    def scenario(machine):
+        case, = machine.benchmark(f"perf/{program}", name)
+        return {"ns": time_ns(case), "gb_per_second": case["bytes_per_second"] / 1e9}
+    return scenario
+
+
 def all_of(*scenarios):
     """The numbers of several scenarios under their names; one that is not built leaves its own out."""
     def scenario(machine):

@@ -123,9 +123,19 @@ class RowsTest(unittest.TestCase):
                                          (2, {"budget": 2, "against": "raw", "strict": True}, "MISSED"),
                                          (2, {"budget": 2, "against": "gone"}, "no gone"),
                                          (5, {"budget": 5}, "met"), (5, {"budget": 5, "strict": True}, "MISSED"),
+                                         (5, {"budget": 5, "higher_is_better": True}, "met"),
+                                         (6, {"budget": 5, "higher_is_better": True}, "met"),
+                                         (4, {"budget": 5, "higher_is_better": True}, "MISSED"),
+                                         (2, {"budget": 2, "against": "raw", "higher_is_better": True,
+                                              "strict": True}, "MISSED"),
                                          (5, {}, "")):
             with self.subTest(skerry=skerry, **options):
                 self.assertEqual(measured({"skerry": gives(skerry), "raw": gives(1)}, 1, **options).verdict(), verdict)
+
+    def test_a_budget_says_on_which_side_of_it_one_must_be(self):
+        for options, text in (({}, "<= 2 us"), ({"strict": True}, "< 2 us"), ({"higher_is_better": True}, ">= 2 us"),
+                              ({"against": "raw"}, "<= 2 x raw")):
+            self.assertEqual(rows.Row("row", "", "us", budget=2, **options).budget_text(), text)
 
     def test_limits_and_what_stands_beside_them_are_no_peers(self):
         row = rows.Row("row", "", "us")
