@@ -144,4 +144,5 @@ ECHO_ON_EPOLL = {"skerry": on_epoll(skerry_echo), RAW_EPOLL: raw("epoll_echo"), 
 UDP = {"skerry": skerry_udp_echo, UDP_LIMIT: raw("udp_mmsg")}
 HTTP = {"skerry": skerry_http, HTTP_LIMIT: raw("http_uring"), "nginx": nginx, "Beast": peer("asio", "http"),
         "Go": peer("go", "http"), "Node.js": node("http")}
+HTTP_ON_EPOLL = {"skerry": on_epoll(skerry_http), ON_RING: counted(skerry_http)}
 KV = {"skerry": skerry_kv(1), "redis": redis}  # memcached is loaded by another protocol, see catalogue.py
