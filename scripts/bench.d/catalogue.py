@@ -61,7 +61,7 @@ MICRO = [
                        benchmarks("sync_perf", "mutex_lock_unlock", "semaphore_acquire_release"),
                        benchmarks("channel_perf", "channel_send_recv", "unbounded_channel_send_recv")),
         "Boost.Fiber": peer_micro("boost_fiber", spawn_join="spawn_join_ns", mutex_lock_unlock="mutex_ns",
-                                  **{"yield": "yield_ns"}),
+                                  channel_send_recv="channel_ns", **{"yield": "yield_ns"}),
         "Asio": peer_micro("asio", spawn_join="spawn_join_ns", ready_co_await="ready_co_await_ns",
                            **{"yield": "yield_ns"}),
     }, (
