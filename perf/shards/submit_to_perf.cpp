@@ -9,30 +9,14 @@
 #include <skerry/shards/submit_to.hpp>
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
-#include <new>
 #include <vector>
 
 #include <benchmark/benchmark.h>
+#include <shards/counted_heap.hpp>
 #include <shards/two_shards.hpp>
-
-namespace {
-// Both shards' threads add to it.
-std::atomic<std::uint64_t> allocations{0};
-}  // namespace
-
-// Out of line: inlined, a pair of them looks to the compiler like new with free.
-[[gnu::noinline]] void* operator new(std::size_t bytes) {
-  allocations.fetch_add(1, std::memory_order_relaxed);
-  if (void* memory = std::malloc(bytes); memory != nullptr) return memory;
-  throw std::bad_alloc();
-}
-[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 
 namespace {
 
@@ -48,10 +32,10 @@ task<> warm_up() {
 
 task<> round_trips(benchmark::State& state) {
   co_await warm_up();
-  const std::uint64_t before = allocations.load();
+  const std::uint64_t before = perf::allocations();
   int n = 0;
   while (state.KeepRunning()) n = co_await submit_to(1, [](int given) { return given + 1; }, n);
-  const std::uint64_t after = allocations.load();
+  const std::uint64_t after = perf::allocations();
   state.counters["allocations"] = static_cast<double>(after - before) / static_cast<double>(state.iterations());
 }
 
@@ -84,7 +68,7 @@ void BM_submit_to_256_in_flight(benchmark::State& state) {
     }
     const double per_batch = co_await submit_to(1, [] {
       const pair_stats seen = stats().received_from[0];
-      return static_cast<double>(seen.requests) / static_cast<double>(seen.batches);
+      return static_cast<double>(seen.requests) / static_cast<double>(std::max<std::uint64_t>(seen.batches, 1));
     });
     state.counters["per_batch"] = per_batch;
   });

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What 10 million tasks take that sleep at the same time: node, frame, promise and timer of each, with what slabs and
-// the wheel leave unused. `resident` is what the kernel says of the process, in GiB, `bytes` the same per task. Timed
-// is the life of a task: it is spawned, sleeps and is cancelled.
+// the wheel leave unused. `resident` is what the kernel says of the process, in GiB, `bytes` the same per task, and
+// `own` what the frame pool has for one: node, frame, and the timer in it. Timed is the life of a task: it is spawned,
+// sleeps and is cancelled.
 //
 // And how long a thousand take to end: each a wait that is let go, a timer that is disarmed, and a frame that is
 // destroyed. `us` is the median of pieces, from the first cancel until none is left.
@@ -13,6 +14,7 @@
 #include <skerry/framework/task/task.hpp>
 #include <skerry/framework/task/yield.hpp>
 #include <skerry/shards/block_on.hpp>
+#include <skerry/shards/shard.hpp>
 #include <skerry/timers/sleep.hpp>
 
 #include <algorithm>
@@ -47,14 +49,16 @@ task<> end_all() {
 
 task<> sleep_and_end(benchmark::State& state) {
   const auto count = static_cast<benchmark::IterationCount>(state.range(0));
-  double most = 0;
+  double most = 0, own = 0;
   while (state.KeepRunningBatch(count)) {
     const double before = resident_bytes();
     for (benchmark::IterationCount i = 0; i < count; ++i) spawn(nap());
     co_await yield();  // behind all of them: each has taken its first step and sleeps
     most = resident_bytes() - before;
+    own = static_cast<double>(stats().frame_bytes_reserved);
     co_await end_all();
   }
+  state.counters["own"] = own / static_cast<double>(count);
   state.counters["resident"] = most / (1 << 30);
   state.counters["bytes"] = most / static_cast<double>(count);
 }

@@ -16,6 +16,7 @@
 
 #include <benchmark/benchmark.h>
 #include <sched.h>
+#include <shards/counted_heap.hpp>
 #include <shards/two_shards.hpp>
 
 namespace {
@@ -88,13 +89,18 @@ void alien_post(benchmark::State& state) {
     std::uint64_t seen = 0;
     auto count = [](borrowed<std::uint64_t> n) { ++*n; };
     double ns = 0;
+    std::uint64_t allocated = 0, posted = 0;
     auto answer = [&] { alien::submit_to(door, 0, [] {}).get(); };
     auto go = [&] {
+      const std::uint64_t before = perf::allocations();
       for (int i = 0; i < posts; ++i) benchmark::DoNotOptimize(alien::post(door, 0, count, borrowed(seen)));
+      allocated += perf::allocations() - before;
+      posted += posts;
     };
     for (auto _ : state) ns = median_ns(posts, answer, go);
     answer();
     state.counters["ns"] = ns;
+    state.counters["allocations"] = static_cast<double>(allocated) / static_cast<double>(posted);
   });
 }
 BENCHMARK(alien_post)->UseRealTime();

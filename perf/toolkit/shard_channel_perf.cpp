@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What an item costs that goes through a channel to another shard, both awake: the sender waits for places, the
-// receiver for items, so it is the slower of the two.
+// receiver for items, so it is the slower of the two. `allocations` are those of both, per item.
 #include <skerry/framework/task/spawn.hpp>
 #include <skerry/shards/submit_to.hpp>
 #include <skerry/toolkit/channel/shard_channel.hpp>
@@ -10,6 +10,7 @@
 #include <utility>
 
 #include <benchmark/benchmark.h>
+#include <shards/counted_heap.hpp>
 #include <shards/two_shards.hpp>
 
 namespace {
@@ -29,9 +30,13 @@ template <class Channel>
 task<> receive(benchmark::State& state) {
   Channel from(static_cast<std::size_t>(state.range(0)));
   auto feeding = spawn(feed(from.sender()));
+  for (int i = 0; i < 64 * batch; ++i) benchmark::DoNotOptimize(co_await from.recv());  // until it has been full
+  const std::uint64_t before = perf::allocations();
   while (state.KeepRunningBatch(batch)) {
     for (int i = 0; i < batch; ++i) benchmark::DoNotOptimize(co_await from.recv());
   }
+  const std::uint64_t after = perf::allocations();
+  state.counters["allocations"] = static_cast<double>(after - before) / static_cast<double>(state.iterations());
   from.close();
   co_await feeding;
 }

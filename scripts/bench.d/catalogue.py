@@ -6,8 +6,8 @@ from contestants import (ECHO, ECHO_LIMIT, ECHO_ON_EPOLL, ECHO_PEERS, HTTP, HTTP
                          RAW_RING, UDP, UDP_LIMIT, counted, memcached, nginx, redis, skerry_accepting, skerry_http,
                          skerry_kv)
 from rows import SKERRY, Experiment, Row
-from scenarios import (all_of, allocations, benchmark, benchmarks, clean_build_seconds, connection_bytes, echo_load,
-                       faster, file_stream, fio, http_load, http_wrk, idle_connections_mb, idle_memory, idle_wakeups,
+from scenarios import (all_of, allocations, benchmark, benchmarks, clean_build_seconds, connection_bytes, counters,
+                       difference, echo_load, faster, file_stream, fio, http_load, http_wrk, idle_connections_mb, idle_memory, idle_wakeups,
                        kv_load, limit, nop_ns, peer_micro, peer_on_both, scraped, spread, start_ms, time_and_rate, udp_load,
                        under)
 
@@ -101,6 +101,9 @@ MICRO = [
         "nanosleep": benchmark("precise_perf", "clock_nanosleep", "us", counter="late_p50_us"),
     }, (Row("precise_sleep", "precise_sleep_for(100us), half are later by", "us", budget=15, strict=True),),
         limit="nanosleep", limit_is="a thread in clock_nanosleep (precise_perf)"),
+    Experiment("micro", {SKERRY: difference(("observe_perf", "trace_off"), ("observe_perf", "trace_absent"))}, (
+        Row("trace_off", "an event of the recorder while it is off, beside no event (a request costs thousands of ns)",
+            "ns", budget=1, strict=True),)),
     Experiment("micro", {SKERRY: benchmark("sim_perf", "loaded_server", "ns", counter="ns_per_step")},
                (Row("sim_step", "a step of a simulation, key-value server on 8 shards", "ns", budget=1000),)),
     Experiment("micro", {SKERRY: benchmark("sim_perf", "loaded_server", "ns", counter="cpu_s_per_hour")},
@@ -241,6 +244,10 @@ SHARDS = [
         limit="raw wake", limit_is="wake_ping_pong, the faster of eventfd and msg_ring", beside=("futex",)),
     Experiment("shards", {SKERRY: benchmark("submit_to_perf", "submit_to_busy", "us", counter="p99_us")}, (
         Row("submit_to_busy", "submit_to to a shard busy with tasks that yield, p99", "us", budget=100),)),
+    Experiment("shards", {SKERRY: difference(("submit_to_perf", "submit_to_256_in_flight"),
+                                             ("submit_to_unaccounted_perf", "submit_to_256_in_flight"))}, (
+        Row("hop_accounting", "what counting and timing a message between shards adds to it, 256 in flight", "ns",
+            budget=2, strict=True),)),
     Experiment("shards", {SKERRY: benchmarks("shard_channel_perf", "spsc_channel", "mpsc_channel")}, (
         Row("spsc_channel", "an item through spsc_channel to another shard, both awake", "ns", "spsc_channel", 15),
         Row("mpsc_channel", "an item through mpsc_channel to another shard, both awake", "ns", "mpsc_channel", 22))),
@@ -283,10 +290,19 @@ MEMORY = [
         ("kv_get", "GET load", allocations(kv_load, KV[SKERRY], prepare={"op": "fill"}, op="get")),
         ("kv_set", "SET load, values overwritten", allocations(kv_load, KV[SKERRY], prepare={"op": "fill"}, op="set")))
 ] + [
-    Experiment("memory", {SKERRY: benchmark("sleepers_perf", "sleeping_tasks", "", counter="resident", one_run=True)}, (
-        Row("sleeping_tasks", "10 million tasks that sleep, resident", "GiB", budget=2.5),), rounds_max=1),
-    Experiment("memory", {SKERRY: benchmark("submit_to_perf", "submit_to_round_trip", "", counter="allocations")}, (
-        Row("allocations_submit_to", "heap allocations per submit_to", "", budget=0),), rounds_max=1),
+    Experiment("memory", {SKERRY: counters("sleepers_perf", "sleeping_tasks", one_run=True, resident="resident",
+                                           own="own")}, (
+        Row("sleeping_tasks", "10 million tasks that sleep, resident", "GiB", "resident", 2.5),
+        Row("small_task", "what the frame pool has for one of them: frame, promise and timer", "B", "own", 256, strict=True)), rounds_max=1),
+] + [
+    Experiment("memory", {SKERRY: benchmark(program, case, "", counter="allocations")}, (
+        Row(f"allocations_{name}", f"heap allocations per {what}", "", budget=0),), rounds_max=1)
+    for name, what, program, case in (
+        ("submit_to", "submit_to", "submit_to_perf", "submit_to_round_trip"),
+        ("post_to", "post_to", "post_to_perf", "post_to"),
+        ("spsc_channel", "item through spsc_channel", "shard_channel_perf", "spsc_channel"),
+        ("mpsc_channel", "item through mpsc_channel", "shard_channel_perf", "mpsc_channel"),
+        ("alien_post", "post of a foreign thread", "alien_perf", "alien_post"))
 ] + [
     experiment for suffix, app, contestants in (("", "echo_server", ECHO_AT_REST), ("_kv", "kv_server", KV_AT_REST))
     for experiment in (

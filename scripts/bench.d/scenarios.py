@@ -238,6 +238,26 @@ def time_and_rate(program, name):
     return scenario
 
 
+def counters(program, name, one_run=False, **metrics):
+    """Several counters of one Google Benchmark: {metric: counter}, of several cases the worst."""
+    def scenario(machine):
+        cases = machine.benchmark(f"perf/{program}", name, one_run)
+        return {metric: max(case[counter] for case in cases) for metric, counter in metrics.items()}
+    return scenario
+
+
+DIFFERENCE_PAIRS = 5
+
+
+def difference(with_it, without, pairs=DIFFERENCE_PAIRS):
+    """By how many ns one Google Benchmark, (program, name), is slower than another: in turns, the median of pairs."""
+    def scenario(machine):
+        ns = [[time_ns(machine.benchmark(f"perf/{program}", name)[0]) for program, name in (with_it, without)]
+              for _ in range(pairs)]
+        return median(more - less for more, less in ns)
+    return scenario
+
+
 def all_of(*scenarios):
     """The numbers of several scenarios under their names; one that is not built leaves its own out."""
     def scenario(machine):
@@ -481,9 +501,11 @@ def clean_build_seconds(machine):
     with tempfile.TemporaryDirectory(prefix="skerry-build-") as folder:
         copy = Path(folder) / "skerry"
         shutil.copytree(machine.root, copy, ignore=shutil.ignore_patterns("build", ".git"), symlinks=True)
+        # A compiler's cache would make it the time of a copy.
+        uncached = {name: value for name, value in os.environ.items() if not name.endswith("_COMPILER_LAUNCHER")}
         start = time.monotonic()
         done = subprocess.run([str(copy / "scripts" / "build")], cwd=copy, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, text=True)
+                              stderr=subprocess.STDOUT, text=True, env={**uncached, "CCACHE_DISABLE": "1"})
         if done.returncode != 0:
             raise Failure(f"a clean build failed: {done.stdout[-2000:]}")
         return time.monotonic() - start

@@ -181,6 +181,7 @@ class SelectionTest(unittest.TestCase):
         self.assertIn("echo_cpu", everything)
         self.assertNotIn("build", everything)
         self.assertEqual(self.names("build"), ["build"])
+        self.assertEqual(self.names("all", "build"), [*everything, "build"])  # what --readme publishes
 
     def test_a_group_is_chosen_as_a_whole_and_anything_else_by_name(self):
         self.assertEqual({each.group for each in rows.chosen(catalogue.EXPERIMENTS, ["kv", "micro"])}, {"kv", "micro"})
