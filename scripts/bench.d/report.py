@@ -39,6 +39,14 @@ def rounds(record):
     return f"{record['rounds']} round{'' if record['rounds'] == 1 else 's'}"
 
 
+def took(record):
+    """How long measuring took, without the build before it, as a sentence. Results of before it was kept do not say."""
+    seconds = record.get("seconds")
+    if seconds is None:
+        return ""
+    return f" It took {seconds} s." if seconds < 60 else f" It took {seconds // 60} min {seconds % 60} s."
+
+
 def number(value):
     if value is None:
         return "-"
@@ -92,7 +100,8 @@ def absent(record):
 def footer(record):
     """What belongs under the table on the terminal."""
     lines = [f"{record['machine_in_words']}", f"{rounds(record)}{' (--quick)' if record['quick'] else ''}, "
-             "medians; a ratio is the median of each round's; spread: half of the rounds are within it of the median."]
+             "medians; a ratio is the median of each round's; spread: half of the rounds are within it of the median."
+             f"{took(record)}"]
     limits = {row["limit_name"]: row["limit_is"] for row in record["rows"] if row["limit_name"]}
     if limits:
         lines.append("Limits: " + "; ".join(f"{name}: {program}" for name, program in sorted(limits.items())))
@@ -116,6 +125,11 @@ def reasons(architecture):
         paragraph = f"**{title}**: " + " ".join(text.split())
         found.update({name: paragraph for name in re.findall(r"`(\w+)`", names)})
     return found
+
+
+def unexplained(rows, why):
+    """Names of rows that missed their budget, or failed, and of which `why` (what reasons() gave) says nothing."""
+    return [row["name"] for row in rows if row["verdict"] in ("MISSED", "FAILED") and row["name"] not in why]
 
 
 # ---- Markdown ----
@@ -145,7 +159,7 @@ def markdown(record, rows, why):
     said = [f"Measured on {record['machine']['date']}: {record['machine_in_words']}. {rounds(record)}"
             f"{' of short loads (`--quick`)' if record['quick'] else ''}; server and load on one CPU each. "
             "*Limit* is the shortest raw program that does the same, *best peer* the best of the others; a ratio is "
-            "Skerry's figure as a multiple of theirs. `!` marks rounds that differ too much to be trusted."]
+            f"Skerry's figure as a multiple of theirs. `!` marks rounds that differ too much to be trusted.{took(record)}"]
     said += [f"**Noisy:** {warning}." for warning in record["warnings"]]
     notes = [f"{MARKS[at] if at < len(MARKS) else f'({at + 1})'} {text}  " for at, text in enumerate(texts)]
     return "\n".join([" ".join(said), "", *head, *lines] + (["", *notes] if notes else [])) + "\n"

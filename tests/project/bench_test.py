@@ -289,6 +289,13 @@ class ReportTest(unittest.TestCase):
         self.assertIn("warning: it was loud", footer)
         self.assertRegex(footer, r"differ by more than 10 % .*: row")
 
+    def test_how_long_it_took_stands_under_the_table_and_in_readme(self):
+        for seconds, said in ((42, "It took 42 s."), (725, "It took 12 min 5 s.")):
+            record = {**record_of(self.met), "seconds": seconds}
+            self.assertIn(said, report.footer(record))
+            self.assertIn(said, report.readme_block(record, {}))
+        self.assertNotIn("took", report.readme_block(record_of(self.met), {}))  # a record of before it was kept
+
     def test_absent_contestants_are_named_once(self):
         result = measured({"skerry": gives(1), "raw": gives(1), "peer": raises(NotBuilt("perf/peer"))}, 1)
         self.assertIn("peer not built: perf/peer (row)", report.footer(record_of(result)))
@@ -327,6 +334,21 @@ class ReportTest(unittest.TestCase):
         names = {row.name for each in catalogue.EXPERIMENTS for row in each.rows}
         reasons = report.reasons((ROOT / "ARCHITECTURE.md").read_text())
         self.assertLessEqual(set(reasons), names)
+
+    def test_every_published_budget_that_is_missed_has_its_reason(self):
+        published = ROOT / "perf/results/published/latest.json"
+        if not published.exists():
+            self.skipTest("nothing is published yet: scripts/bench --readme")
+        why = report.reasons((ROOT / "ARCHITECTURE.md").read_text())
+        unexplained = report.unexplained(json.loads(published.read_text())["rows"], why)
+        self.assertEqual(unexplained, [], "fix: an entry in ARCHITECTURE.md, Where the budget is not met, with the row's "
+                                          "name in brackets; then scripts/bench --render")
+
+    def test_a_missed_budget_without_a_reason_is_found(self):
+        rows_ = [report.entry(self.missed), report.entry(self.met)]
+        self.assertEqual(report.unexplained(rows_, {}), ["row"])
+        self.assertEqual(report.unexplained(rows_, {"row": "because"}), [])
+        self.assertEqual(report.unexplained([{**rows_[0], "verdict": "FAILED"}], {}), ["row"])
 
     def test_readme_shows_what_is_published(self):
         readme = (ROOT / "README.md").read_text()
