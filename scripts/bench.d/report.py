@@ -97,6 +97,16 @@ def absent(record):
     return [f"{what} ({', '.join(names[:3])}{' …' if len(names) > 3 else ''})" for what, names in found.items()]
 
 
+def out_of_reach(record):
+    """Points of curves that this machine did not let anybody reach, each with the reason."""
+    found = {}
+    for curve in record["curves"]:
+        for name, note in curve["notes"].items():
+            if name.startswith("all at "):
+                found.setdefault(f"{name}: {note}", []).append(curve["name"])
+    return [f"{what} ({', '.join(names)})" for what, names in found.items()]
+
+
 def footer(record):
     """What belongs under the table on the terminal."""
     lines = [f"{record['machine_in_words']}", f"{rounds(record)}{' (--quick)' if record['quick'] else ''}, "
@@ -178,7 +188,9 @@ def replace_block(document, block):
 
 
 def readme_block(record, why):
+    left_out = out_of_reach(record)
     return (markdown(record, [row for row in record["rows"] if row["headline"]], why) +
+            (f"\nPoints of curves out of reach: {'; '.join(left_out)}.\n" if left_out else "") +
             "\n[All rows, and plots of growth](perf/results/published/README.md)\n")
 
 

@@ -219,8 +219,28 @@ class GrowthTest(unittest.TestCase):
             if point == 2:
                 raise Failure("too many")
         got = growth.measure(self.curve({"skerry": lambda point: gives(point, point)}, needs=needs), None, 1)
-        self.assertEqual(got["series"], {"skerry": [1, None]})
-        self.assertEqual(got["notes"], {"skerry at 2": "left out: too many"})
+        self.assertEqual((got["points"], got["series"]), ([1], {"skerry": [1]}))
+        self.assertEqual(got["notes"], {"all at 2": "left out: too many"})
+        self.assertEqual(report.out_of_reach({"curves": [got]}), ["all at 2: left out: too many (c)"])
+
+    def test_the_furthest_point_of_this_machine_is_one_of_the_curve(self):
+        for most, points in ((19, (1, 2, 19)), (None, (1, 2)), (2, (1, 2))):
+            self.assertEqual(self.curve({}, most=lambda most=most: most).wanted(False, False), points)
+        self.assertEqual(self.curve({}, long_points=(100,), most=lambda: 19).wanted(True, False), (1, 2, 19, 100))
+        most = growth.most_connections()
+        self.assertTrue(most is None or most % 1000 == 0 and 0 < most < growth.CONNECTIONS_WANTED, most)
+
+    def test_the_best_raw_program_of_each_point_is_the_limit(self):
+        contestants = {"skerry": lambda point: gives(5), "ring": lambda point: gives(point),
+                       "epoll": lambda point: gives(3 - point)}
+        got = growth.measure(self.curve(contestants, limit="raw", best_of=("ring", "epoll")), None, 1)
+        self.assertEqual(got["series"], {"skerry": [5, 5], "raw": [1, 1]})
+        self.assertEqual((got["limit"], got["beside"]), ("raw", {"ring": [1, 2], "epoll": [2, 1]}))
+
+    def test_a_curve_without_its_raw_programs_has_no_limit(self):
+        contestants = {"skerry": lambda point: gives(5), "ring": lambda _: raises(NotBuilt("x"))}
+        got = growth.measure(self.curve(contestants, limit="raw", best_of=("ring", "epoll")), None, 1)
+        self.assertEqual((got["series"], got["limit"], got["beside"]), ({"skerry": [5, 5]}, "", {}))
 
     def test_a_peer_that_is_not_built_has_no_line(self):
         contestants = {"skerry": lambda point: gives(point), "peer": lambda _: raises(NotBuilt("x"))}
@@ -229,7 +249,7 @@ class GrowthTest(unittest.TestCase):
 
     def test_long_adds_points_and_quick_leaves_some_out(self):
         curve = self.curve({}, long_points=(3,), quick_points=(2,))
-        self.assertEqual([curve.reached(False, False), curve.reached(True, False), curve.reached(False, True)],
+        self.assertEqual([curve.wanted(False, False), curve.wanted(True, False), curve.wanted(False, True)],
                          [(1, 2), (1, 2, 3), (2,)])
 
     def test_words_choose_curves(self):
