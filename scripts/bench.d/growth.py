@@ -34,7 +34,8 @@ class Curve:
 
     def wanted(self, long, quick):
         """Whatever the machine can do; its furthest point is left out where it is next to one of the others."""
-        points = (self.quick_points if quick and self.quick_points else self.points) + (self.long_points if long else ())
+        points = self.quick_points if quick and self.quick_points else self.points
+        points += self.long_points if long else ()
         most = self.most()
         near = most is None or any(0.8 < point / most < 1.25 for point in points)
         return points if near else tuple(sorted((*points, most)))

@@ -84,6 +84,21 @@ def noisy_names(rows):
     return [row["name"] for row in rows if row["noisy"]]
 
 
+LIMIT_SLOWER_MAX = 0.05  # than the best peer: less than that is noise
+
+
+def slow_limits(rows):
+    """Names of rows whose limit was beaten by a peer, so that a ratio to it flatters."""
+    found = []
+    for row in rows:
+        peer = row["peers"].get(row["best_peer"], {"value": None})["value"]
+        if row["limit"] and peer:
+            slower = peer / row["limit"] if row["higher_is_better"] else row["limit"] / peer
+            if slower > 1 + LIMIT_SLOWER_MAX:
+                found.append(row["name"])
+    return found
+
+
 def absent(record):
     """Who was not there, and which points were out of reach, each with the reason and the first rows it concerns."""
     found = {}
@@ -112,11 +127,14 @@ def footer(record):
     lines = [f"{record['machine_in_words']}", f"{rounds(record)}{' (--quick)' if record['quick'] else ''}, "
              "medians; a ratio is the median of each round's; spread: half of the rounds are within it of the median."
              f"{took(record)}"]
-    limits = {row["limit_name"]: row["limit_is"] for row in record["rows"] if row["limit_name"]}
+    limits = sorted({f"{row['limit_name']}: {row['limit_is']}" for row in record["rows"] if row["limit_name"]})
     if limits:
-        lines.append("Limits: " + "; ".join(f"{name}: {program}" for name, program in sorted(limits.items())))
+        lines.append("Limits: " + "; ".join(limits))
     lines += absent(record)
     lines += [f"warning: {warning}" for warning in record["warnings"]]
+    slow = slow_limits(record["rows"])
+    if slow:
+        lines.append("warning: a peer was faster than the limit, which then is none: " + " ".join(slow))
     wide = noisy_names(record["rows"])
     if wide:
         lines.append("warning: rounds differ by more than 10 % (marked !): " + " ".join(wide))
@@ -169,7 +187,8 @@ def markdown(record, rows, why):
     said = [f"Measured on {record['machine']['date']}: {record['machine_in_words']}. {rounds(record)}"
             f"{' of short loads (`--quick`)' if record['quick'] else ''}; server and load on one CPU each. "
             "*Limit* is the shortest raw program that does the same, *best peer* the best of the others; a ratio is "
-            f"Skerry's figure as a multiple of theirs. `!` marks rounds that differ too much to be trusted.{took(record)}"]
+            "Skerry's figure as a multiple of theirs. `!` marks rounds that differ too much to be trusted."
+            f"{took(record)}"]
     said += [f"**Noisy:** {warning}." for warning in record["warnings"]]
     notes = [f"{MARKS[at] if at < len(MARKS) else f'({at + 1})'} {text}  " for at, text in enumerate(texts)]
     return "\n".join([" ".join(said), "", *head, *lines] + (["", *notes] if notes else [])) + "\n"

@@ -79,16 +79,16 @@ def load_once(server, machine, load, seconds, **changes):
             **{name: done[name] for name in LATENCIES if name in done}}
 
 
-def under(load, kind, prepare=None, **changes):
+def under(load, kind, prepare=None, longer=1, **changes):
     """Server CPU per message, messages per second, and the latencies that the load saw. prepare: options of a load that
-    goes first (filling a store). `rate` makes an open loop of it: messages are due at fixed times, and wait at the
-    server's cost."""
+    goes first (filling a store). longer: how many times a load's usual seconds. `rate` makes an open loop of it:
+    messages are due at fixed times, and wait at the server's cost."""
     def scenario(machine):
         with load.server(*kind(machine)) as server:
             if prepare:
                 machine.load(load.command(machine, server.port, 1, **prepare))
             machine.load(load.command(machine, server.port, WARM_SECONDS, **changes))  # pages touched, caches warm
-            return load_once(server, machine, load, machine.effort.load_seconds, **changes)
+            return load_once(server, machine, load, longer * machine.effort.load_seconds, **changes)
     return scenario
 
 

@@ -316,6 +316,12 @@ class ReportTest(unittest.TestCase):
             self.assertIn(said, report.readme_block(record, {}))
         self.assertNotIn("took", report.readme_block(record_of(self.met), {}))  # a record of before it was kept
 
+    def test_a_limit_that_a_peer_beats_is_named(self):
+        for peer, options, named in ((0.9, {}, True), (0.97, {}, False), (1.1, {}, False),
+                                     (1.1, {"higher_is_better": True}, True), (0.9, {"higher_is_better": True}, False)):
+            result = measured({"skerry": gives(3), "raw": gives(1), "peer": gives(peer)}, 1, **options)
+            self.assertEqual("faster than the limit" in report.footer(record_of(result)), named, (peer, options))
+
     def test_absent_contestants_are_named_once(self):
         result = measured({"skerry": gives(1), "raw": gives(1), "peer": raises(NotBuilt("perf/peer"))}, 1)
         self.assertIn("peer not built: perf/peer (row)", report.footer(record_of(result)))
