@@ -361,6 +361,19 @@ class ReportTest(unittest.TestCase):
         reasons = report.reasons((ROOT / "ARCHITECTURE.md").read_text())
         self.assertLessEqual(set(reasons), names)
 
+    def test_the_page_of_perf_names_every_row_and_every_program(self):
+        page = (ROOT / "perf/README.md").read_text()
+        said = {word.strip("/") for word in re.findall(r"`([\w./*-]+)`", page)}
+        patterns = [re.compile(re.escape(word).replace(r"\*", ".*")) for word in said]
+        names = [row.name for each in catalogue.EXPERIMENTS for row in each.rows]
+        self.assertEqual([name for name in names if not any(each.fullmatch(name) for each in patterns)], [])
+        folders = [each.name for each in (ROOT / "perf").iterdir() if (each / "CMakeLists.txt").exists()]
+        programs = [each.stem for folder in ("limits", "load") for each in (ROOT / "perf" / folder).glob("*.cpp")]
+        programs = [name for name in programs if not name.endswith("_counter")]  # a library, named by its path
+        self.assertEqual([name for name in (*folders, *programs) if name not in said], [])
+        self.assertLessEqual({experiment.group for experiment in catalogue.EXPERIMENTS},
+                             set(re.search(r"groups: ([\w ]+)", page).group(1).split()))
+
     def test_every_published_budget_that_is_missed_has_its_reason(self):
         published = ROOT / "perf/results/published/latest.json"
         if not published.exists():
