@@ -62,9 +62,9 @@ DESCRIPTORS_BESIDE = 500  # of what is no connection, on the side that has more
 
 
 def most_connections():
-    """As the descriptors of a process allow, in thousands; None where they allow all that is wanted."""
+    """As the descriptors of a process allow, in thousands; None where they allow all that is wanted, or hardly any."""
     allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[1] - DESCRIPTORS_BESIDE
-    return allowed // 1000 * 1000 or None if allowed < CONNECTIONS_WANTED else None
+    return allowed // 1000 * 1000 if 1000 <= allowed < CONNECTIONS_WANTED else None
 
 
 def enough_descriptors(connections):

@@ -89,8 +89,12 @@ class Result:
         return stats.spread(compared)
 
     def is_noisy(self):
+        """Not where the deviation is small beside an absolute budget: a difference of nearly nothing may well double."""
         spread = self.spread()
-        return spread is not None and spread > NOISY
+        if spread is None or spread <= NOISY:
+            return False
+        absolute = self.row.budget if not self.row.against else None
+        return not absolute or stats.mad(self.values[SKERRY]) > NOISY * absolute
 
     def verdict(self):
         if self.notes.get(SKERRY, "").startswith("failed"):

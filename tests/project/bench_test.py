@@ -159,6 +159,12 @@ class RowsTest(unittest.TestCase):
         self.assertEqual((calm.spread(), calm.is_noisy()), (0, False))
         self.assertTrue(measured({"skerry": gives(2, 4, 20), "raw": gives(1, 1, 1)}).is_noisy())
 
+    def test_a_difference_of_nearly_nothing_is_not_noisy_beside_its_budget(self):
+        for values, noisy in (((0.1, -0.1, 0.3), False), ((1, 1.5, 2), True)):
+            result = measured({"skerry": gives(*values)}, limit="", budget=2, strict=True)
+            self.assertEqual(result.is_noisy(), noisy, values)
+        self.assertTrue(measured({"skerry": gives(0.1, -0.1, 0.3)}, limit="").is_noisy())
+
     def test_one_scenario_serves_several_rows(self):
         pair = tuple(rows.Row(metric, "", "us", metric) for metric in ("cpu", "p99"))
         experiment = rows.Experiment("net", {"skerry": gives({"cpu": 1, "p99": 2}), "peer": gives({"cpu": 3})}, pair)
