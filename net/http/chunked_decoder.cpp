@@ -2,37 +2,13 @@
 #include <skerry/framework/assert.hpp>
 #include <skerry/net/http/chunked_decoder.hpp>
 #include <skerry/net/http/detail/scan.hpp>
+#include <skerry/net/http/detail/trailer_section.hpp>
 
 #include <algorithm>
 
 namespace skerry::net::http {
 
 namespace {
-
-/// RFC 9110 section 6.5.1: framing, routing, request modifiers, authentication, how the content is to be read.
-constexpr std::array<std::string_view, 23> forbidden_names{"Authorization",
-                                                           "Cache-Control",
-                                                           "Connection",
-                                                           "Content-Encoding",
-                                                           "Content-Length",
-                                                           "Content-Range",
-                                                           "Content-Type",
-                                                           "Cookie",
-                                                           "Expect",
-                                                           "Host",
-                                                           "If-Match",
-                                                           "If-Modified-Since",
-                                                           "If-None-Match",
-                                                           "If-Range",
-                                                           "If-Unmodified-Since",
-                                                           "Keep-Alive",
-                                                           "Max-Forwards",
-                                                           "Proxy-Authorization",
-                                                           "Range",
-                                                           "TE",
-                                                           "Trailer",
-                                                           "Transfer-Encoding",
-                                                           "Upgrade"};
 
 int hex_digit(char c) noexcept {
   if (c >= '0' && c <= '9') return c - '0';
@@ -51,6 +27,7 @@ verdict chunked_decoder::decode(std::span<const char> input) noexcept {
   const char* at = input.data();
   const char* const end = at + input.size();
   data_ = {};
+  const std::uint32_t trailer_bytes_before = trailer_bytes_;
   bool failed = false;
   while (at != end && place_ != place::over && !failed) {
     if (place_ != place::data) {
@@ -66,6 +43,7 @@ verdict chunked_decoder::decode(std::span<const char> input) noexcept {
     if (missing_ == 0) place_ = place::data_cr;
   }
   consumed_ = static_cast<std::size_t>(at - input.data());
+  trailer_run_ = trailer_bytes_ - trailer_bytes_before;
   if (failed) place_ = place::over;
   return failed ? verdict::error : place_ == place::over ? verdict::complete : verdict::need_more;
 }
@@ -192,9 +170,7 @@ bool chunked_decoder::read_name(char c) noexcept {
 }
 
 bool chunked_decoder::is_forbidden_name() const noexcept {
-  if (name_size_ > name_.size()) return false;
-  return std::ranges::any_of(forbidden_names,
-                             [&](std::string_view name) { return same_name(name, {name_.data(), name_size_}); });
+  return name_size_ <= name_.size() && !detail::may_trail({name_.data(), name_size_});
 }
 
 bool chunked_decoder::fail(unsigned status, std::string_view text) noexcept {

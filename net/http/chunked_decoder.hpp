@@ -19,8 +19,8 @@
 ///                 +--CR--> end --LF--> over
 ///
 /// Sizes are 1 to 16 hexadecimal digits and nothing else. Extensions are checked, without white space, and dropped.
-/// Trailers are held to the rules of fields in a head and dropped: names that say how a message is framed, for whom it
-/// is or how it is to be read are refused, because somebody who merges trailers into the head would believe them.
+/// Trailers are held to the rules of fields in a head, and names that belong into one are refused. Their bytes are the
+/// last ones of a call, for who wants them: detail/trailer_section.hpp.
 ///
 /// Affinity: none of its own.
 /// Limits:   a size line has `line_bytes_max` bytes; all extensions together `extension_bytes_max` and a byte more for
@@ -52,6 +52,8 @@ class chunked_decoder {
   verdict decode(std::span<const char> input) noexcept;
   std::span<const char> data() const noexcept { return data_; }
   std::size_t consumed() const noexcept { return consumed_; }
+  /// So many of the bytes consumed, the last ones, are of trailers and the empty line behind them.
+  std::size_t trailer_bytes() const noexcept { return trailer_run_; }
   unsigned error_status() const noexcept { return error_status_; }
   std::string_view error_text() const noexcept { return error_text_; }
   void reset() noexcept;
@@ -100,6 +102,7 @@ class chunked_decoder {
   std::array<char, 24> name_{};  ///< of this trailer, its beginning: longer names are not forbidden
   place place_ = place::size_begin;
   unsigned error_status_ = 0;
+  std::uint32_t trailer_run_ = 0;
   std::string_view error_text_;
 };
 

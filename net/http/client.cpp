@@ -2,6 +2,7 @@
 #include <skerry/net/http/chunked_decoder.hpp>
 #include <skerry/net/http/client.hpp>
 #include <skerry/net/http/detail/connection_pool.hpp>
+#include <skerry/net/http/detail/trailer_section.hpp>
 #include <skerry/net/http/detail/url.hpp>
 #include <skerry/net/http/response_parser.hpp>
 #include <skerry/timers/with_timeout.hpp>
@@ -96,6 +97,9 @@ class client_exchange final : body_writer {
   void close() noexcept;
 
   const response_head& head() const noexcept { return parser_.head(); }
+  std::span<const field> trailers() const noexcept {
+    return body_ == body_state::done ? trailers_.fields() : std::span<const field>();
+  }
   /// Whether asking again on another connection is as good: this one had served before, and nothing has come.
   bool was_stale() const noexcept { return lease_.reused() && !answered_; }
 
@@ -109,6 +113,7 @@ class client_exchange final : body_writer {
   task<> put(std::string_view text);
   task<> write(std::span<const std::byte> bytes) override;
   task<> flush() override;
+  void add_trailer(std::string_view line) override { append_trailer(trailer_lines_, line); }
   task<bool> receive(clock::time_point by);
   task<> read_one_head(method asked);
   task<buffer> next_piece();
@@ -118,6 +123,8 @@ class client_exchange final : body_writer {
   connection_pool::lease lease_;
   response_parser parser_;
   chunked_decoder chunks_;
+  trailer_section trailers_;    // of the response
+  std::string trailer_lines_;   // of the request
   std::string joined_;          // a head that came in pieces
   buffer head_bytes_;           // where the head's views point, unless in joined_
   buffer bytes_;                // received last
@@ -153,9 +160,11 @@ task<> client_exchange::send_all(outgoing& request, const url& to) {
   } else {
     out = fmt::format("{} {} HTTP/1.1\r\n", to_string(request.method_), to.target);
   }
-  const bool has_host =
-      std::ranges::any_of(request.lines_, [](const std::string& line) { return same_name(name_of(line), "host"); });
-  if (!has_host) append_field(out, "Host", to.authority);
+  const auto has = [&request](std::string_view name) {
+    return std::ranges::any_of(request.lines_, [name](const std::string& l) { return same_name(name_of(l), name); });
+  };
+  if (!has("Host")) append_field(out, "Host", to.authority);
+  if (has("TE")) out.append("Connection: TE\r\n");  // it is for the next one only (RFC 9110 section 10.1.4)
   for (const std::string& line : request.lines_) out.append(line);
   const bool may_have_body =
       request.method_ == method::post || request.method_ == method::put || request.method_ == method::patch;
@@ -168,7 +177,7 @@ task<> client_exchange::send_all(outgoing& request, const url& to) {
   if (producer != nullptr) {
     co_await put(out);
     co_await (*producer)(*this);
-    co_await put("0\r\n\r\n");
+    co_await put(trailer_lines_.insert(0, "0\r\n").append("\r\n"));
     co_return;
   }
   const bool copied = bytes->size() <= copied_body_max;
@@ -282,6 +291,10 @@ task<buffer> client_exchange::next_piece() {
     if (how == framing::chunked) {
       const verdict seen = chunks_.decode(rest_);
       if (seen == verdict::error) throw protocol_error("a body is refused: " + std::string(chunks_.error_text()));
+      if (const std::size_t size = chunks_.trailer_bytes(); size != 0) {
+        trailers_.add(rest_.first(chunks_.consumed()).last(size));
+      }
+      if (seen == verdict::complete) trailers_.end();
       if (const auto data = chunks_.data(); !data.empty()) {
         piece = bytes_.slice(offset + static_cast<std::size_t>(data.data() - rest_.data()), data.size());
       }
@@ -366,6 +379,8 @@ client_response& client_response::operator=(client_response&&) noexcept = defaul
 client_response::~client_response() = default;
 
 const response_head& client_response::head() const noexcept { return exchange_->head(); }
+
+std::span<const field> client_response::trailers() const noexcept { return exchange_->trailers(); }
 
 task<buffer> client_response::read() { return exchange_->next(); }
 

@@ -29,6 +29,9 @@
 /// method and body stay, and a response that would need a streamed body again is given to the caller. Authorization,
 /// Cookie and Host go to the same address and port only. Interim responses (1xx) are skipped.
 ///
+/// A streamed request may end with trailers (`body_writer::trailer`), which a `Trailer` field may announce; nobody says
+/// beforehand whether the server looks at them. Who wants those of a response asks by `TE: trailers`.
+///
 /// Affinity:     the shard that made it, for client and responses.
 /// Ownership:    a client outlives its requests and responses (asserted) and ends before its shard does: a local of
 ///               main or part of a sharded service, no resource.
@@ -98,7 +101,7 @@ class outgoing {
   outgoing(http::method method, std::string url);
 
   /// Adds a field. std::invalid_argument for what HTTP cannot carry, and for fields that are the client's: those that
-  /// frame the body, Connection, Expect and Upgrade.
+  /// frame the body, Connection (which goes with a TE), Expect and Upgrade.
   outgoing& header(std::string_view name, std::string_view value) &;
   outgoing&& header(std::string_view name, std::string_view value) && { return std::move(header(name, value)); }
   outgoing& body(std::string_view type, std::string bytes) &;
@@ -140,6 +143,9 @@ class client_response {
   task<buffer> read();
   /// The rest of the body. Longer than `bytes_max`: std::system_error (message_size), and the connection is closed.
   task<std::string> read_all(std::uint64_t bytes_max = 1 << 20);
+  /// The fields behind a chunked body that was read to its end; until then none. At most 32 of them, in 8 KiB; names
+  /// that belong into a head are a protocol_error.
+  std::span<const field> trailers() const noexcept;
 
  private:
   friend class client;

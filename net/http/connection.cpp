@@ -283,6 +283,7 @@ task<buffer> connection<Stream>::next() {
     }
     body_ = body_state::reading;
     body_began_ = clock::now();
+    at_work_->trailers.clear();
     if (head.expects_continue && rest_.empty() && !response_begun_) co_await send("HTTP/1.1 100 Continue\r\n\r\n");
   }
   while (body_ != body_state::done) {
@@ -308,7 +309,13 @@ task<buffer> connection<Stream>::next() {
         closing_ = true;
         throw http_error(chunks.error_status(), std::string(chunks.error_text()));
       }
-      if (seen == verdict::complete) body_ = body_state::done;
+      if (const std::size_t size = chunks.trailer_bytes(); size != 0) {
+        at_work_->trailers.add(rest_.first(chunks.consumed()).last(size));
+      }
+      if (seen == verdict::complete) {
+        at_work_->trailers.end();
+        body_ = body_state::done;
+      }
       if (const auto data = chunks.data(); !data.empty()) {
         piece = bytes_.slice(offset + static_cast<std::size_t>(data.data() - rest_.data()), data.size());
       }
@@ -323,6 +330,12 @@ task<buffer> connection<Stream>::next() {
     if (!piece.empty()) co_return piece;
   }
   co_return buffer();
+}
+
+template <byte_stream Stream>
+std::span<const field> connection<Stream>::trailers() const noexcept {
+  const bool read = body_ == body_state::done && at_work_->parser.head().framing == framing::chunked;
+  return read ? at_work_->trailers.fields() : std::span<const field>();
 }
 
 /// Reads what the handler left of a body, so that the next request can be found; or gives the connection up.
@@ -358,6 +371,7 @@ task<> connection<Stream>::answer(response& made) {
   promised_ = size.value_or(unknown_size);
   chunked_out_ = producer != nullptr && !size && (refused || head.minor_version != 0);
   if (producer != nullptr && !size && !chunked_out_) closing_ = true;
+  if (producer != nullptr && !(chunked_out_ && takes_trailers(head.fields))) made.drop_header("Trailer");
 
   fmt::memory_buffer framing;
   if (producer != nullptr) {
@@ -389,10 +403,12 @@ template <byte_stream Stream>
 task<> connection<Stream>::stream_body(response::producer& write_body) {
   wait_at(stage::handler);
   open_ended_ = promised_ == unknown_size && !chunked_out_;
+  std::string& trailer_lines = at_work_->out;  // the head is with the stream
+  trailer_lines.clear();
   try {
     co_await write_body(*this);
     open_ended_ = false;
-    if (chunked_out_) co_await send("0\r\n\r\n");
+    if (chunked_out_) co_await send(trailer_lines.insert(0, "0\r\n").append("\r\n"));
     if (promised_ != 0 && promised_ != unknown_size) {
       closing_ = true;  // nothing stands in for what is missing
       log::error("a response ended {} bytes before its end", promised_);
@@ -422,6 +438,11 @@ task<> connection<Stream>::write(std::span<const std::byte> bytes) {
   co_await send(text);
   if (chunked_out_) co_await send("\r\n");
   wait_at(stage::handler);
+}
+
+template <byte_stream Stream>
+void connection<Stream>::add_trailer(std::string_view line) {
+  if (chunked_out_ && takes_trailers(at_work_->parser.head().fields)) append_trailer(at_work_->out, line);
 }
 
 template <byte_stream Stream>

@@ -22,6 +22,7 @@
 #include <skerry/framework/resources.hpp>
 #include <skerry/net/http/chunked_decoder.hpp>
 #include <skerry/net/http/detail/request_examples.hpp>
+#include <skerry/net/http/detail/trailer_section.hpp>
 #include <skerry/net/http/server.hpp>
 #include <skerry/net/watchdog.hpp>
 
@@ -71,8 +72,9 @@ struct exchange {
   explicit exchange(const head_limits& limits) : parser(limits) {}
   request_parser parser;
   chunked_decoder chunks;
-  std::string joined;  // a head that came in pieces
-  std::string out;     // a response's head and a small body
+  trailer_section trailers;  // of the chunked body that was read last
+  std::string joined;        // a head that came in pieces
+  std::string out;           // a response's head and a small body; then its trailers
 };
 
 /// The exchanges that nobody uses, and the date, of one shard.
@@ -125,8 +127,10 @@ class connection final : body_source, body_writer {
 
   task<buffer> next() override;
   void limit(std::uint64_t bytes_max) noexcept override { body_bytes_max_ = bytes_max; }
+  std::span<const field> trailers() const noexcept override;
   task<> write(std::span<const std::byte> bytes) override;
   task<> flush() override;
+  void add_trailer(std::string_view line) override;
 
   site& site_;
   Stream stream_;

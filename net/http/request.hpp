@@ -15,6 +15,8 @@
 ///
 /// A body comes piece by piece and is not kept: what the handler does not read is read and dropped afterwards, or the
 /// connection is closed where that would be long. Who does not read is not sent more than the stream's marks hold.
+/// Trailers, the fields that may follow a chunked body, are not among its headers: they came after somebody believed
+/// those. Names that belong into a head are refused in them.
 ///
 /// Affinity: the shard of the connection. A request does not cross; what another shard needs of it goes by value.
 /// Errors:   http_error, which the server answers with its status: 413 for a body past the limit, 400 for a broken one.
@@ -54,6 +56,8 @@ class body_source {
   virtual task<buffer> next() = 0;
   /// How long the body may be; what is longer ends in http_error(413).
   virtual void limit(std::uint64_t bytes_max) noexcept = 0;
+  /// What came behind the body, once all of it was read.
+  virtual std::span<const field> trailers() const noexcept { return {}; }
 
  protected:
   ~body_source() = default;
@@ -82,6 +86,9 @@ class request {
   task<buffer> read() { return body_.next(); }
   /// The whole body. http_error(413) when it is longer than the limit.
   task<std::string> read_all();
+  /// The fields behind a body that was read to its end; until then, and behind one that is not chunked, none. At most
+  /// 32 of them, in 8 KiB.
+  std::span<const field> trailers() const noexcept { return body_.trailers(); }
   /// Replaces the server's `body_bytes_max` for this request; before the first read.
   void limit_body(std::uint64_t bytes_max) noexcept { body_.limit(bytes_max); }
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <skerry/net/http/detail/trailer_section.hpp>
 #include <skerry/net/http/response.hpp>
 
 #include <algorithm>
@@ -28,6 +29,14 @@ std::string escaped(std::string_view text) {
 }
 
 }  // namespace
+
+void body_writer::trailer(std::string_view name, std::string_view value) {
+  if (!detail::may_trail(name))
+    throw std::invalid_argument(fmt::format("{} belongs into a head, not behind a body", name));
+  std::string line;
+  append_field(line, name, value);
+  add_trailer(line);
+}
 
 response& response::header(std::string_view name, std::string_view value) & {
   constexpr std::array<std::string_view, 3> ours{"content-length", "transfer-encoding", "connection"};

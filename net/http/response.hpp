@@ -17,9 +17,18 @@
 ///         }
 ///       });
 ///     }
+///     response summed() {
+///       return response::stream("text/csv", [](body_writer& out) -> task<> {
+///         co_await out.write("a;b\n");
+///         out.trailer("X-Checksum", "4d2");  // known only now
+///       }).header("Trailer", "X-Checksum");
+///     }
 ///
 /// The server adds Date, Content-Length or Transfer-Encoding, and Connection where it says something; it leaves bodies
 /// out where HTTP has none (HEAD, 204, 304).
+///
+/// Trailers go to those who said `TE: trailers`, behind a body whose length nobody knew. To all others they are left
+/// out, and a `Trailer` field that announces them too, as RFC 9110 section 6.5.1 has it: nothing may depend on them.
 ///
 /// Affinity: the connection's shard. Crosses to none; a handler that asks another shard makes its response at home.
 /// Errors:   std::invalid_argument for a name or value that HTTP cannot carry (a line break in a value would forge
@@ -51,9 +60,17 @@ class body_writer {
   /// Waits until the kernel has everything.
   virtual task<> flush() = 0;
   task<> write(std::string_view text) { return write(std::as_bytes(std::span(text))); }
+  /// A field to be sent behind the body, where the peer takes such. std::invalid_argument for what HTTP cannot carry,
+  /// and for names that belong into a head (of framing, routing, conditions, credentials, cookies, dates and content);
+  /// std::length_error for more than 32, or than 8 KiB in all.
+  void trailer(std::string_view name, std::string_view value);
 
  protected:
   ~body_writer() = default;
+
+ private:
+  /// A line, checked. A writer that has no place for it drops it.
+  virtual void add_trailer(std::string_view) {}
 };
 
 class response {

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <skerry/net/http/chunked_decoder.hpp>
+#include <skerry/net/http/detail/trailer_section.hpp>
 
 #include <algorithm>
 #include <memory>
 #include <random>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -19,6 +21,7 @@ namespace {
 
 struct outcome {
   std::string body;
+  std::string trailers;  // each as name=value;
   std::size_t taken = 0;
   verdict last = verdict::need_more;
   unsigned status = 0;
@@ -29,6 +32,7 @@ struct outcome {
 template <class Pieces>
 outcome decode_pieces(std::string_view bytes, Pieces next_size) {
   chunked_decoder decoder;
+  detail::trailer_section trailers;
   outcome seen;
   while (!bytes.empty() && seen.last == verdict::need_more) {
     std::size_t size = std::min<std::size_t>(next_size(), bytes.size());
@@ -39,10 +43,15 @@ outcome decode_pieces(std::string_view bytes, Pieces next_size) {
       seen.last = decoder.decode(input);
       seen.body.append(decoder.data().data(), decoder.data().size());
       seen.taken += decoder.consumed();
+      trailers.add(input.first(decoder.consumed()).last(decoder.trailer_bytes()));
       EXPECT_GT(decoder.consumed(), 0U) << "a call that takes nothing would be repeated for ever";
       input = input.subspan(decoder.consumed());
     }
     bytes.remove_prefix(size);
+  }
+  if (seen.last == verdict::complete) {
+    trailers.end();
+    for (const field& each : trailers.fields()) seen.trailers.append(each.name).append("=").append(each.value) += ';';
   }
   if (seen.last == verdict::error) {
     seen.status = decoder.error_status();
@@ -126,6 +135,8 @@ const std::vector<std::pair<unsigned, std::string>>& refused_bodies() {
       {400, "0\r\ntransfer-encoding: chunked\r\n\r\n"},
       {400, "0\r\nHOST: b\r\n\r\n"},
       {400, "0\r\nAuthorization: b\r\n\r\n"},
+      {400, "0\r\nA: b\r\nset-cookie: b\r\n\r\n"},
+      {400, "0\r\nDate: b\r\n\r\n"},
       {431, "0\r\nA: " + std::string(9000, 'x') + "\r\n\r\n"},
       {431, "0\r\n" + std::string(9000, 'x')},
   };
@@ -165,6 +176,48 @@ TEST(chunked_decoder, extensions_are_bounded_over_the_whole_body) {
   for (int i = 0; i < 1000; ++i)
     signed_chunks += "2000;" + std::string(85, 'x') + "\r\n" + std::string(8192, 'a') + "\r\n";
   EXPECT_EQ(decode_whole(signed_chunks + "0\r\n\r\n").last, verdict::complete);
+}
+
+TEST(chunked_decoder, trailers_are_the_same_however_they_are_cut) {
+  for (const auto& [section, expected] : std::vector<std::pair<std::string, std::string>>{
+           {"", ""},
+           {"X-Digest: abc\r\nY:\r\n", "X-Digest=abc;Y=;"},
+           {"a:\t b:c \t\r\na: d\r\n", "a=b:c;a=d;"},
+           {"A-Name-Longer-Than-Any-That-Is-Forbidden: 1\r\nTEX:  \r\n",
+            "A-Name-Longer-Than-Any-That-Is-Forbidden=1;TEX=;"},
+       }) {
+    const outcome seen = expect_same_at_every_split("1\r\na\r\n0\r\n" + section + "\r\n");
+    EXPECT_EQ(seen.last, verdict::complete) << section << seen.text;
+    EXPECT_EQ(seen.trailers, expected);
+    EXPECT_EQ(seen.body, "a");
+  }
+}
+
+TEST(trailers, go_to_those_who_say_so) {
+  using detail::takes_trailers;
+  const auto takes = [](std::string_view te) {
+    const field fields[] = {{"Host", "trailers"}, {"te", te}};
+    return takes_trailers(fields);
+  };
+  EXPECT_TRUE(takes("trailers"));
+  EXPECT_TRUE(takes("gzip;q=0.5 , Trailers"));
+  EXPECT_FALSE(takes(""));
+  EXPECT_FALSE(takes("trailers2, gzip"));
+  const field twice[] = {{"TE", "gzip"}, {"TE", "trailers"}};
+  EXPECT_TRUE(takes_trailers(twice));
+  EXPECT_FALSE(takes_trailers({}));
+}
+
+TEST(trailers, sent_are_never_more_than_a_receiver_takes) {
+  std::string lines;
+  for (std::uint32_t i = 0; i < chunked_decoder::trailers_max; ++i) detail::append_trailer(lines, "a: b\r\n");
+  EXPECT_THROW(detail::append_trailer(lines, "a: b\r\n"), std::length_error);
+  EXPECT_EQ(decode_whole("0\r\n" + lines + "\r\n").last, verdict::complete);
+  lines.clear();
+  const std::string longest = "a: " + std::string(chunked_decoder::trailer_bytes_max - 7, 'x') + "\r\n";
+  EXPECT_THROW(detail::append_trailer(lines, "x" + longest), std::length_error);
+  detail::append_trailer(lines, longest);
+  EXPECT_EQ(decode_whole("0\r\n" + lines + "\r\n").last, verdict::complete);
 }
 
 TEST(chunked_decoder, trailers_are_counted) {

@@ -73,6 +73,57 @@ TEST(http_client, bodies_go_out_whole_or_as_they_are_made) {
   });
 }
 
+TEST(http_client, trailers_go_and_come_behind_bodies) {
+  with_server([](const address& at) -> task<> {
+    client c;
+    outgoing streamed(method::post, url_of(at, "/trailers"));
+    streamed.header("Trailer", "X-Sum").stream("text/plain", [](net::http::body_writer& out) -> task<> {
+      out.trailer("X-Early", "1");
+      co_await out.write("abc");
+      out.trailer("X-Sum", "2");
+    });
+    const std::string seen = co_await answer_of(c.send(std::move(streamed)));
+    EXPECT_EQ(seen, "200 abc|X-Early=1|X-Sum=2");
+
+    outgoing asks(method::get, url_of(at, "/summed"));
+    asks.header("TE", "trailers");
+    client_response answer = co_await c.send(std::move(asks));
+    EXPECT_EQ(answer.header("Trailer"), "X-Early, X-Sum");
+    EXPECT_TRUE(answer.trailers().empty()) << "its body was not read yet";
+    const std::string body = co_await answer.read_all();
+    EXPECT_EQ(body, "one");
+    EXPECT_EQ(answer.trailers().size(), 2u);
+    EXPECT_EQ(find(answer.trailers(), "x-early"), "1");
+    EXPECT_EQ(find(answer.trailers(), "x-sum"), "a\tb");
+    EXPECT_EQ(answer.header("X-Sum"), std::nullopt) << "a trailer is no header";
+
+    client_response plain = co_await c.get(url_of(at, "/summed"));
+    const std::string same = co_await plain.read_all();
+    EXPECT_EQ(same, "one");
+    EXPECT_TRUE(plain.trailers().empty());
+    EXPECT_EQ(net::this_endpoints().size(), 2u);
+  });
+}
+
+TEST(http_client, says_of_its_te_that_it_is_for_the_next_one_only) {
+  on_a_shard([](manual_clock&) -> task<> {
+    scripted_server server([](const std::string& request) {
+      if (request.contains("/forged")) {
+        return reply("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nSet-Cookie: a=b\r\n\r\n");
+      }
+      return ok("x");
+    });
+    client c;
+    outgoing asks(method::get, server.url("/"));
+    co_await answer_of(c.send(std::move(asks.header("TE", "trailers"))));
+    EXPECT_EQ(count(server.requests.back(), "\r\nConnection: TE\r\n"), 1u) << server.requests.back();
+    co_await answer_of(c.get(server.url("/")));
+    EXPECT_EQ(count(server.requests.back(), "Connection: "), 0u);
+    const std::error_code forged = co_await failure_of(answer_of(c.get(server.url("/forged"))));
+    EXPECT_EQ(forged, std::errc::protocol_error);
+  });
+}
+
 TEST(http_client, a_response_dropped_early_ends_its_connection) {
   with_server(server_options(), [](const address& at, manual_clock& time) -> task<> {
     client c;

@@ -118,6 +118,68 @@ TEST(http_server, streams_in_chunks_or_to_the_end) {
   });
 }
 
+TEST(http_server, shows_what_came_behind_a_body_and_only_then) {
+  with_server([](const address& at) -> task<> {
+    constexpr std::string_view chunked = "POST /trailers HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    const std::string sent = std::string(chunked) + "3\r\nsec\r\n0\r\nX-Sum: t\r\nempty:\r\n\r\n" +
+                             "POST /trailers HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi" +
+                             std::string(chunked) + "0\r\nx-sum:  2 \r\n\r\n" + std::string(chunked) + "0\r\n\r\n" +
+                             std::string(last_hello);
+    const std::string whole = without_dates(co_await whole_answer(at, sent));
+    EXPECT_EQ(count(whole, "\r\n\r\nsec|X-Sum=t|empty=HTTP/1.1"), 1u) << whole;
+    EXPECT_EQ(count(whole, "\r\n\r\nhiHTTP/1.1"), 1u) << whole;
+    EXPECT_EQ(count(whole, "\r\n\r\n|x-sum=2HTTP/1.1"), 1u) << whole;
+    EXPECT_EQ(count(whole, "Content-Length: 0\r\n\r\nHTTP/1.1"), 1u) << whole;
+    for (std::size_t cut = 1; cut < sent.size(); cut += 23) {
+      raw_peer peer(at);
+      co_await peer.send(std::string_view(sent).substr(0, cut));
+      co_await turn();
+      co_await turn();
+      co_await peer.send(std::string_view(sent).substr(cut));
+      const std::string answer = co_await peer.receive_all();
+      EXPECT_EQ(without_dates(answer), whole) << "cut at " << cut;
+    }
+    for (const std::string_view forged :
+         {"Content-Length: 5", "Host: b", "transfer-encoding: chunked", "Cookie: a=b"}) {
+      const std::string refused = co_await whole_answer(
+          at, std::string(chunked) + "0\r\n" + std::string(forged) + "\r\n\r\n" + std::string(hello));
+      EXPECT_EQ(status_line(refused), "HTTP/1.1 400 Bad Request") << forged;
+      EXPECT_EQ(count(refused, "HTTP/1.1 200"), 0u) << forged;
+    }
+  });
+}
+
+TEST(http_server, sends_trailers_to_those_who_take_them) {
+  with_server([](const address& at) -> task<> {
+    const std::string taken = co_await whole_answer(
+        at, "GET /summed HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: TE\r\n\r\n" + std::string(last_hello));
+    EXPECT_EQ(count(taken, "Trailer: X-Early, X-Sum\r\n"), 1u);
+    EXPECT_TRUE(body_of(taken).starts_with("3\r\none\r\n0\r\nX-Early: 1\r\nX-Sum: a\tb\r\n\r\nHTTP/1.1 200 OK"))
+        << taken;
+    const std::string not_asked =
+        co_await whole_answer(at, "GET /summed HTTP/1.1\r\nHost: a\r\nTE: gzip\r\n\r\n" + std::string(last_hello));
+    EXPECT_EQ(count(not_asked, "Trailer"), 0u) << not_asked;
+    EXPECT_TRUE(body_of(not_asked).starts_with("3\r\none\r\n0\r\n\r\nHTTP/1.1 200 OK")) << not_asked;
+    const std::string old = co_await whole_answer(at, "GET /summed HTTP/1.0\r\nTE: trailers\r\n\r\n");
+    EXPECT_EQ(count(old, "Trailer"), 0u) << old;
+    EXPECT_EQ(body_of(old), "one");
+  });
+}
+
+TEST(http_response, trailers_never_say_what_only_a_head_may_say) {
+  class nowhere final : public net::http::body_writer {
+    task<> write(std::span<const std::byte>) override { co_return; }
+    task<> flush() override { co_return; }
+  } out;
+  for (const std::string_view name :
+       {"Content-Length", "HOST", "set-cookie", "Date", "TE", "Trailer", "Content-Type"}) {
+    EXPECT_THROW(out.trailer(name, "1"), std::invalid_argument) << name;
+  }
+  EXPECT_THROW(out.trailer("X", "a\r\nSet-Cookie: b"), std::invalid_argument);
+  EXPECT_THROW(out.trailer("X Y", "a"), std::invalid_argument);
+  EXPECT_NO_THROW(out.trailer("X", "a"));
+}
+
 TEST(http_server, a_stream_of_known_size_has_a_length_and_keeps_the_connection) {
   with_server([](const address& at) -> task<> {
     const std::string answer = co_await whole_answer(

@@ -73,6 +73,19 @@ inline task<response> by_path(request& r) {
     }
     co_return response::text(std::to_string(size));
   }
+  if (path == "/trailers") {
+    const bool early = !r.trailers().empty();
+    std::string all = co_await r.read_all();
+    for (const net::http::field& each : r.trailers()) all.append("|").append(each.name).append("=").append(each.value);
+    co_return response::text(early ? "early" : all);
+  }
+  if (path == "/summed") {
+    co_return response::stream("text/plain", [](net::http::body_writer& out) -> task<> {
+      out.trailer("X-Early", "1");
+      co_await out.write("one");
+      out.trailer("X-Sum", "a\tb");
+    }).header("Trailer", "X-Early, X-Sum");
+  }
   if (path == "/nothing") co_return response(204);
   if (path == "/not-modified") co_return response(304).header("ETag", "\"1\"");
   if (path == "/large") co_return response::text(numbered_bytes(1'000'000));
