@@ -9,15 +9,15 @@
 ///     GET /shards    JSON: what each shard does
 ///     GET /histograms  JSON: how long requests, turns of the loop and more took, all shards together
 ///     GET /hops      JSON: the matrix of messages between shards, and how long they waited
-///     GET /tasks     JSON: every shard's tasks, how old each is, what it waits for and for how long, and the same of
-///                    the branches of a combinator
+///     GET /tasks     JSON: every shard's tasks, how old each is, what it waits for and for how long, which of its
+///                    coroutines await each other, and the same of the branches of a combinator
 ///     GET /trace     what every shard does in the next ?ms=100 (up to 10 000), for ui.perfetto.dev
 ///     GET /          a page that shows all of it, and refreshes itself
 ///
 /// A program that listens has it: its first listener or `bind_on_all_shards` opens it, at 127.0.0.1:9180 unless another
 /// program is there, or where `--admin ADDR:PORT` says. Each request asks every shard by a message of its own, so it
 /// costs a loaded shard one message, the copy of its counters, and for /metrics, /shards and /tasks a walk over its
-/// tasks.
+/// tasks; the first /tasks that meets a coroutine unknown so far reads the program's symbols, some milliseconds.
 ///
 /// It outlives the drain, so that whoever balances load sees the 503 and not a refused connection, and whoever wonders
 /// why the drain takes so long can look; it is not waited for.

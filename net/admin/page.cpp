@@ -125,6 +125,8 @@ are messages, broken arrows replies. With the picture in focus <kbd>+</kbd> <kbd
 <div id="waits" class="scroll"></div>
 <h2>Tasks and what they wait for</h2>
 <p id="states"></p>
+<p>Each coroutine awaits the one behind the arrow; the last one waits for what is named there. Branches of a combinator
+stand side by side, between bars.</p>
 <div id="tasks" class="scroll"></div>
 <p style="margin-top:2rem">For programs: <a href="/metrics">/metrics</a> (Prometheus, OpenMetrics),
 <a href="/shards">/shards</a>, <a href="/hops">/hops</a>, <a href="/histograms">/histograms</a>,

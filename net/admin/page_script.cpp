@@ -178,8 +178,28 @@ function show_groups(now, before) {
       return { text: up > 0 ? (100 * (used(s) - used(was)) / up).toFixed(1) + " %" : "–" };
     })]));
 }
-// What a task waits for, down to the last of its branches; those that say the same are counted.
+// A coroutine's name without scopes, arguments and those of templates: "serve" for "net::server<int>::serve(long)".
+const brief_names = new Map();
+function brief(name) {
+  if (brief_names.has(name)) return brief_names.get(name);
+  let depth = 0, plain = "";
+  for (const c of name.replaceAll("operator()", "")) {
+    if ("(<[{".includes(c)) depth++;
+    if (depth === 0) plain += c;
+    if (")>]}".includes(c)) depth--;
+  }
+  const parts = plain.replace(/ const$/, "").split("::"), last = parts.findLast(part => part !== "");
+  const short = name[0] === "/" || last === undefined ? name : last + (parts.at(-1) === "" ? " λ" : "");
+  brief_names.set(name, short);
+  return short;
+}
+const outermost_first = t => (t.coroutines ?? []).toReversed();
+// Who awaits whom in a task and what the last waits for, down to the last of its branches; those that say the same are
+// counted.
 function await_chain(t) {
+  return [...outermost_first(t).map(brief), what_for(t)].join(" → ");
+}
+function what_for(t) {
   if (!t.branches) return t.waits_for ?? "–";
   const same = new Map();
   for (const b of t.branches) {
@@ -193,16 +213,18 @@ function show_tasks(now) {
   for (const t of now.tasks) {
     states[t.state] = (states[t.state] ?? 0) + 1;
     const key = JSON.stringify([t.name, t.state, await_chain(t)]);
-    const group = groups.get(key) ?? { total: 0, shards: new Set() };
+    const group = groups.get(key) ?? { total: 0, shards: new Set(), whole: outermost_first(t).join(" → ") };
     group.total++;
     group.shards.add(t.shard);
     groups.set(key, group);
   }
   $("states").textContent = Object.entries(states).map(([state, n]) => `${n} ${state}`).join(", ") +
     ". The newest tasks beyond a thousand of a shard are left out.";
-  show_table($("tasks"), [["task", { class: "text" }], ["state", { class: "text" }], ["waits for", { class: "text" }],
-    ["how many"], ["on shards"]], [...groups].sort((a, b) => b[1].total - a[1].total).map(([key, group]) => [
-      ...JSON.parse(key).map(text => ({ text, class: "text" })), { text: group.total }, { text: group.shards.size }]));
+  const titles = ["task", "state", "who awaits whom, and what"].map(title => [title, { class: "text" }]);
+  show_table($("tasks"), [...titles, ["how many"], ["on shards"]], [...groups].sort((a, b) => b[1].total - a[1].total).map(([key, group]) => [
+      ...JSON.parse(key).map((text, i) => i < 2 ? { text, class: "text" } :
+        { text, class: "text", tabindex: "0", "data-tip": group.whole || "None of its coroutines waits." }),
+      { text: group.total }, { text: group.shards.size }]));
 }
 
 // ---- histograms: the difference to what they were some seconds ago ----

@@ -7,12 +7,16 @@
 #include <skerry/net/endpoint.hpp>
 #include <skerry/net/http/connection.hpp>
 #include <skerry/shards/shard.hpp>
+#include <skerry/toolkit/observe/symbols.hpp>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <iterator>
+#include <optional>
+#include <string>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -43,6 +47,31 @@ task_states count_states() {
   return all;
 }
 
+/// The names of coroutines, as JSON strings, that a shard was asked for before: the same few all the time. Only a new
+/// one makes it read the program's symbols, which it keeps for one answer.
+class coroutine_names {
+ public:
+  const std::string& of(const void* code) {
+    if (const auto known = names_.find(code); known != names_.end()) return known->second;
+    if (names_.size() == names_max) names_.clear();
+    if (!symbols_) symbols_.emplace();
+    std::string name = symbols_->name_of(code);
+    if (name.size() > name_bytes_max) name.replace(name_bytes_max, name.npos, "...");
+    return names_[code] = quoted(name);
+  }
+  void end_answer() noexcept { symbols_.reset(); }
+
+ private:
+  static constexpr std::size_t names_max = 4096, name_bytes_max = 300;
+  std::unordered_map<const void*, std::string> names_;
+  std::optional<observe::symbol_table> symbols_;
+};
+
+coroutine_names& names_of_coroutines() {
+  auto* here = resources().find<coroutine_names>();
+  return here != nullptr ? *here : resources().emplace<coroutine_names>();
+}
+
 /// Tasks and, within each, the branches of what it waits for, and theirs.
 class task_writer {
  public:
@@ -67,6 +96,7 @@ class task_writer {
     if (wait != nullptr) {
       fmt::format_to(std::back_inserter(out), R"(,"waits_ms":{})",
                      micros(skerry::detail::time_since(task.waits_since())) / 1000);
+      write_coroutines(task);
     }
     ++told_;
     if (const std::vector<chain*> branches = skerry::detail::live_branches(wait); depth > 0 && !branches.empty()) {
@@ -79,7 +109,17 @@ class task_writer {
     out += '}';
   }
 
-  std::size_t told_ = 0;
+  void write_coroutines(const chain& task) {
+    const std::vector<const void*> all = skerry::detail::coroutines_of(task);
+    if (all.empty() || coroutines_told_ + all.size() > coroutines_of_shard_max) return;
+    coroutines_told_ += all.size();
+    out += R"(,"coroutines":[)";
+    for (const void* each : all) out.append(out.back() == '[' ? "" : ",").append(names_.of(each));
+    out += ']';
+  }
+
+  coroutine_names& names_ = names_of_coroutines();
+  std::size_t told_ = 0, coroutines_told_ = 0;
 };
 
 template <class Visit>
@@ -147,6 +187,7 @@ std::string shard_as_json() {
 std::string tasks_as_json() {
   task_writer writer;
   this_shard().root->for_each([&](chain& task) { writer.add(task); });
+  names_of_coroutines().end_answer();
   return std::move(writer.out);
 }
 

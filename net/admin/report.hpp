@@ -7,7 +7,8 @@
 /// the states of tasks are not counted anywhere, so they are found by a walk over the root scope.
 ///
 /// Affinity: the shard that is told about.
-/// Limits:   `tasks_told_max` tasks are listed, and `tasks_counted_max` looked at for their state.
+/// Limits:   `tasks_told_max` tasks are listed, with `coroutines_of_shard_max` coroutines in all, and
+///           `tasks_counted_max` looked at for their state. Names of coroutines are kept, 4096 of 300 bytes at most.
 
 #include <skerry/framework/observe/histogram.hpp>
 #include <skerry/framework/observe/metrics.hpp>
@@ -23,6 +24,7 @@ namespace skerry::net::admin {
 
 using skerry::tasks_told_max;
 constexpr std::size_t tasks_counted_max = 100'000;
+constexpr std::size_t coroutines_of_shard_max = 10'000;
 
 /// Measures how long this shard's turns take, from one flush phase to the next without the time asleep: how long what
 /// has just arrived may have to wait. Two subtractions and a count per turn.
@@ -45,7 +47,8 @@ class loop_meter final : public poller {
 /// An object of /shards.
 std::string shard_as_json();
 /// Objects of /tasks, with commas between them; empty when there is no task. One that waits for several things has them
-/// as `branches`, 32 deep at most, which count as tasks.
+/// as `branches`, 32 deep at most, which count as tasks. `coroutines` are those that await each other in it, by name,
+/// the one that waits first.
 std::string tasks_as_json();
 /// What the registry has, and what is only counted when somebody asks: tasks that are ready, messages by pair of
 /// shards, CPU time by scheduling group.

@@ -73,6 +73,18 @@ std::vector<chain*> live_branches(const leaf* wait) {
   return here->all;
 }
 
+// Of promises only what those of tasks and generators have in common is looked at, whatever they return: two words, of
+// which the second is who goes on after it.
+std::vector<const void*> coroutines_of(const chain& task) {
+  std::vector<const void*> all;
+  for (std::coroutine_handle<> at = task.resume_point(); at != nullptr && at != end_of_chain();) {
+    if (all.size() == coroutines_told_max) break;
+    all.push_back(*static_cast<void**>(at.address()));
+    at = std::coroutine_handle<promise<void>>::from_address(at.address()).promise().parent;
+  }
+  return all;
+}
+
 }  // namespace detail
 
 namespace {
@@ -93,7 +105,7 @@ class text_writer {
   void add(const chain& task) { write(task, 0); }
 
  private:
-  static constexpr unsigned branches_depth_max = 32, coroutines_max = 64;
+  static constexpr unsigned branches_depth_max = 32;
 
   void write(const chain& task, unsigned depth) {
     if (told_++ >= tasks_told_max) return;
@@ -108,20 +120,13 @@ class text_writer {
       fmt::format_to(std::back_inserter(out), "{} {} for {}\n",
                      task.state() == chain_state::cancelling ? "is cancelled and waits" : "waits",
                      in_words(detail::time_since(task.waits_since())), wait->describe());
-      write_coroutines(task, indent);
+      const char* place = "in";
+      for (const void* each : detail::coroutines_of(task)) {
+        fmt::format_to(std::back_inserter(out), "{}      {} {}\n", indent, place, names_.name_of(each));
+        place = "of";
+      }
       if (depth == branches_depth_max) return;
       for (const chain* each : detail::live_branches(wait)) write(*each, depth + 1);
-    }
-  }
-  /// From the one that waits up to the outermost. Of promises only what those of tasks and generators have in common is
-  /// looked at, whatever they return: two words, of which the second is who goes on after it.
-  void write_coroutines(const chain& task, const std::string& indent) {
-    using any_promise = detail::promise<void>;
-    std::coroutine_handle<> at = task.resume_point();
-    for (unsigned i = 0; i < coroutines_max && at != nullptr && at != detail::end_of_chain(); ++i) {
-      const void* resumes = *static_cast<void**>(at.address());
-      fmt::format_to(std::back_inserter(out), "{}      {} {}\n", indent, i == 0 ? "in" : "of", names_.name_of(resumes));
-      at = std::coroutine_handle<any_promise>::from_address(at.address()).promise().parent;
     }
   }
 

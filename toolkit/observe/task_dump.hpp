@@ -23,8 +23,8 @@
 /// Affinity:   tasks_as_text: its shard. dump_tasks_on_sigquit: any.
 /// Ownership:  ends with the shards' resources; what SIGQUIT did before is put back.
 /// Errors:     std::system_error(EBUSY) where another host of this process has asked for it.
-/// Limits:     `tasks_told_max` tasks of each shard, 64 coroutines of each. One who streams SIGQUIT (net::signals) and
-///             this exclude each other: the last one that asked gets it.
+/// Limits:     `tasks_told_max` tasks of each shard, `coroutines_told_max` of each. One who streams SIGQUIT
+///             (net::signals) and this exclude each other: the last one that asked gets it.
 /// Units:      ages in steps of 17 ms.
 
 #include <skerry/framework/task/chain.hpp>
@@ -40,6 +40,7 @@
 namespace skerry {
 
 inline constexpr std::size_t tasks_told_max = 1000;
+inline constexpr std::size_t coroutines_told_max = 64;  ///< of a task
 
 /// This shard's tasks, with the coroutines that await each other in each, innermost first.
 std::string tasks_as_text();
@@ -55,6 +56,9 @@ std::chrono::nanoseconds time_since(std::uint32_t stamp) noexcept;
 std::string_view name_of(chain_state state) noexcept;
 /// The branches of what a task waits for, those that live; at most `tasks_told_max`.
 std::vector<chain*> live_branches(const leaf* wait);
+/// Where each coroutine of a waiting task goes on: of the one that waits, the one that awaits it, and so on; at most
+/// `coroutines_told_max`.
+std::vector<const void*> coroutines_of(const chain& task);
 
 }  // namespace detail
 

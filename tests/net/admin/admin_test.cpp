@@ -345,6 +345,55 @@ TEST(admin, tells_what_the_branches_of_a_task_wait_for_down_to_the_last) {
   });
 }
 
+task<> wait_for_it(event& it) { co_await it.wait(); }
+task<> be_patient(event& it) { co_await wait_for_it(it); }
+task<> go_down(event& it, int depth) {
+  if (depth == 0) co_return co_await wait_for_it(it);
+  co_await go_down(it, depth - 1);
+}
+
+TEST(admin, tells_which_coroutines_of_a_task_await_each_other) {
+  with_program([](const address& at) -> task<> {
+    event never;
+    auto patient = spawn(be_patient(never), "patient");
+    auto both = spawn([&]() -> task<> { co_await when_all(be_patient(never), never.wait()); }, "both");
+    auto deep = spawn(go_down(never, 200), "deep");
+    const auto crowd = [&](group& g) -> task<> {
+      for (int i = 0; i < 900; ++i) g.spawn(go_down(never, 20), "one of many");
+      co_await never.wait();
+    };
+    auto many = spawn([&]() -> task<> { co_await with_group(crowd); }, "many");
+    const auto names = [](const json& told) { return told.value("coroutines", std::vector<std::string>()); };
+    json found;
+    std::size_t coroutines = 0;
+    std::string answer;
+    do {
+      answer = co_await get(at, "/tasks");
+      coroutines = 0;
+      for (const json& each : json::parse(body_of(answer))) {
+        found[each["name"].get<std::string>()] = each;
+        if (each["shard"] != 0) continue;
+        coroutines += names(each).size();
+        for (const json& branch : each.value("branches", json::array())) coroutines += names(branch).size();
+      }
+    } while (names(found["patient"]).empty() || found["both"].value("branches", json::array()).size() < 2 ||
+             names(found["both"]["branches"][0]).empty() || names(found["deep"]).empty() || coroutines < 5000);
+    const std::vector<std::string> p = names(found["patient"]);
+    EXPECT_EQ(p.size(), 2u) << answer;
+    EXPECT_NE(p.front().find("wait_for_it(skerry::event&)"), std::string::npos) << p.front();
+    EXPECT_NE(p.back().find("be_patient(skerry::event&)"), std::string::npos) << p.back();
+    EXPECT_EQ(names(found["both"]).size(), 1u) << "what its branches await stands there";
+    EXPECT_EQ(names(found["both"]["branches"][0]), p);
+    EXPECT_EQ(names(found["deep"]).size(), 64u) << "of a task there are so many at most";
+    EXPECT_LE(coroutines, 10'000u) << "and of a shard";
+    never.set();
+    co_await patient;
+    co_await both;
+    co_await deep;
+    co_await many;
+  });
+}
+
 TEST(admin, records_all_shards_and_draws_an_arrow_for_each_message) {
   with_program([](const address& at) -> task<> {
     raw_peer peer(at);
