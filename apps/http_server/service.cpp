@@ -75,7 +75,9 @@ struct static_root {
   std::string path;
 };
 
-router make_router() {
+}  // namespace
+
+router make_router(const std::string& files) {
   resources().emplace<item_store>();
   router r;
   r.get("/", [] { return response::literal("text/plain", "Hello, World!"); });
@@ -83,13 +85,9 @@ router make_router() {
   r.get("/openapi.json", [] { return response::literal("application/json", openapi); });
   r.get("/items", list).post("/items", make);
   r.get("/items/{id}", show).put("/items/{id}", change).delete_("/items/{id}", remove);
-  if (const std::string& root = resource<static_root>().path; !root.empty()) {
-    r.get("/static/{path...}", static_files(root));
-  }
+  if (!files.empty()) r.get("/static/{path...}", static_files(files));
   return r;
 }
-
-}  // namespace
 
 task<> serve_all(std::string files, server_options limits) {
   const app_options& options = app::running_options();
@@ -97,7 +95,7 @@ task<> serve_all(std::string files, server_options limits) {
   if (!at) throw startup_error("--bind takes an IP address");
   const auto keep = [](const std::string& path) { resources().emplace<static_root>(path); };
   for (shard_id s = 0; s < shard_count(); ++s) co_await submit_to(s, keep, files);
-  co_await serve(*at, [] { return handler(make_router()); }, std::move(limits));
+  co_await serve(*at, [] { return handler(make_router(resource<static_root>().path)); }, std::move(limits));
 }
 
 }  // namespace http_server

@@ -7,6 +7,7 @@
 /// Errors:   startup_error for an address that cannot be listened on, and for a directory that cannot be opened.
 
 #include <skerry/framework/task/task.hpp>
+#include <skerry/net/http/router.hpp>
 #include <skerry/net/http/server.hpp>
 
 #include <cstdint>
@@ -15,6 +16,9 @@
 namespace http_server {
 
 inline constexpr std::uint16_t default_port = 8080;
+
+/// What answers on the calling shard, whose items it makes; once on each. `files` as below.
+skerry::net::http::router make_router(const std::string& files);
 
 /// Serves on all shards at the app's address. `files`: the directory that is at /static/; empty: none is.
 skerry::task<> serve_all(std::string files, skerry::net::http::server_options limits);

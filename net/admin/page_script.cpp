@@ -221,7 +221,8 @@ function show_tasks(now) {
   $("states").textContent = Object.entries(states).map(([state, n]) => `${n} ${state}`).join(", ") +
     ". The newest tasks beyond a thousand of a shard are left out.";
   const titles = ["task", "state", "who awaits whom, and what"].map(title => [title, { class: "text" }]);
-  show_table($("tasks"), [...titles, ["how many"], ["on shards"]], [...groups].sort((a, b) => b[1].total - a[1].total).map(([key, group]) => [
+  const rows = [...groups].sort((a, b) => b[1].total - a[1].total);
+  show_table($("tasks"), [...titles, ["how many"], ["on shards"]], rows.map(([key, group]) => [
       ...JSON.parse(key).map((text, i) => i < 2 ? { text, class: "text" } :
         { text, class: "text", tabindex: "0", "data-tip": group.whole || "None of its coroutines waits." }),
       { text: group.total }, { text: group.shards.size }]));

@@ -195,6 +195,12 @@ router& router::use(middleware m) {
   return *this;
 }
 
+std::vector<std::pair<method, std::string_view>> router::routes() const {
+  std::vector<std::pair<method, std::string_view>> all;
+  for (const auto& each : routes_) all.emplace_back(each->method, each->pattern);
+  return all;
+}
+
 detail::route* router::end_at(const route_node& node, match& found) noexcept {
   if (node.methods == 0) return nullptr;
   detail::route* first = nullptr;

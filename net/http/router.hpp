@@ -153,6 +153,9 @@ class router {
   router& mount(std::string_view prefix, router other);
   router& use(middleware m);
 
+  /// All routes, in the order in which they were added, each with its whole pattern: to hold a description against.
+  std::vector<std::pair<method, std::string_view>> routes() const;
+
   /// Answers the request. No coroutine: the task is that of the handler or the outermost middleware. What a handler
   /// throws leaves the call or the task, so both belong into the same `try`.
   task<response> operator()(request& r);

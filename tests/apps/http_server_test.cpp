@@ -1,12 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 /// http_server and the HTTP example as processes, over TCP.
 
+#include <skerry/framework/resources.hpp>
+#include <skerry/shards/block_on.hpp>
+
 #include <algorithm>
 #include <atomic>
+#include <cctype>
 #include <cerrno>
 #include <csignal>
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -14,11 +20,16 @@
 #include <vector>
 
 #include <gtest/gtest.h>
+#include <http_server/items.hpp>
+#include <http_server/service.hpp>
+#include <net/http/ask.hpp>
 #include <nlohmann/json.hpp>
 #include <support/scratch_directory.hpp>
 #include <support/server_process.hpp>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/time.h>
+#include <unistd.h>
 
 namespace {
 
@@ -35,11 +46,14 @@ struct answer {
 };
 
 /// One request on a connection of its own.
-answer ask(std::uint16_t port, std::string_view method, const std::string& path, const std::string& sent = "") {
+answer ask(std::uint16_t port, std::string_view method, const std::string& path, const std::string& sent = "",
+           const std::string& fields = "") {
   blocking_client client(port);
   std::string request = std::string(method) + ' ' + path + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
+  request += fields;
   if (!sent.empty()) {
-    request += "Content-Type: application/json\r\nContent-Length: " + std::to_string(sent.size()) + "\r\n";
+    if (fields.empty()) request += "Content-Type: application/json\r\n";
+    request += "Content-Length: " + std::to_string(sent.size()) + "\r\n";
   }
   client.send(request + "\r\n" + sent);
   const std::string all = client.receive_exactly(1 << 20);
@@ -120,16 +134,112 @@ TEST(http_server, tells_what_is_wrong_with_a_request) {
   EXPECT_EQ(ask(server.port(), "GET", "/nowhere").status, 404u);
 }
 
-TEST(http_server, describes_itself) {
-  server_process server(HTTP_SERVER, four_shards);
+/// "GET /items/{id}": an operation as the description names it.
+std::string operation(std::string_view method, std::string_view path) {
+  std::string upper(method);
+  std::ranges::transform(upper, upper.begin(), [](char c) { return static_cast<char>(std::toupper(c)); });
+  return upper + ' ' + std::string(path);
+}
+
+/// The operations of a description, each with the statuses that it has words of its own for.
+std::map<std::string, std::set<unsigned>> described(const json& description) {
+  std::map<std::string, std::set<unsigned>> all;
+  for (const auto& [path, item] : description["paths"].items()) {
+    for (const auto& [method, what] : item.items()) {
+      if (method == "parameters") continue;
+      EXPECT_TRUE(what["responses"].contains("default")) << method << ' ' << path;
+      std::set<unsigned>& statuses = all[operation(method, path)];
+      for (const auto& [status, _] : what["responses"].items()) {
+        if (status != "default") statuses.insert(static_cast<unsigned>(std::stoul(status)));
+      }
+    }
+  }
+  return all;
+}
+
+/// Every reference leads to something.
+void expect_whole(const json& part, const json& description) {
+  if (part.is_object() && part.contains("$ref")) {
+    const std::string to = part["$ref"];
+    EXPECT_TRUE(to.starts_with("#/") && description.contains(json::json_pointer(to.substr(1)))) << to;
+  }
+  for (const json& each : part) {
+    if (each.is_structured()) expect_whole(each, description);
+  }
+}
+
+TEST(http_server, describes_each_of_its_routes_and_what_they_answer) {
+  const skerry::test_support::scratch_directory here;
+  here.put("index.html", "<p>top");
+  here.put("a.txt", "text");
+  here.put("locked.txt", "text");
+  here.put("folder/index.html", "<p>below");
+  ASSERT_EQ(::chmod(here.file("locked.txt").c_str(), 0), 0);
+  const bool may_all = ::access(here.file("locked.txt").c_str(), R_OK) == 0;  // who runs this is root
+  std::vector<std::string> with_files = four_shards;
+  with_files.insert(with_files.end(), {"--static", here.path()});
+  server_process server(HTTP_SERVER, with_files);
   const json description = json::parse(ask(server.port(), "GET", "/openapi.json").body);
   EXPECT_EQ(description["openapi"], "3.1.0");
-  for (const auto& [path, operations] : description["paths"].items()) {
-    std::string asked = path;
-    if (const auto brace = asked.find('{'); brace != std::string::npos) asked.replace(brace, asked.size(), "4");
-    const bool offered = ask(server.port(), "GET", asked).status != 405;
-    EXPECT_EQ(offered, operations.contains("get")) << path;
+  expect_whole(description, description);
+  const std::map<std::string, std::set<unsigned>> promised = described(description);
+
+  std::set<std::string> routes, operations;
+  unsigned full = 0;
+  skerry::block_on([&]() -> skerry::task<> {
+    skerry::net::http::router r = http_server::make_router(here.path());
+    for (const auto& [method, pattern] : r.routes()) {
+      std::string path(pattern);
+      if (const auto dots = path.find("...}"); dots != path.npos) path.erase(dots, 3);
+      routes.insert(operation(skerry::net::http::to_string(method), path));
+    }
+    auto& store = skerry::resource<http_server::item_store>();
+    while (store.add({0, "item", 1})) continue;
+    const skerry::test_support::question one_more(skerry::net::http::method::post, "/items",
+                                                  {{"Content-Type", "application/json"}}, R"({"name":"n","price":1})");
+    const skerry::test_support::answer refused = co_await skerry::test_support::ask_on_shard(r, one_more);
+    full = refused.status;
+  });
+  for (const auto& [name, _] : promised) operations.insert(name);
+  EXPECT_EQ(operations, routes);
+
+  std::map<std::string, std::set<unsigned>> seen;
+  seen["POST /items"].insert(full);
+  if (may_all) seen["GET /static/{path}"].insert(403);
+  const auto asks = [&](std::string_view method, const std::string& path, const std::string& route,
+                        const std::string& sent = "", const std::string& fields = "") {
+    const answer got = ask(server.port(), method, path, sent, fields);
+    seen[operation(method, route)].insert(got.status);
+    if (got.status >= 400) {
+      EXPECT_NE(got.head.find("application/problem+json"), got.head.npos) << method << ' ' << path;
+    }
+    return got;
+  };
+  const std::string item = R"({"name":"n","price":1})", long_item = std::string((1 << 20) + 1, ' ') + item;
+  const std::string other_type = "Content-Type: text/plain\r\n";
+  for (const std::string path : {"/", "/json", "/openapi.json", "/items"}) asks("GET", path, path);
+  asks("GET", "/items?limit=many", "/items");
+  const std::string made =
+      "/items/" + std::to_string(json::parse(asks("POST", "/items", "/items", item).body)["id"].get<std::uint64_t>());
+  asks("POST", "/items", "/items", "{");
+  asks("POST", "/items", "/items", long_item);
+  asks("POST", "/items", "/items", item, other_type);
+  for (const std::string method : {"GET", "PUT", "DELETE"}) {
+    const bool sends = method == "PUT";
+    for (const std::string& path : {made, std::string("/items/anchor"), std::string("/items/987654321")}) {
+      asks(method, path, "/items/{id}", sends ? item : "");
+    }
   }
+  asks("PUT", made, "/items/{id}", long_item);
+  asks("PUT", made, "/items/{id}", item, other_type);
+  const std::string files = "/static/{path}";
+  for (const char* name : {"", "a.txt", "folder", "folder/", "none", "%zz", "locked.txt"}) {
+    asks("GET", std::string("/static/") + name, files);
+  }
+  for (const char* field : {"Range: bytes=1-2", "Range: bytes=9-", "If-None-Match: *", "If-Match: \"another\""}) {
+    asks("GET", "/static/a.txt", files, "", std::string(field) + "\r\n");
+  }
+  EXPECT_EQ(seen, promised);
 }
 
 TEST(http_server, two_on_a_machine_do_not_quarrel_over_the_admin_port) {

@@ -318,6 +318,11 @@ TEST(router, a_mounted_router_may_be_mounted_again_and_answers_for_its_own_place
   EXPECT_EQ(found(outer, "/tenants/7/x"), "middle tenant=7 id=x");
   EXPECT_EQ(found(outer, "/beside"), "beside");
   EXPECT_EQ(found(outer, "/items/9"), "404");
+  std::string all;
+  for (const auto& [m, pattern] : outer.routes()) all.append(to_string(m)).append(" ").append(pattern) += '\n';
+  EXPECT_EQ(all,
+            "GET /tenants/{tenant}/items\nGET /tenants/{tenant}/items/\nGET /tenants/{tenant}/items/{id}\n"
+            "GET /tenants/{tenant}/{id}\nGET /beside\n");
 }
 
 /// Writes its name into the text of the response, from the inside out.
