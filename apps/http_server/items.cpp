@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <string>
 #include <utility>
 
 #include <http_server/items.hpp>
@@ -14,13 +15,18 @@ using namespace skerry;
 
 namespace {
 
-shard_id home_of(std::uint64_t id) { return static_cast<shard_id>(id % shard_count()); }
+/// Of 0, which no item has, and of a number that is not given yet, too: whoever asks is told there.
+shard_id home_of(std::uint64_t id) { return static_cast<shard_id>((id - 1) % shard_count()); }
 
 }  // namespace
 
+item example_of(shard_id shard) { return {0, "example on shard " + std::to_string(shard), 100}; }
+
+item_store::item_store() { add(example_of(this_shard_id())); }
+
 std::optional<item> item_store::add(item made) {
   if (items.size() == items_max) return std::nullopt;
-  made.id = ++made_ * shard_count() + this_shard_id();
+  made.id = made_++ * shard_count() + this_shard_id() + 1;
   return items.emplace(made.id, std::move(made)).first->second;
 }
 

@@ -81,7 +81,7 @@ inline constexpr std::string_view openapi = R"json({
     "/items/{id}": {
       "parameters": [{"name": "id", "in": "path", "required": true, "schema": {"type": "integer", "minimum": 0}}],
       "get": {
-        "summary": "One item",
+        "summary": "One item. Each shard begins with one, and 1 is that of shard 0",
         "responses": {
           "200": {"$ref": "#/components/responses/item"},
           "400": {"$ref": "#/components/responses/bad_argument"},

@@ -78,7 +78,6 @@ struct static_root {
 }  // namespace
 
 router make_router(const std::string& files) {
-  resources().emplace<item_store>();
   router r;
   r.get("/", [] { return response::literal("text/plain", "Hello, World!"); });
   r.get("/json", [] { return response::literal("application/json", R"({"message":"Hello, World!"})"); });
@@ -93,7 +92,11 @@ task<> serve_all(std::string files, server_options limits) {
   const app_options& options = app::running_options();
   std::optional<net::address> at = net::address::parse(options.bind, options.port.value_or(default_port));
   if (!at) throw startup_error("--bind takes an IP address");
-  const auto keep = [](const std::string& path) { resources().emplace<static_root>(path); };
+  const auto keep = [](const std::string& path) {
+    resources().emplace<static_root>(path);
+    resources().emplace<item_store>();
+  };
+  // On all before the first serves: its clients may ask for an item of any other.
   for (shard_id s = 0; s < shard_count(); ++s) co_await submit_to(s, keep, files);
   co_await serve(*at, [] { return handler(make_router(resource<static_root>().path)); }, std::move(limits));
 }

@@ -32,12 +32,14 @@ def check_curl(server, echo):
     expect(run("curl", "-sS0", url) == "Hello, World!", "HTTP/1.0")
     head = run("curl", "-sSI", url)
     expect(head.startswith("HTTP/1.1 200 OK\n") and "\nContent-Length: 13\n" in head, head)
+    expect(json.loads(run("curl", "-sS", url + "/items/1")) == {"id": 1, "name": "example on shard 0", "price": 100})
     made = json.loads(run("curl", "-sS", url + "/items", "--json", '{"name": "buoy", "price": 12}'))
     expect(made["name"] == "buoy" and made["price"] == 12, made)
     place = f"{url}/items/{made['id']}"
     expect(json.loads(run("curl", "-sS", place)) == made)
     expect(json.loads(run("curl", "-sS", "-X", "PUT", place, "--json", '{"name": "mole", "price": -1}'))["price"] == -1)
-    expect([each["name"] for each in json.loads(run("curl", "-sS", url + "/items"))] == ["mole"])
+    examples = [f"example on shard {n}" for n in range(4)]
+    expect([each["name"] for each in json.loads(run("curl", "-sS", url + "/items"))] == examples + ["mole"])
     show = ["-o", "/dev/null", "-w", "%{http_code}"]
     expect(run("curl", "-sS", *show, "-X", "DELETE", place) == "204")
     expect(run("curl", "-sS", *show, place) == "404")

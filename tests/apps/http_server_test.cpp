@@ -90,6 +90,36 @@ TEST(http_server, serves_the_files_of_a_directory_when_it_is_given_one) {
   EXPECT_NE(refused.output.find("cannot serve the files of " + here.file("none")), std::string::npos) << refused.output;
 }
 
+TEST(http_server, item_1_is_there_from_the_start_with_any_number_of_shards) {
+  for (const int shards : {1, 2, 3, 4}) {
+    server_process server(HTTP_SERVER, {"--shards", std::to_string(shards), "--overprovision", "--admin", "off"});
+    EXPECT_EQ(ask(server.port(), "GET", "/items/1").body, R"({"id":1,"name":"example on shard 0","price":100})");
+    const json listed = json::parse(ask(server.port(), "GET", "/items").body);
+    ASSERT_EQ(listed.size(), static_cast<std::size_t>(shards));
+    for (int s = 0; s < shards; ++s) {
+      EXPECT_EQ(listed[static_cast<std::size_t>(s)]["id"], s + 1);
+      EXPECT_EQ(listed[static_cast<std::size_t>(s)]["name"], "example on shard " + std::to_string(s));
+    }
+    EXPECT_EQ(ask(server.port(), "GET", "/items/0").status, 404u);
+    EXPECT_EQ(ask(server.port(), "GET", "/items/" + std::to_string(shards + 1)).status, 404u);
+    EXPECT_EQ(ask(server.port(), "GET", "/items/18446744073709551615").status, 404u);
+  }
+}
+
+TEST(http_server, a_number_is_never_given_twice) {
+  server_process server(HTTP_SERVER, {"--shards", "2", "--overprovision", "--admin", "off"});
+  std::set<std::uint64_t> given{1, 2};
+  for (const std::uint64_t example : {1, 2}) {
+    EXPECT_EQ(ask(server.port(), "DELETE", "/items/" + std::to_string(example)).status, 204u);
+  }
+  for (int n = 0; n < 20; ++n) {
+    const json made = json::parse(ask(server.port(), "POST", "/items", R"({"name":"item","price":1})").body);
+    EXPECT_TRUE(given.insert(made["id"].get<std::uint64_t>()).second) << made;
+    EXPECT_EQ(ask(server.port(), "DELETE", "/items/" + made["id"].dump()).status, 204u);
+  }
+  EXPECT_EQ(ask(server.port(), "GET", "/items").body, "[]");
+}
+
 TEST(http_server, keeps_items_on_their_shards_whichever_is_asked) {
   server_process server(HTTP_SERVER, four_shards);
   // The kernel spreads connections, so most of these find their item on another shard.
@@ -103,6 +133,7 @@ TEST(http_server, keeps_items_on_their_shards_whichever_is_asked) {
   std::vector<std::uint64_t> sorted = ids;
   std::ranges::sort(sorted);
   EXPECT_EQ(std::ranges::unique(sorted).size(), 0u);
+  sorted.insert(sorted.begin(), {1, 2, 3, 4});  // the examples
   for (int n = 0; n < 40; ++n) {
     const std::string path = "/items/" + std::to_string(ids[static_cast<std::size_t>(n)]);
     EXPECT_EQ(json::parse(ask(server.port(), "GET", path).body)["price"], n);
@@ -111,8 +142,8 @@ TEST(http_server, keeps_items_on_their_shards_whichever_is_asked) {
     EXPECT_EQ(json::parse(ask(server.port(), "GET", path).body)["name"], "other");
   }
   const json listed = json::parse(ask(server.port(), "GET", "/items?limit=1000").body);
-  ASSERT_EQ(listed.size(), 40u);
-  for (std::size_t n = 0; n < 40; ++n) EXPECT_EQ(listed[n]["id"], sorted[n]);
+  ASSERT_EQ(listed.size(), 44u);
+  for (std::size_t n = 0; n < 44; ++n) EXPECT_EQ(listed[n]["id"], sorted[n]);
   const json some = json::parse(ask(server.port(), "GET", "/items?limit=3&from=" + std::to_string(sorted[10])).body);
   ASSERT_EQ(some.size(), 3u);
   EXPECT_EQ(some[0]["id"], sorted[10]);

@@ -10,8 +10,9 @@
 ///     answer): what POST sent is found in one item, what PUT sent only where it was sent to
 ///   - what was acknowledged is there: the answers about each item have an order (linearizability.hpp)
 ///
-/// The server keeps nothing over a restart and numbers its items anew, so each of its lives is looked at for itself. A
-/// request without an answer may have been done in any of them, or in none.
+/// The server keeps nothing over a restart and numbers its items anew, so each of its lives is looked at for itself. It
+/// begins with an example on each shard, numbered from 1 on. A request without an answer may have been done in any of
+/// them, or in none.
 ///
 /// Affinity: one simulation at a time, in one thread.
 /// Errors:   what may not be is told by sim::fail.
@@ -31,6 +32,9 @@ namespace scenarios {
 
 class item_history {
  public:
+  /// A server of `shards` shards.
+  explicit item_history(unsigned shards) : shards_(shards) { forget(); }
+
   enum class verb : std::uint8_t { make, show, change, remove };
 
   /// A value that nobody has sent yet.
@@ -48,10 +52,10 @@ class item_history {
   /// There is no such item, says the server.
   static bool denies(std::string_view body, std::uint64_t id);
 
-  /// What was made and not removed, as far as anybody knows, in this life: worth asking for.
+  /// What was there or made and not removed, as far as anybody knows, in this life: worth asking for.
   const std::vector<std::uint64_t>& known() const noexcept { return known_; }
-  /// The server is gone, and all items with it.
-  void forget() { known_.clear(); }
+  /// The server is gone, and all items with it but the examples.
+  void forget();
   std::size_t answers() const noexcept { return answers_; }
 
   /// At the end: whether the answers about each item have an order.
@@ -78,6 +82,7 @@ class item_history {
   std::pair<std::uint64_t, std::uint64_t> read(unsigned life, std::string_view json);
   void sighted(unsigned life, std::uint64_t id, std::uint64_t value);
 
+  unsigned shards_;
   std::vector<request> requests_;
   std::map<std::uint64_t, sent_value> sent_;
   std::vector<std::uint64_t> known_;

@@ -61,7 +61,7 @@ constexpr std::chrono::hours life_apart{240};
 
 /// What all have seen together: one thread runs them.
 struct http_book {
-  item_history items;
+  item_history items{server_shards};
   std::chrono::seconds first_life{};
   std::vector<const net::http::detail::connection_counters*> counters;  ///< of the server's shards
   unsigned lives = 0;
