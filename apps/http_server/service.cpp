@@ -25,8 +25,8 @@ struct new_item {
   std::string name;
   std::int64_t price = 0;
 };
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(new_item, name, price)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(item, id, name, price)
+SKERRY_JSON_FIELDS(new_item, name, price)
+SKERRY_JSON_FIELDS(item, id, name, price)
 
 namespace {
 

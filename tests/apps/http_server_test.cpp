@@ -161,6 +161,11 @@ TEST(http_server, tells_what_is_wrong_with_a_request) {
   EXPECT_NE(std::string(json::parse(word.body)["detail"]).find("id"), std::string::npos);
   EXPECT_EQ(ask(server.port(), "POST", "/items", R"({"name":"no price"})").status, 400u);
   EXPECT_EQ(ask(server.port(), "POST", "/items", "{").status, 400u);
+  for (const std::string price : {"1.7", "18446744073709551615", "1e30"}) {
+    const answer refused = ask(server.port(), "POST", "/items", R"({"name":"odd","price":)" + price + "}");
+    EXPECT_EQ(refused.status, 400u) << price;
+    EXPECT_TRUE(std::string(json::parse(refused.body)["detail"]).starts_with("body: price: is ")) << refused.body;
+  }
   EXPECT_EQ(ask(server.port(), "PATCH", "/items/1").status, 405u);
   EXPECT_EQ(ask(server.port(), "GET", "/nowhere").status, 404u);
 }

@@ -118,7 +118,7 @@ struct item {
   std::uint64_t id;
   std::string name;
 };
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(item, id, name)
+SKERRY_JSON_FIELDS(item, id, name)
 
 struct session {
   void touch();

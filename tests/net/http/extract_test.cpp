@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <limits>
+#include <map>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -27,7 +28,32 @@ struct item {
   std::string name;
   std::vector<int> sizes;
 };
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(item, id, name, sizes)
+SKERRY_JSON_FIELDS(item, id, name, sizes)
+
+/// Reads itself, by a from_json as nlohmann's manual has them.
+struct color {
+  std::string name;
+};
+void to_json(nlohmann::json& to, const color& from) { to = from.name; }
+void from_json(const nlohmann::json& from, color& to) {
+  to.name = from.get<std::string>();
+  if (to.name != "red") throw skerry::net::http::json_mismatch("", "there is no such color");
+}
+
+}  // namespace documented
+
+template <>
+inline constexpr bool skerry::net::http::reads_json<documented::color> = true;
+
+namespace documented {
+
+struct order {
+  documented::color color;
+  std::vector<item> items;
+  std::pair<int, std::uint8_t> place;
+  std::map<std::string, std::vector<int>> stock;
+};
+SKERRY_JSON_FIELDS(order, color, items, place, stock)
 
 }  // namespace documented
 
@@ -261,9 +287,78 @@ TEST(json, what_is_none_is_refused_with_the_position) {
 
 TEST(json, what_is_another_type_is_refused_with_the_field) {
   router r = items();
-  EXPECT_EQ(post(r, "/", R"({"id":1})"), "400 body: key 'name' not found");
-  EXPECT_EQ(post(r, "/", R"({"id":"1","name":"","sizes":[]})"), "400 body: type must be number, but is string");
-  EXPECT_EQ(post(r, "/", "[]").substr(0, 10), "400 body: ");
+  EXPECT_EQ(post(r, "/", R"({"id":1})"), "400 body: name: is missing");
+  EXPECT_EQ(post(r, "/", R"({"id":"1","name":"","sizes":[]})"), "400 body: id: is no whole number");
+  EXPECT_EQ(post(r, "/", R"({"id":1,"name":2,"sizes":[]})"), "400 body: name: is no text");
+  EXPECT_EQ(post(r, "/", R"({"id":1,"name":"","sizes":{}})"), "400 body: sizes: is no list");
+  EXPECT_EQ(post(r, "/", R"({"id":1,"name":"","sizes":[1,null]})"), "400 body: sizes[1]: is no whole number");
+  EXPECT_EQ(post(r, "/", "[]"), "400 body: is no object");
+}
+
+/// What a JSON number is read as by a field of type T.
+template <class T>
+std::string json_as(std::string_view text) {
+  router r;
+  r.post("/", [](json<std::map<std::string, T>> sent) {
+    nlohmann::json kept = sent->at("x");
+    return response::text(kept.dump());
+  });
+  return post(r, "/", "{\"x\":" + std::string(text) + "}");
+}
+
+TEST(json, a_whole_number_is_one_and_in_the_range_of_its_field_or_refused) {
+  EXPECT_EQ(json_as<std::int64_t>("9223372036854775807"), "200 9223372036854775807");
+  EXPECT_EQ(json_as<std::int64_t>("-9223372036854775808"), "200 -9223372036854775808");
+  EXPECT_EQ(json_as<std::uint64_t>("18446744073709551615"), "200 18446744073709551615");
+  EXPECT_EQ(json_as<std::uint8_t>("255"), "200 255");
+  EXPECT_EQ(json_as<std::int8_t>("-128"), "200 -128");
+  EXPECT_EQ(json_as<std::int64_t>("-0"), "200 0");
+  const std::string out_of_range = "400 body: x: is out of range";
+  EXPECT_EQ(json_as<std::int64_t>("9223372036854775808"), out_of_range);
+  EXPECT_EQ(json_as<std::int64_t>("18446744073709551615"), out_of_range);
+  EXPECT_EQ(json_as<std::int64_t>("-9223372036854775809"), out_of_range);
+  EXPECT_EQ(json_as<std::uint64_t>("18446744073709551616"), out_of_range);
+  EXPECT_EQ(json_as<std::uint64_t>("1e30"), out_of_range);
+  EXPECT_EQ(json_as<std::int64_t>("-1e300"), out_of_range);
+  EXPECT_EQ(json_as<std::uint8_t>("256"), out_of_range);
+  EXPECT_EQ(json_as<std::int8_t>("-129"), out_of_range);
+  EXPECT_EQ(json_as<std::int8_t>("128"), out_of_range);
+  EXPECT_EQ(json_as<std::uint64_t>("-1"), "400 body: x: is no whole number from 0 on");
+  for (const std::string_view text : {"1.7", "1.0", "1e2", "-0.5", "true", "null", "\"1\"", "[1]", "{}"}) {
+    EXPECT_EQ(json_as<int>(text), "400 body: x: is no whole number") << text;
+  }
+}
+
+TEST(json, other_numbers_are_in_the_range_of_their_field_too) {
+  EXPECT_EQ(json_as<double>("1.5"), "200 1.5");
+  EXPECT_EQ(json_as<double>("3"), "200 3.0");
+  EXPECT_EQ(json_as<float>("0.5"), "200 0.5");
+  EXPECT_EQ(json_as<float>("1e39"), "400 body: x: is out of range");
+  EXPECT_EQ(json_as<double>("1e999").substr(0, 10), "400 body: ");
+  EXPECT_EQ(json_as<double>("\"1\""), "400 body: x: is no number");
+  EXPECT_EQ(json_as<bool>("1"), "400 body: x: is neither true nor false");
+}
+
+TEST(json, what_is_wrong_is_named_however_deep_it_is) {
+  router r;
+  r.post("/", [](json<documented::order> sent) { return json_response(*sent); });
+  const std::string right =
+      R"({"color":"red","items":[{"id":1,"name":"","sizes":[]}],"place":[1,2],"stock":{"a":[3]}})";
+  EXPECT_EQ(post(r, "/", right), "200 " + right);
+  const auto refused = [&](std::string_view part, std::string_view by) {
+    std::string wrong = right;
+    wrong.replace(wrong.find(part), part.size(), by);
+    return post(r, "/", wrong);
+  };
+  EXPECT_EQ(refused(R"("sizes":[])", R"("sizes":[0,1,2.5])"), "400 body: items[0].sizes[2]: is no whole number");
+  EXPECT_EQ(refused(R"("id":1)", R"("id":-1)"), "400 body: items[0].id: is no whole number from 0 on");
+  EXPECT_EQ(refused(R"("id":1,)", ""), "400 body: items[0].id: is missing");
+  EXPECT_EQ(refused("[1,2]", "[1,300]"), "400 body: place[1]: is out of range");
+  EXPECT_EQ(refused("[1,2]", "[1,2,3]"), "400 body: place: is no list of the right length");
+  EXPECT_EQ(refused("[3]", "[99999999999]"), "400 body: stock.a[0]: is out of range");
+  EXPECT_EQ(refused(R"("a":[3])", "\"" + std::string(61, 'k') + "\":3"), "400 body: stock.(a long key): is no list");
+  EXPECT_EQ(refused("\"red\"", "\"pink\""), "400 body: color: there is no such color");
+  EXPECT_EQ(refused("\"red\"", "1"), "400 body: color: type must be string, but is number");
 }
 
 TEST(json, a_deep_document_does_not_exhaust_the_stack) {
