@@ -195,6 +195,7 @@ void endpoint::end_input() noexcept {
   if (ends_soon_) --pool_.ending_soon_;
   ends_soon_ = false;
   input_ended_ = input_error_ == 0;
+  cut_off_ = true;
   wake_reader();
 }
 

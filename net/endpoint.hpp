@@ -127,6 +127,8 @@ class endpoint final : public skerry::detail::pooled,
   std::size_t give_output(std::span<const std::byte> bytes);
   /// Whether the end that readers get is a drain's, and not the peer's.
   bool ended_by_drain() const noexcept { return input_ended_ && !peer_ended_; }
+  /// Whether a drain has cut the input off, whatever the peer has done.
+  bool cut_off() const noexcept { return cut_off_; }
   bool output_empty() const noexcept { return pending_.empty() && sending_.empty(); }
   int output_error() const noexcept { return output_error_; }
   void wait_for_output(endpoint_leaf* writer) noexcept;
@@ -147,7 +149,7 @@ class endpoint final : public skerry::detail::pooled,
 
   /// The handle is gone.
   void release() noexcept;
-  /// No more input from the peer is wanted: readers get what has arrived, then the end.
+  /// In a drain no more input from the peer is wanted: readers get what has arrived, then the end.
   void end_input() noexcept;
   /// The same, once what is on its way has come; `arrived`: with a parcel, and the kernel has not been asked since.
   void begin_drain(bool arrived = false) noexcept;
@@ -219,6 +221,7 @@ class endpoint final : public skerry::detail::pooled,
   bool accepted_ : 1;
   bool input_ended_ : 1 = false;      // readers get the end after what is queued
   bool peer_ended_ : 1 = false;       // the peer's end, or an error, has come
+  bool cut_off_ : 1 = false;          // by a drain
   bool paused_ : 1 = false;           // enough is unread: recv stays unarmed
   bool shutdown_wanted_ : 1 = false;  // done as soon as everything written is with the kernel
   bool to_flush_ : 1 = false;         // on the pool's list

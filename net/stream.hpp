@@ -79,6 +79,14 @@ class stream {
     buffer await_resume() { return endpoint_.take_input(); }
   };
 
+  /// Wakes with whatever comes; the drain is what it is for.
+  class [[nodiscard("co_await it")]] cut_off_awaiter final : public readable_awaiter {
+   public:
+    using readable_awaiter::readable_awaiter;
+    bool await_ready() const noexcept { return endpoint_.cut_off(); }
+    const char* describe() const noexcept override { return "drain"; }
+  };
+
   /// Waits for room, or with `all_sent` until the kernel has everything.
   class [[nodiscard("co_await it")]] output_awaiter final : public endpoint_leaf {
    public:
@@ -106,6 +114,12 @@ class stream {
   /// Until read() has an answer at once. For those who fetch what they need for reading only then: idle connections are
   /// many.
   readable_awaiter readable() noexcept { return readable_awaiter(open()); }
+  /// Until a drain has cut the input off, so that who only writes hears of it. Nobody reads meanwhile (asserted); what
+  /// comes is kept for them.
+  task<> cut_off() {
+    endpoint& e = open();
+    while (!e.cut_off()) co_await cut_off_awaiter(e);
+  }
 
   /// Takes all of `bytes`; suspends while more than the high-water mark is unsent.
   task<> write(std::span<const std::byte> bytes) {

@@ -452,6 +452,15 @@ task<> connection<Stream>::flush() {
   wait_at(stage::handler);
 }
 
+template <byte_stream Stream>
+task<> connection<Stream>::draining() {
+  if constexpr (requires { stream_.cut_off(); }) {
+    co_await stream_.cut_off();
+  } else {
+    co_await body_writer::draining();
+  }
+}
+
 /// With the write limit for each slice, so that a peer may be slow but not stand still.
 template <byte_stream Stream>
 task<> connection<Stream>::send(std::string_view text) {

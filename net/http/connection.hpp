@@ -131,6 +131,7 @@ class connection final : body_source, body_writer {
   task<> write(std::span<const std::byte> bytes) override;
   task<> flush() override;
   void add_trailer(std::string_view line) override;
+  task<> draining() override;
 
   site& site_;
   Stream stream_;

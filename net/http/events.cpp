@@ -37,6 +37,12 @@ task<> produce_all(event_producer& produce, event_writer& out) {
   co_await out.end();
 }
 
+/// Whoever drains cancels what is left in the end, and the page would take that for a failure.
+task<> end_in_drain(body_writer& to, event_writer& out) {
+  co_await to.draining();
+  co_await out.end();
+}
+
 task<> break_silence(event_writer& out, clock::duration every) {
   while (true) {
     co_await sleep_for(every);
@@ -84,9 +90,9 @@ response events(event_producer produce, clock::duration keep_alive) {
   auto write_all = [produce = std::move(produce), keep_alive](body_writer& to) mutable -> task<> {
     event_writer out(to);
     if (keep_alive > clock::duration::zero()) {
-      co_await when_any(produce_all(produce, out), break_silence(out, keep_alive));
+      co_await when_any(produce_all(produce, out), end_in_drain(to, out), break_silence(out, keep_alive));
     } else {
-      co_await produce_all(produce, out);
+      co_await when_any(produce_all(produce, out), end_in_drain(to, out));
     }
   };
   return response::stream("text/event-stream", std::move(write_all)).header("Cache-Control", "no-store");

@@ -18,6 +18,9 @@
 /// The producer outlives its handler, so it takes what it needs of the request by value. When it ends, so does the
 /// response, and a browser asks again, with the last id it has seen; 204 tells it to stop.
 ///
+/// When a drain of the server or of the app begins, the producer is cancelled where it waits, after the event that it
+/// is sending; the response ends in order, and browsers come again, to whoever serves then.
+///
 /// Where nothing is sent for a while a comment goes out, which clients skip: it keeps proxies and the server's own
 /// handler_timeout from ending the connection, and finds out that a client has left.
 ///

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <skerry/framework/sync/event.hpp>
 #include <skerry/net/http/detail/trailer_section.hpp>
 #include <skerry/net/http/response.hpp>
 
@@ -36,6 +37,11 @@ void body_writer::trailer(std::string_view name, std::string_view value) {
   std::string line;
   append_field(line, name, value);
   add_trailer(line);
+}
+
+task<> body_writer::draining() {
+  event never("drain");
+  co_await never.wait();
 }
 
 response& response::header(std::string_view name, std::string_view value) & {

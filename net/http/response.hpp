@@ -64,6 +64,9 @@ class body_writer {
   /// and for names that belong into a head (of framing, routing, conditions, credentials, cookies, dates and content);
   /// std::length_error for more than 32, or than 8 KiB in all.
   void trailer(std::string_view name, std::string_view value);
+  /// Waits until the server is to end: a body that would go on for hours ends then, or it holds up the drain. Never
+  /// returns where nothing drains. One task at a time waits.
+  virtual task<> draining();
 
  protected:
   ~body_writer() = default;

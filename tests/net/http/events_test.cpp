@@ -18,6 +18,7 @@
 #include <gtest/gtest.h>
 #include <net/http/ask.hpp>
 #include <net/http/serving.hpp>
+#include <sys/socket.h>
 
 namespace skerry::http_tests {
 namespace {
@@ -208,6 +209,77 @@ TEST(events, reach_a_client_at_once_and_silence_is_broken) {
     EXPECT_EQ(last, "c\r\ndata: last\n\n\r\n0\r\n\r\n");
     EXPECT_EQ(resource<world>().cancelled, 0);
   });
+}
+
+TEST(events, end_in_order_when_the_app_drains) {
+  with_ticks([](const address& at, manual_clock&) -> task<> {
+    raw_peer peer(at), pipelining(at), half_closed(at);
+    for (raw_peer* each : {&peer, &pipelining, &half_closed}) {
+      co_await each->send(subscribe);
+      co_await receive_until(*each, "data: 8\n\n\r\n");
+    }
+    co_await pipelining.send(subscribe);
+    ::shutdown(half_closed.fd(), SHUT_WR);
+    for (int i = 0; i < 20; ++i) co_await turn();
+    EXPECT_EQ(resource<world>().cancelled, 0) << "neither what comes nor the peer's end is a drain";
+    app::shutdown();
+    for (raw_peer* each : {&peer, &half_closed}) {
+      const std::string last = co_await each->receive_all();
+      EXPECT_EQ(last, "0\r\n\r\n");
+    }
+    const std::string last = co_await receive_until(pipelining, "0\r\n\r\n");
+    EXPECT_TRUE(last.starts_with("0\r\n\r\n")) << last;
+    EXPECT_GE(resource<world>().cancelled, 3);
+  });
+}
+
+TEST(events, end_in_order_when_their_server_drains) {
+  manual_clock time;
+  const auto talk = []() -> task<> {
+    resources().emplace<world>();
+    net::server serving = co_await net::http::start_server(loopback(), [] { return handler(ticks); });
+    raw_peer peer(serving.where());
+    co_await peer.send(subscribe);
+    co_await receive_until(peer, "data: 8\n\n\r\n");
+    const net::drain_result end = co_await serving.drain(1h);
+    EXPECT_EQ(end.finished, 1u);
+    EXPECT_EQ(end.cancelled, 0u);
+    const std::string last = co_await peer.receive_all();
+    EXPECT_EQ(last, "0\r\n\r\n");
+    app::shutdown();
+  };
+  run_shards(quiet_options(1), talk, time);
+}
+
+/// Sends one event that no socket buffer holds, and waits.
+task<response> large_tick(request&) {
+  co_return events([](event_writer& out) -> task<> {
+    witness seen;
+    const std::string large = numbered_bytes(3'000'000);
+    co_await out.send(std::string_view(large));
+    resource<world>().let_go.set();
+    co_await event().wait();
+  });
+}
+
+TEST(events, a_drain_cuts_no_event_in_two) {
+  manual_clock time;
+  const auto talk = []() -> task<> {
+    resources().emplace<world>();
+    const address at = co_await net::http::serve(loopback(), [] { return handler(large_tick); });
+    raw_peer peer(at, 128 * 1024);
+    co_await peer.send(subscribe);
+    std::string got = co_await peer.receive(100);
+    app::shutdown();
+    for (int i = 0; i < 20; ++i) co_await turn();
+    EXPECT_FALSE(resource<world>().let_go.is_set()) << "the event is on its way";
+    EXPECT_EQ(resource<world>().cancelled, 0);
+    got += co_await peer.receive_all();
+    EXPECT_TRUE(got.ends_with("\n\n\r\n0\r\n\r\n"));
+    EXPECT_GT(got.size(), 3'000'000u);
+    EXPECT_EQ(resource<world>().cancelled, 1);
+  };
+  run_shards(quiet_options(1), talk, time);
 }
 
 TEST(events, end_when_the_client_leaves) {
