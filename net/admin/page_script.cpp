@@ -64,7 +64,7 @@ function island_of(shard) {
   [first_figures, rest_figures].forEach((names, i) => names.forEach(name => {
     const into = i === 0 ? lists[0].appendChild(make("div")) : lists[1];
     into.append(make("dt", { "data-tip": explain[name], tabindex: "0" }, name));
-    made.figures[name] = into.appendChild(make("dd", { "data-figure": name }));
+    made.figures[name] = into.appendChild(make("dd", { "data-figure": name, "data-tip": explain[name] }));
   }));
   const meter = make("div", { class: "meter", "aria-hidden": "true" });
   made.level = meter.appendChild(make("i"));
@@ -98,16 +98,20 @@ function show_shards(now, before, seconds) {
 }
 
 // ---- tables ----
-/// A table whose cells stay: rows of [{text, …attributes}]; made anew only when its shape changes.
+/// The head of a column, and what its figures are.
+const column = (title, tip, attributes) => [title, { "data-tip": tip, tabindex: "0", ...attributes }];
+/// A table whose cells stay: rows of [{text, …attributes}]; made anew only when its shape changes. A cell that explains
+/// nothing of its own explains its column.
 function show_table(where, head, rows) {
   const shape = JSON.stringify([head, rows.length]);
   if (where.shape !== shape) {
     where.shape = shape;
     const table = make("table"), titles = table.appendChild(make("tr"));
-    for (const [title, attributes] of head) titles.append(make("th", attributes ?? {}, title));
+    for (const [title, attributes] of head) titles.append(make("th", attributes, title));
     where.cells = rows.map(row => {
       const line = table.appendChild(make("tr"));
-      return row.map(cell => line.appendChild(make(cell.tag ?? "td")));
+      const tip = x => ({ "data-tip": head[x][1]["data-tip"] });
+      return row.map((cell, x) => line.appendChild(make(cell.tag ?? "td", tip(x))));
     });
     where.replaceChildren(table);
   }
@@ -130,8 +134,9 @@ function show_hops(now, before, seconds) {
   }));
   const most = Math.max(1, ...[...cells.values()].map(c => c.messages));
   const numbers = [...Array(count).keys()];
-  show_table($("hops"), [["from \\ to"], ...numbers.map(to => [String(to)])], numbers.map(from => [
-    { tag: "th", text: from },
+  show_table($("hops"), [column("from \\ to", "Senders in rows, receivers in columns; both are shards."),
+    ...numbers.map(to => column(String(to), `What shard ${to} receives, by sender.`))], numbers.map(from => [
+    { tag: "th", text: from, tabindex: "0", "data-tip": `What shard ${from} sends, by receiver.` },
     ...numbers.map(to => {
       const c = cells.get(from + "/" + to) ?? { all: 0, messages: 0, wait: 0, batches: 0 };
       const wait = c.messages > 0 ? span(c.wait / c.messages) : "–";
@@ -164,14 +169,18 @@ function show_servers(now, before, seconds) {
     "in handlers": "Requests that a handler works on.", "2xx/s": "Successes in a second.", "3xx/s": "Redirections.",
     "4xx/s": "The client's mistakes.", "5xx/s": "The server's.", "timeouts": "Waits that a time limit ended, in all.",
     "refused": "Requests that broke the protocol or a limit, in all." };
-  show_table($("servers"), Object.entries(tips).map(([name, tip]) => [name, { "data-tip": tip, tabindex: "0" }]),
+  show_table($("servers"), Object.entries(tips).map(([name, tip]) => column(name, tip)),
     [...all].map(([name, s]) => [{ text: name, class: "text" }, { text: s.connections }, { text: s.handling },
       ...[1, 2, 3, 4].map(i => ({ text: number((s.responses[i] - (old.get(name)?.responses[i] ?? 0)) / seconds) })),
       { text: s.timeouts }, { text: s.refused }]));
 }
 function show_groups(now, before) {
   const names = [...new Set(now.shards.flatMap(s => s.groups.map(g => g.name)))];
-  show_table($("groups"), [["group", { class: "text" }], ...now.shards.map(s => ["shard " + s.shard])],
+  show_table($("groups"), [
+    column("group", "Tasks are in the group of whoever spawned them unless told otherwise; main is the program's own.",
+           { class: "text" }),
+    ...now.shards.map(s => column("shard " + s.shard, `The share of shard ${s.shard}'s last second that the tasks of ` +
+      "the group were charged. It may be more than its part of the shares while others have nothing to do."))],
     names.map(name => [{ text: name, class: "text" }, ...now.shards.map((s, i) => {
       const used = from => from?.groups.find(g => g.name === name)?.cpu_us ?? 0, was = before.shards[i] ?? s;
       const up = s.uptime_us - was.uptime_us;
@@ -208,6 +217,24 @@ function what_for(t) {
   }
   return t.waits_for + " → " + [...same].map(([text, n]) => n > 1 ? `${n} × ${text}` : text).join(" | ");
 }
+const task_states = {
+  ready: "Ready tasks have what they waited for, or have just been spawned, and wait for their turn.",
+  running: "Running tasks have the CPU of their shard at this moment: one of each shard at most.",
+  waiting: "Waiting tasks hold no CPU; the column behind says what will wake them.",
+  ending: "Ending tasks were cancelled or are through, and their frames are being taken down.",
+  done: "Done tasks have a result that nobody has fetched yet.",
+};
+function show_states(counts) {
+  const where = $("states"), shown = where.shown ??= new Map();
+  if (shown.size === 0) where.append("The newest tasks beyond a thousand of a shard are left out.");
+  for (const state of Object.keys(counts)) {
+    if (shown.has(state)) continue;
+    const tip = { "data-tip": task_states[state] ?? "A state of tasks.", tabindex: "0", "data-state": state };
+    shown.set(state, make("span", tip));
+    where.insertBefore(shown.get(state), where.lastChild).after(". ");
+  }
+  for (const [state, box] of shown) box.textContent = `${counts[state] ?? 0} ${state}`;
+}
 function show_tasks(now) {
   const groups = new Map(), states = {};
   for (const t of now.tasks) {
@@ -218,11 +245,15 @@ function show_tasks(now) {
     group.shards.add(t.shard);
     groups.set(key, group);
   }
-  $("states").textContent = Object.entries(states).map(([state, n]) => `${n} ${state}`).join(", ") +
-    ". The newest tasks beyond a thousand of a shard are left out.";
-  const titles = ["task", "state", "who awaits whom, and what"].map(title => [title, { class: "text" }]);
-  const rows = [...groups].sort((a, b) => b[1].total - a[1].total);
-  show_table($("tasks"), [...titles, ["how many"], ["on shards"]], rows.map(([key, group]) => [
+  show_states(states);
+  const text = { class: "text" };
+  show_table($("tasks"), [column("task", "The name that it was spawned with.", text),
+    column("state", "What all tasks of this line are doing: " + Object.values(task_states).join(" "), text),
+    column("who awaits whom, and what", "Its coroutines, each awaiting the next, and what the innermost waits for; " +
+           "behind an arrow what its branches do, each for itself.", text),
+    column("how many", "Tasks that have this name and this state, and wait for the same."),
+    column("on shards", "How many shards have one of these."),
+  ], [...groups].sort((a, b) => b[1].total - a[1].total).map(([key, group]) => [
       ...JSON.parse(key).map((text, i) => i < 2 ? { text, class: "text" } :
         { text, class: "text", tabindex: "0", "data-tip": group.whole || "None of its coroutines waits." }),
       { text: group.total }, { text: group.shards.size }]));
@@ -416,8 +447,13 @@ function show_waits() {
   const at = (sorted, q) => span(sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))]);
   const tip = "From the moment the task sent it until the receiver took it out of its mailbox. Events of one slice " +
     "share a stamp, so times below 10 µs are not exact.";
-  show_table($("waits"), [["messages", { class: "text" }], ["recorded"], ["half waited less than", { "data-tip": tip }],
-    ["90 %"], ["99 %"], ["longest"]], [...pairs].sort().map(([key, waits]) => {
+  const quantile = part => `${part} waited less than this. ${tip}`;
+  show_table($("waits"), [
+    column("messages", "From which shard to which; replies are not counted.", { class: "text" }),
+    column("recorded", "Messages of this pair that are whole in the recording, sent and received."),
+    column("half waited less than", tip), column("90 %", quantile("Nine of ten messages")),
+    column("99 %", quantile("Of a hundred messages all but one")), column("longest", "The longest wait of all. " + tip),
+  ], [...pairs].sort().map(([key, waits]) => {
       waits.sort((a, b) => a - b);
       return [{ text: key, class: "text" }, { text: waits.length },
               ...[.5, .9, .99, 1].map(q => ({ text: at(waits, q) }))];

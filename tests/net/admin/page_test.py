@@ -59,6 +59,22 @@ def check_figures(page):
     expect("main" in groups and "%" in groups, groups)
 
 
+def check_explanations(page):
+    """Whatever heads a column or is a figure explains itself; columns do to the keyboard, too."""
+    page.until("document.querySelector('#tasks td') !== null && document.querySelector('#states span') !== null")
+    for what in ("th", "td", "dt", "dd", "#states span", ".island b", "#histograms h3"):
+        silent = page.evaluate(f"""[...document.querySelectorAll({what!r})].filter(e => e.closest('[hidden]') === null)
+            .filter(e => !(e.dataset.tip?.length > 9)).map(e => e.parentElement.innerText)""")
+        expect(not silent, what, silent)
+        expect(page.evaluate(f"document.querySelectorAll({what!r}).length") > 0, what)
+    for what in ("th", "dt", "#states span"):
+        expect(page.evaluate(f"[...document.querySelectorAll({what!r})].every(e => e.tabIndex === 0)"), what)
+    for table in ("hops", "groups", "waits", "tasks"):
+        expect(page.evaluate(f"document.querySelectorAll('#{table} th').length") > 2, table)
+    known = page.evaluate("[...document.querySelectorAll('#states span')].every(e => e.dataset.state in task_states)")
+    expect(known, page.evaluate("document.querySelector('#states').innerText"))
+
+
 def check_recorder(page):
     page.click("#record")
     page.until("document.querySelectorAll('#timeline .arrow').length > 0")
@@ -108,6 +124,7 @@ def check_page(page, admin, folder):
     page.open(f"http://{admin}/")
     check_figures(page)
     check_recorder(page)
+    check_explanations(page)
     page.screenshot(os.path.join(folder, "page.png"))
     page.scheme("dark")
     page.screenshot(os.path.join(folder, "page-dark.png"))
