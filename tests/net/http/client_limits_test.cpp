@@ -201,11 +201,11 @@ TEST(http_client, cancelled_while_sending_it_closes_the_connection) {
     });
     auto asked = spawn(failure_of(c.send(std::move(request))));
     std::size_t before = 1;
-    for (int still = 0; still < 20; still = before == written ? still + 1 : 0) {
+    // On a busy machine a connect takes more turns than those after which a full window is believed.
+    for (int still = 0; still < 20; still = written != 0 && before == written ? still + 1 : 0) {
       before = written;
       co_await turn();
     }
-    EXPECT_GT(written, 0u);
     asked.abort();
     while (!asked.is_finished()) co_await turn();
     time.pass(6s);  // past what an endpoint waits for its last bytes to go
