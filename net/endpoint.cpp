@@ -194,8 +194,8 @@ void endpoint::begin_drain(bool arrived) noexcept {
 void endpoint::end_input() noexcept {
   if (ends_soon_) --pool_.ending_soon_;
   ends_soon_ = false;
-  input_ended_ = input_error_ == 0;
   cut_off_ = true;
+  input_ended_ = input_error_ == 0;
   wake_reader();
 }
 

@@ -48,7 +48,7 @@ header { display: flex; flex-wrap: wrap; gap: .3rem 1.2rem; align-items: baselin
 dl { margin: 0; } dl.rest { display: grid; grid-template-columns: 1fr auto; gap: .05rem .6rem; font-size: .92rem; }
 dd { margin: 0; text-align: right; white-space: nowrap; }
 dt, [data-tip] { cursor: help; } dt { color: var(--soft); }
-dt[data-tip], th[data-tip] { text-decoration: underline dotted; text-underline-offset: .22em; }
+dt[data-tip], th[data-tip], #states span { text-decoration: underline dotted; text-underline-offset: .22em; }
 :focus-visible { outline: 2px solid var(--sea); outline-offset: 2px; border-radius: .2rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; background: var(--card); border: 1px solid var(--line); font-size: .92rem; }
