@@ -17,7 +17,7 @@ namespace http_server {
 
 inline constexpr std::uint16_t default_port = 8080;
 
-/// What answers on the calling shard, whose items it makes; once on each. `files` as below.
+/// What answers on the calling shard, which has an item_store. `files` as below.
 skerry::net::http::router make_router(const std::string& files);
 
 /// Serves on all shards at the app's address. `files`: the directory that is at /static/; empty: none is.

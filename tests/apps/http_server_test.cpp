@@ -223,13 +223,13 @@ TEST(http_server, describes_each_of_its_routes_and_what_they_answer) {
   std::set<std::string> routes, operations;
   unsigned full = 0;
   skerry::block_on([&]() -> skerry::task<> {
+    auto& store = skerry::resources().emplace<http_server::item_store>();
     skerry::net::http::router r = http_server::make_router(here.path());
     for (const auto& [method, pattern] : r.routes()) {
       std::string path(pattern);
       if (const auto dots = path.find("...}"); dots != path.npos) path.erase(dots, 3);
       routes.insert(operation(skerry::net::http::to_string(method), path));
     }
-    auto& store = skerry::resource<http_server::item_store>();
     while (store.add({0, "item", 1})) continue;
     const skerry::test_support::question one_more(skerry::net::http::method::post, "/items",
                                                   {{"Content-Type", "application/json"}}, R"({"name":"n","price":1})");
