@@ -51,14 +51,17 @@ function(skerry_disturb_tests)
 endfunction()
 
 # The same programs once more, their shards in a simulation (tests/support/simulated_run.cpp), each test with `RUNS` seeds;
-# under a sanitizer with 4 at most. Each seed makes and drops a machine: the heap keeps what the last one had.
+# under a sanitizer with a quarter of them, 4 at most. Each seed makes and drops a machine: the heap keeps the last one.
 function(skerry_simulate_tests)
   cmake_parse_arguments(arg "" "RUNS" "" ${ARGN})
   if(CMAKE_CXX_FLAGS MATCHES "fsanitize=thread")  # one thread runs all
     return()
   endif()
-  if(CMAKE_CXX_FLAGS MATCHES "fsanitize" AND arg_RUNS GREATER 4)
-    set(arg_RUNS 4)
+  if(CMAKE_CXX_FLAGS MATCHES "fsanitize")
+    math(EXPR arg_RUNS "(${arg_RUNS} + 3) / 4")
+    if(arg_RUNS GREATER 4)
+      set(arg_RUNS 4)
+    endif()
   endif()
   foreach(name IN LISTS arg_UNPARSED_ARGUMENTS)
     target_link_libraries(${name} PRIVATE test_simulation skerry::simulation)

@@ -251,17 +251,22 @@ TEST_P(file_operations, a_named_pipe_is_opened_without_waiting_for_its_other_sid
 TEST_P(file_operations, many_run_at_a_time_and_what_has_not_begun_can_be_cancelled) {
   const int fd = opened("f");
   const std::string bytes(4 << 20, 'x');
-  std::vector<std::unique_ptr<request>> all;
-  for (std::uint64_t i = 0; i < 40; ++i) {
-    all.push_back(std::make_unique<request>());
-    prepare::write(kernel_.submit(*all.back()), fd, bytes.data(), 4 << 20, i % 4 << 22);
+  bool cancelled = false;
+  // Whoever cancels may lose the CPU until all is written, but not each time.
+  for (int round = 0; round < 50 && !cancelled; ++round) {
+    std::vector<std::unique_ptr<request>> all;
+    for (std::uint64_t i = 0; i < 40; ++i) {
+      all.push_back(std::make_unique<request>());
+      prepare::write(kernel_.submit(*all.back()), fd, bytes.data(), 4 << 20, i % 4 << 22);
+    }
+    (*kernel_).submit_and_reap();
+    for (auto& each : all) (*kernel_).cancel(*each);
+    ASSERT_TRUE(kernel_.until([&] { return std::ranges::all_of(all, [](auto& each) { return each->ended(); }); }));
+    for (auto& each : all) EXPECT_TRUE(each->last() == 4 << 20 || each->last() == -ECANCELED) << each->last();
+    if (GetParam() == std::string_view("io_uring")) return;  // may have written them all in the first entry
+    cancelled = all.back()->last() == -ECANCELED;
   }
-  (*kernel_).submit_and_reap();
-  for (auto& each : all) (*kernel_).cancel(*each);
-  ASSERT_TRUE(kernel_.until([&] { return std::ranges::all_of(all, [](auto& each) { return each->ended(); }); }));
-  for (auto& each : all) EXPECT_TRUE(each->last() == 4 << 20 || each->last() == -ECANCELED) << each->last();
-  if (GetParam() == std::string_view("io_uring")) return;  // may have written them all in the first entry
-  EXPECT_EQ(all.back()->last(), -ECANCELED);
+  EXPECT_TRUE(cancelled);
 }
 
 }  // namespace
