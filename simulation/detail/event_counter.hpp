@@ -6,8 +6,10 @@
 /// It is what handlers of signals ring, so a shard may lose its turn just before a plain call finds it, as when a
 /// handler has looked whom to tell and has not told them, and just after it was read.
 ///
-/// Affinity: the simulator's thread.
-/// Limits:   as eventfd: 2^64 - 2; a write that would pass it waits, or EAGAIN.
+/// Affinity:   the simulator's thread.
+/// Ownership:  the descriptors of its host, the last of which ends it, as of every node.
+/// Invariants: the number is `most` at most; whoever waits to read is served as soon as it is not zero.
+/// Limits:     as eventfd: 2^64 - 2; a write that would pass it waits, or EAGAIN.
 
 #include <skerry/simulation/detail/simulated_backend.hpp>
 

@@ -10,10 +10,11 @@
 ///     decode(bytes) -> add(run of trailer bytes) ... -> end() -> fields()        received
 ///     append_trailer(lines, line) ... -> last chunk, lines, empty line           sent
 ///
-/// Affinity:  none of its own.
-/// Ownership: the views of fields() point into the text here, until clear().
-/// Limits:    chunked_decoder's, which it holds for what comes in; append_trailer holds them for what goes out.
-/// Source:    RFC 9110 section 6.5, RFC 9112 section 7.1.2.
+/// Affinity:   none of its own.
+/// Ownership:  the views of fields() point into the text here, until clear().
+/// Invariants: between clear() and end() fields() is empty: what is shown is whole.
+/// Limits:     chunked_decoder's, which it holds for what comes in; append_trailer holds them for what goes out.
+/// Source:     RFC 9110 section 6.5, RFC 9112 section 7.1.2.
 
 #include <skerry/net/http/message.hpp>
 
