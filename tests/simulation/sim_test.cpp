@@ -9,13 +9,16 @@
 #include <skerry/simulation/sim.hpp>
 #include <skerry/timers/sleep.hpp>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <gtest/gtest.h>
 #include <sys/socket.h>
@@ -31,6 +34,30 @@ sim::options with(std::uint64_t seed, unsigned shards = 1) {
   o.seed = seed;
   o.shards = shards;
   return o;
+}
+
+std::vector<bool> provoked(std::uint64_t seed) {
+  std::vector<bool> drawn;
+  const sim::report ended = sim::run(with(seed), [&]() -> task<> {
+    for (int n = 0; n < 100; ++n) drawn.push_back(sim::buggify(0.5));
+    for (int n = 0; n < 100; ++n) {
+      EXPECT_FALSE(sim::buggify(0));
+      EXPECT_TRUE(sim::buggify(1));
+    }
+    co_return;
+  });
+  EXPECT_EQ(ended.violation, "");
+  return drawn;
+}
+
+TEST(sim, buggify_provokes_as_often_as_it_is_told_by_the_seed_and_never_outside) {
+  const std::vector<bool> drawn = provoked(1);
+  const auto times = std::ranges::count(drawn, true);
+  EXPECT_GT(times, 20);
+  EXPECT_LT(times, 80);
+  EXPECT_EQ(provoked(1), drawn);
+  EXPECT_NE(provoked(2), drawn);
+  EXPECT_FALSE(sim::buggify(1));
 }
 
 TEST(sim, time_jumps_to_what_is_next) {
