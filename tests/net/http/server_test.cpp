@@ -43,6 +43,19 @@ std::string without_dates(std::string text) {
   return text;
 }
 
+/// `sent` in two pieces, cut every `step` bytes, is answered as it is when it comes in one.
+task<> expect_the_same_wherever_it_is_cut(net::address at, std::string sent, std::string whole, std::size_t step) {
+  for (std::size_t cut = 1; cut < sent.size(); cut += step) {
+    raw_peer peer(at);
+    co_await peer.send(std::string_view(sent).substr(0, cut));
+    co_await turn();
+    co_await turn();
+    co_await peer.send(std::string_view(sent).substr(cut));
+    const std::string answer = co_await peer.receive_all();
+    EXPECT_EQ(without_dates(answer), whole) << "cut at " << cut;
+  }
+}
+
 TEST(http_server, answers_pipelined_requests_in_order_however_they_are_cut) {
   with_server([](const address& at) -> task<> {
     const std::string sent = "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nfirst" + std::string(hello) +
@@ -55,15 +68,7 @@ TEST(http_server, answers_pipelined_requests_in_order_however_they_are_cut) {
     EXPECT_LT(first, whole.find("Hello"));
     EXPECT_LT(whole.find("Hello"), second);
     EXPECT_LT(second, whole.rfind("Hello"));
-    for (std::size_t cut = 1; cut < sent.size(); ++cut) {
-      raw_peer peer(at);
-      co_await peer.send(std::string_view(sent).substr(0, cut));
-      co_await turn();
-      co_await turn();
-      co_await peer.send(std::string_view(sent).substr(cut));
-      const std::string answer = co_await peer.receive_all();
-      EXPECT_EQ(without_dates(answer), whole) << "cut at " << cut;
-    }
+    co_await expect_the_same_wherever_it_is_cut(at, sent, whole, 1);
     raw_peer slowly(at);
     for (const char byte : sent) {
       co_await slowly.send(std::string_view(&byte, 1));
@@ -130,15 +135,7 @@ TEST(http_server, shows_what_came_behind_a_body_and_only_then) {
     EXPECT_EQ(count(whole, "\r\n\r\nhiHTTP/1.1"), 1u) << whole;
     EXPECT_EQ(count(whole, "\r\n\r\n|x-sum=2HTTP/1.1"), 1u) << whole;
     EXPECT_EQ(count(whole, "Content-Length: 0\r\n\r\nHTTP/1.1"), 1u) << whole;
-    for (std::size_t cut = 1; cut < sent.size(); cut += 23) {
-      raw_peer peer(at);
-      co_await peer.send(std::string_view(sent).substr(0, cut));
-      co_await turn();
-      co_await turn();
-      co_await peer.send(std::string_view(sent).substr(cut));
-      const std::string answer = co_await peer.receive_all();
-      EXPECT_EQ(without_dates(answer), whole) << "cut at " << cut;
-    }
+    co_await expect_the_same_wherever_it_is_cut(at, sent, whole, 23);
     for (const std::string_view forged :
          {"Content-Length: 5", "Host: b", "transfer-encoding: chunked", "Cookie: a=b"}) {
       const std::string refused = co_await whole_answer(
