@@ -51,7 +51,7 @@ endpoint::~endpoint() {
 void endpoint::arm_recv() noexcept {
   submission& s = pool_.kernel_.submit(in());
   if (pool_.kernel_.bundles) {
-    prepare::recv_multishot(s, fd_, buffer_pool::group, bundle_bytes, bundles_bytes);
+    prepare::recv_multishot(s, fd_, buffer_pool::group, bundle_bytes);
   } else {
     prepare::recv_multishot(s, fd_, buffer_pool::group);
   }

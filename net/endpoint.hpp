@@ -99,11 +99,10 @@ class endpoint final : public skerry::detail::pooled,
  public:
   static constexpr unsigned buffers_max = 8;
   /// What the kernel hands over of one socket in one entry is 32 completions; before 6.8, whatever the socket's own
-  /// buffer holds. In bundles `bundle_bytes` come with one, and `bundles_bytes` until the next submission; each of the
-  /// 32 may leave its last buffer nearly empty.
-  static constexpr std::uint32_t bundle_bytes = 8 * buffer_pool::buffer_bytes;
-  static constexpr std::uint32_t bundles_bytes = 2 * bundle_bytes;
-  static constexpr unsigned buffers_per_entry = 32 + bundles_bytes / buffer_pool::buffer_bytes;
+  /// buffer holds. In bundles `bundle_bytes` come until the next submission, with one or many; each of the 32 may leave
+  /// its last buffer nearly empty.
+  static constexpr std::uint32_t bundle_bytes = 16 * buffer_pool::buffer_bytes;
+  static constexpr unsigned buffers_per_entry = 32 + bundle_bytes / buffer_pool::buffer_bytes;
   static constexpr std::size_t high_water = 64 * 1024;
   static constexpr std::chrono::milliseconds linger{500};
   static constexpr std::chrono::milliseconds drain_look{20};

@@ -111,12 +111,11 @@ struct prepare {
   }
 
   /// Whatever arrives, each time in a buffer of ring `group`. Ends on end of stream, errors and lack of buffers; with
-  /// `at_once` after some `in_all` bytes, and `at_once` may come together, in buffers in a row (`backend::bundles`).
-  static void recv_multishot(submission& s, int fd, std::uint16_t group, std::uint32_t at_once = 0,
-                             std::uint32_t in_all = 0) noexcept {
-    set(s, IORING_OP_RECV, fd, nullptr, at_once, 0);
-    s.ioprio = IORING_RECV_MULTISHOT | (at_once != 0 ? 1u << 4 : 0);  // IORING_RECVSEND_BUNDLE
-    s.file_index = in_all;                                            // `optlen` of Linux 6.17
+  /// `most` after about as many bytes, which may come together, in buffers in a row (`backend::bundles`).
+  static void recv_multishot(submission& s, int fd, std::uint16_t group, std::uint32_t most = 0) noexcept {
+    set(s, IORING_OP_RECV, fd, nullptr, most, 0);  // with less than ends it, Linux 6.18 may not tell a reset
+    s.ioprio = IORING_RECV_MULTISHOT | (most != 0 ? 1u << 4 : 0);  // IORING_RECVSEND_BUNDLE
+    s.file_index = most;                                           // `optlen` of Linux 6.17
     s.flags = IOSQE_BUFFER_SELECT;
     s.buf_group = group;
   }

@@ -83,6 +83,28 @@ TEST(close, unread_input_and_more_that_comes_meanwhile_reset_nothing) {
   });
 }
 
+// Receiving again, now to drop what has waited with the kernel, it must hear of the end behind it, however much that
+// is.
+TEST(close, a_reset_behind_what_nobody_has_read_ends_it_at_once) {
+  run_and_count([]() -> task<> {
+    const std::string sent = numbered_bytes(900'000);
+    for (std::size_t size = 50'000; size < sent.size(); size += 30'000) {
+      connected pair = co_await connect_pair(0, 4 << 20);
+      int large = 4 << 20;
+      ::setsockopt(pair.ours.fd(), SOL_SOCKET, SO_RCVBUF, &large, sizeof large);
+      std::string_view left = std::string_view(sent).substr(0, size);
+      for (int full = 0; full < 50; full = left.empty() || queued_bytes(pair.ours.fd(), SIOCINQ) > 0 ? full + 1 : 0) {
+        left.remove_prefix(pair.theirs.try_send(left));
+        co_await turn();
+      }
+      pair.theirs.reset();
+      drop(std::move(pair.ours));
+      while (this_endpoints().size() != 0) co_await turn();
+      EXPECT_EQ(this_endpoints().stats().lingers_passed, 0u) << "with " << size << " bytes";
+    }
+  });
+}
+
 TEST(close, a_dropped_handle_gives_its_unread_buffers_back_at_once) {
   run_and_count([]() -> task<> {
     connected pair = co_await connect_pair();
