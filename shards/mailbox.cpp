@@ -3,7 +3,6 @@
 #include <skerry/shards/mailbox.hpp>
 
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <bit>
 #include <utility>
@@ -240,10 +239,8 @@ void mailboxes::drain(shard_id sender) noexcept {
   if (from == nullptr) return;
   std::array<std::uintptr_t, batch_max> batch;
   inbox& in = inboxes_[sender];
-  std::size_t total = 0;
-  // A full batch may be followed by more; what arrives after the last look has rung again.
-  std::size_t count;
-  do {
+  std::size_t total = 0, count = 0;
+  do {  // a full batch may be followed by more; what arrives after the last look has rung again
     count = from->entries.pop(batch.data(), batch.size());
     total += count;
     for (std::size_t i = 0; i < count; ++i) prefetch_for_write(&message_of(batch[i]));
@@ -264,13 +261,16 @@ void mailboxes::drain(shard_id sender) noexcept {
 void mailboxes::receive(pair_stats& stats, shard_id sender, std::uintptr_t entry) noexcept {
   message& m = message_of(entry);
   switch (static_cast<kind>(entry & 3)) {
-    case kind::request:
+    case kind::request: {
       ++stats.requests;
       // The two shards read their clocks at different moments; a message cannot have waited less than nothing.
-      stats.queue_wait += std::max(core_.now - m.sent_at_, clock::duration::zero());
+      const clock::duration waited = std::max(core_.now - m.sent_at_, clock::duration::zero());
+      stats.queue_wait += waited;
+      ++stats.waits[std::min<std::size_t>(std::bit_width(static_cast<std::uint64_t>(waited.count())), 31)];
       observe::trace(observe::trace_kind::message_begin, m.number_, 0, sender);
       m.run_here();
       break;
+    }
     case kind::cancel:
       m.cancel_here();
       put_cancel(sender, m);

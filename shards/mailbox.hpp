@@ -31,6 +31,7 @@
 #include <skerry/framework/task/chain.hpp>
 #include <skerry/framework/this_shard.hpp>
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -47,6 +48,7 @@ struct pair_stats {
   std::uint64_t requests = 0;              ///< messages run
   std::uint64_t batches = 0;               ///< times the inbox was found filled
   std::chrono::nanoseconds queue_wait{0};  ///< sum over requests: from send() to the receiver's look
+  std::array<std::uint64_t, 32> waits{};   ///< requests by binary digits of theirs in nanoseconds; the last, 31 or more
 };
 
 namespace detail {
@@ -166,9 +168,9 @@ class mailboxes final : public poller {
     std::uint64_t pushed_total = 0;            // entries, ever
   };
   struct inbox {
-    pair_stats stats;
     std::uint64_t popped_total = 0;     // entries, ever
     const void* likely_next = nullptr;  // where the next entry may point to, to fetch it early
+    pair_stats stats;
   };
   // Requests wait for company while tasks are ready that may send more, or a window of requests would shrink to single
   // messages, as each reply ends the task phase. This many go at once, so that the target works on them while the next

@@ -26,6 +26,7 @@
 #include <functional>
 #include <iterator>
 #include <optional>
+#include <ranges>
 #include <span>
 #include <string>
 #include <string_view>
@@ -167,9 +168,11 @@ task<response> hops() {
   for (std::size_t to = 0; to < all.size(); ++to) {
     for (std::size_t from = 0; from < all.size(); ++from) {
       const pair_stats& pair = all[to][from];
-      fmt::format_to(std::back_inserter(out), R"({}{{"from":{},"to":{},"messages":{},"batches":{},"wait_us":{}}})",
+      const auto longest = std::ranges::find_if(pair.waits | std::views::reverse, std::identity()).base();
+      fmt::format_to(std::back_inserter(out),
+                     R"({}{{"from":{},"to":{},"messages":{},"batches":{},"wait_us":{},"waits":[{}]}})",
                      out.size() == 1 ? "" : ",\n", from, to, pair.requests, pair.batches,
-                     pair.queue_wait.count() / 1000);
+                     pair.queue_wait.count() / 1000, fmt::join(pair.waits.begin(), longest, ","));
     }
   }
   co_return response::json(out + "]\n");

@@ -8,7 +8,8 @@
 ///     GET /ready     200 while the program listens; 503 before, and from the begin of a drain on
 ///     GET /shards    JSON: what each shard does
 ///     GET /histograms  JSON: how long requests, turns of the loop and more took, all shards together
-///     GET /hops      JSON: the matrix of messages between shards, and how long they waited
+///     GET /hops      JSON: the matrix of messages between shards, and how long they waited: `waits[n]` are those of
+///                    less than 2^n nanoseconds and not of less than half of that; the last, 31, has no end
 ///     GET /tasks     JSON: every shard's tasks, how old each is, what it waits for and for how long, which of its
 ///                    coroutines await each other, and the same of the branches of a combinator
 ///     GET /trace     what every shard does in the next ?ms=100 (up to 10 000), for ui.perfetto.dev

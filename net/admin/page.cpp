@@ -96,8 +96,9 @@ recording at <a href="/trace?ms=100">/trace?ms=100</a>.</p></noscript>
 <main>
 <div id="shards"></div>
 <h2>Messages between shards, per second</h2>
-<p>Row: the sender. Column: the receiver. The darker, the more. Below: how long a message waited on average until its
-receiver looked; percentiles are in a recording. A design that chats between cores shows here.</p>
+<p>Row: the sender. Column: the receiver. The darker, the more. Below: how long messages waited until their
+receiver looked, half of them less than the first figure and 99 of 100 less than the second, to the next power of two; a
+recording has them exactly. A design that chats between cores shows here.</p>
 <div id="hops" class="scroll"></div>
 <div id="web" hidden><h2>HTTP</h2><div id="servers" class="scroll"></div></div>
 <h2>How long things take</h2>

@@ -130,23 +130,32 @@ function show_hops(now, before, seconds) {
   const cells = new Map(now.hops.map(h => {
     const was = old.get(h.from + "/" + h.to) ?? h;
     return [h.from + "/" + h.to, { all: h.messages, messages: h.messages - was.messages, wait: h.wait_us - was.wait_us,
-                                   batches: h.batches - was.batches }];
+                                   batches: h.batches - was.batches,
+                                   waits: h.waits.map((n, i) => n - (was.waits[i] ?? 0)) }];
   }));
+  // Below which power of two this part of them was.
+  const wait_below = (waits, part) => {
+    let left = part * waits.reduce((sum, n) => sum + n, 0);
+    return span(2 ** waits.findIndex(n => (left -= n) <= 0) / 1e3);
+  };
   const most = Math.max(1, ...[...cells.values()].map(c => c.messages));
   const numbers = [...Array(count).keys()];
   show_table($("hops"), [column("from \\ to", "Senders in rows, receivers in columns; both are shards."),
     ...numbers.map(to => column(String(to), `What shard ${to} receives, by sender.`))], numbers.map(from => [
     { tag: "th", text: from, tabindex: "0", "data-tip": `What shard ${from} sends, by receiver.` },
     ...numbers.map(to => {
-      const c = cells.get(from + "/" + to) ?? { all: 0, messages: 0, wait: 0, batches: 0 };
+      const c = cells.get(from + "/" + to) ?? { all: 0, messages: 0, wait: 0, batches: 0, waits: [] };
       const wait = c.messages > 0 ? span(c.wait / c.messages) : "–";
+      const [half, most_of_them] = [.5, .99].map(part => c.messages > 0 ? wait_below(c.waits, part) : "–");
       return {
-        text: from === to ? "·" : number(c.messages / seconds), small: from === to ? "" : wait,
+        text: from === to ? "·" : number(c.messages / seconds),
+        small: from === to ? "" : c.messages > 0 ? `${half} · ${most_of_them}` : "–",
         style: `background:rgba(var(--hot),${(0.65 * c.messages / most).toFixed(2)})`, tabindex: "0",
         "data-from": from, "data-to": to, "data-messages": c.all,
         "data-tip": from === to ? "A shard that calls itself sends no message." :
           `Shard ${from} sent ${c.all} messages to shard ${to} since the start. In the last second they came in ` +
-          `batches of ${(c.messages / Math.max(1, c.batches)).toFixed(1)} and waited ${wait} each.`,
+          `batches of ${(c.messages / Math.max(1, c.batches)).toFixed(1)} and waited ${wait} on average, half of ` +
+          `them below ${half} and 99 of 100 below ${most_of_them}.`,
       };
     }),
   ]));

@@ -10,6 +10,7 @@
 #include <skerry/timers/sleep.hpp>
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -94,6 +95,18 @@ TEST(stats, count_messages_batches_and_their_waits_by_pair) {
     EXPECT_EQ(second.received_from.at(1).requests, 0u);
     EXPECT_GE(second.received_from.at(0).batches, 10u);
     EXPECT_GT(second.received_from.at(0).queue_wait, 0ns);
+    // Each wait is in the bucket of its binary digits, so their sum lies between the buckets' lower and upper ends.
+    const auto& waits = second.received_from.at(0).waits;
+    std::chrono::nanoseconds least{0}, most{0};
+    std::uint64_t requests = 0;
+    for (std::size_t digits = 0; digits < waits.size(); ++digits) {
+      requests += waits[digits];
+      least += std::chrono::nanoseconds(waits[digits] << digits >> 1);
+      most += std::chrono::nanoseconds(waits[digits] << digits);
+    }
+    EXPECT_EQ(requests, second.received_from.at(0).requests);
+    EXPECT_GE(second.received_from.at(0).queue_wait, least);
+    EXPECT_LE(second.received_from.at(0).queue_wait, most);
     EXPECT_EQ(stats().messages_sent, 10u + 5 + 1);
     EXPECT_EQ(second.messages_sent, 0u);
     EXPECT_EQ(stats().messages_outstanding, 0u);

@@ -18,8 +18,10 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdint>
 #include <functional>
 #include <iterator>
+#include <numeric>
 #include <optional>
 #include <set>
 #include <string>
@@ -269,6 +271,9 @@ TEST(admin, tells_shards_hops_and_tasks_as_json) {
     for (const json& pair : hops) {
       const int at_least = pair["from"] == 0 && pair["to"] == 2 ? 10 : 0;
       EXPECT_GE(pair["messages"], at_least);
+      const auto by_digits = pair["waits"].get<std::vector<std::uint64_t>>();
+      EXPECT_EQ(std::accumulate(by_digits.begin(), by_digits.end(), std::uint64_t{0}), pair["messages"]);
+      EXPECT_TRUE(by_digits.empty() || by_digits.back() != 0);
       EXPECT_TRUE(pair["from"] != pair["to"] || pair["messages"] == 0);
     }
 

@@ -48,6 +48,8 @@ def check_figures(page):
         [e.dataset.from, e.dataset.to, Number(e.dataset.messages)])""")
     expect(len(cells) == 16 and any(n > 0 for _, _, n in cells), cells)
     expect(all(n == 0 for a, b, n in cells if a == b), cells)
+    waits = [cell for cell in page.evaluate("[...document.querySelectorAll('#hops small')].map(e => e.textContent)")]
+    expect(any(re.fullmatch(r"[\d.]+ .?s · [\d.]+ .?s", wait) for wait in waits), waits)
     page.until("document.querySelectorAll('#histograms .bin').length > 0")
     tasks = page.evaluate("document.querySelector('#tasks').innerText")
     expect("connection" in tasks and "waiting" in tasks, tasks)
