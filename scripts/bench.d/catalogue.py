@@ -233,9 +233,10 @@ STORE = [
 
 SHARDS = [
     Experiment("shards", {SKERRY: benchmark("submit_to_perf", "submit_to_round_trip", "ns"),
-                          "spsc": limit("spsc_ping_pong", "ns"), "cache line": limit("cache_line_ping_pong", "ns")}, (
+                          "spsc": limit("spsc_ping_pong", "ns"), "cache line": limit("cache_line_ping_pong", "ns"),
+                          "spsc, message, bell": limit("spsc_ping_pong", "bell_ns")}, (
         Row("submit_to_round_trip", "submit_to and back, both shards awake", "ns", budget=2, against="spsc"),),
-        limit="spsc", limit_is="spsc_ping_pong", beside=("cache line",)),
+        limit="spsc", limit_is="spsc_ping_pong", beside=("cache line", "spsc, message, bell")),
     Experiment("shards", {SKERRY: benchmark("submit_to_perf", "submit_to_256_in_flight", "ns"),
                           "spsc batches": limit("spsc_batches", "ns"), "one way": limit("spsc_stream", "ns")}, (
         Row("submit_to_throughput", "submit_to, 256 in flight, per request", "ns", budget=1.25,
