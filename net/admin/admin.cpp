@@ -162,6 +162,10 @@ task<response> tasks() {
   return array_of([] { return tasks_as_json(); });
 }
 
+task<response> text() {
+  co_return response::text(figures_as_text(co_await from_all_shards([] { return figures_of_shard(); })));
+}
+
 task<response> hops() {
   std::string out = "[";
   const hop_matrix all = co_await skerry::hops();
@@ -254,7 +258,7 @@ task<response> page() {
 
 http::router make_router() {
   http::router r;
-  r.get("/", page).get("/metrics", metrics).get("/health", health).get("/ready", ready);
+  r.get("/", page).get("/text", text).get("/metrics", metrics).get("/health", health).get("/ready", ready);
   r.get("/histograms", histograms).get("/shards", shards).get("/hops", hops).get("/tasks", tasks).get("/trace", trace);
   return r;
 }

@@ -14,6 +14,7 @@
 ///                    coroutines await each other, and the same of the branches of a combinator
 ///     GET /trace     what every shard does in the next ?ms=100 (up to 10 000), for ui.perfetto.dev
 ///     GET /          a page that shows all of it, and refreshes itself
+///     GET /text      the same figures in plain tables, for terminals and browsers without scripts
 ///
 /// A program that listens has it: its first listener or `bind_on_all_shards` opens it, at 127.0.0.1:9180 unless another
 /// program is there, or where `--admin ADDR:PORT` says. Each request asks every shard by a message of its own, so it

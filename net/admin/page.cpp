@@ -10,6 +10,7 @@ const std::string_view page_html = R"html(<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Skerry: the shards at work</title>
 <link rel="icon" href="data:,">
+<noscript><meta http-equiv="refresh" content="0; url=/text"></noscript>
 <style>
 :root {
   color-scheme: light dark; --ink: #16252e; --soft: #56707d; --paper: #eef3f5; --card: #ffffff; --line: #d5dfe4;
@@ -90,9 +91,10 @@ kbd {
 <p>Each island is one shard: a thread with its own memory, tasks, timers and ring. Shards share nothing and talk only
 by messages. Rest the pointer on a figure, or move to it with <kbd>Tab</kbd>, to learn what it counts.
 <kbd>P</kbd> pauses, <kbd>R</kbd> records.</p>
-<noscript><p>Without scripts the same figures are at <a href="/shards">/shards</a>, <a href="/hops">/hops</a>,
-<a href="/histograms">/histograms</a>, <a href="/tasks">/tasks</a> and <a href="/metrics">/metrics</a>, and a
-recording at <a href="/trace?ms=100">/trace?ms=100</a>.</p></noscript>
+<noscript><p>Without scripts the same figures are at <a href="/text">/text</a> in plain tables, and at
+<a href="/shards">/shards</a>, <a href="/hops">/hops</a>, <a href="/histograms">/histograms</a>,
+<a href="/tasks">/tasks</a> and <a href="/metrics">/metrics</a>, and a recording at
+<a href="/trace?ms=100">/trace?ms=100</a>.</p></noscript>
 <main>
 <div id="shards"></div>
 <h2>Messages between shards, per second</h2>

@@ -2,7 +2,7 @@
 #pragma once
 
 /// page: the page at `/` of the admin endpoint. One text that fetches /shards, /hops, /histograms and /tasks of its own
-/// origin once a second, /trace when somebody records, and nothing else; without scripts it says where the figures are.
+/// origin once a second, /trace when somebody records, and nothing else; without scripts it goes on to /text.
 
 #include <string_view>
 

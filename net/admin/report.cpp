@@ -13,6 +13,7 @@
 #include <chrono>
 #include <cstdint>
 #include <iterator>
+#include <numeric>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -189,6 +190,22 @@ std::string tasks_as_json() {
   this_shard().root->for_each([&](chain& task) { writer.add(task); });
   names_of_coroutines().end_answer();
   return std::move(writer.out);
+}
+
+shard_figures figures_of_shard() {
+  shard_figures all;
+  all.stats = stats();
+  all.ready = count_states().ready;
+  all.connections = this_endpoints().size();
+  if (const auto* meter = resources().find<loop_meter>()) all.turn_p99_ns = meter->seconds.quantile(0.99);
+  http::detail::for_each_server([&](const http::detail::connection_counters& server) {
+    const auto& answers = server.responses;
+    all.servers.push_back({.name = server.name,
+                           .connections = server.connections,
+                           .handling = server.handling,
+                           .answers = std::accumulate(answers.begin(), answers.end(), std::uint64_t{0})});
+  });
+  return all;
 }
 
 observe::snapshot snapshot_of_shard() {

@@ -14,6 +14,7 @@
 #include <skerry/framework/observe/metrics.hpp>
 #include <skerry/framework/reactor/poller.hpp>
 #include <skerry/net/admin/exposition.hpp>
+#include <skerry/net/admin/text.hpp>
 #include <skerry/toolkit/observe/task_dump.hpp>
 
 #include <cstddef>
@@ -46,6 +47,8 @@ class loop_meter final : public poller {
 
 /// An object of /shards.
 std::string shard_as_json();
+/// A row of /text.
+shard_figures figures_of_shard();
 /// Objects of /tasks, with commas between them; empty when there is no task. One that waits for several things has them
 /// as `branches`, 32 deep at most, which count as tasks. `coroutines` are those that await each other in it, by name,
 /// the one that waits first.

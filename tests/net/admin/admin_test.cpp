@@ -9,6 +9,7 @@
 #include <skerry/framework/task/group.hpp>
 #include <skerry/framework/task/spawn.hpp>
 #include <skerry/framework/task/yield.hpp>
+#include <skerry/net/admin/text.hpp>
 #include <skerry/net/datagram.hpp>
 #include <skerry/net/listener.hpp>
 #include <skerry/shards/app.hpp>
@@ -18,6 +19,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <iterator>
@@ -239,6 +241,54 @@ TEST(admin, speaks_openmetrics_to_who_asks_for_it_with_requests_as_examples) {
     const std::size_t line = answer.rfind('\n', example) + 1;
     EXPECT_TRUE(answer.substr(line).starts_with("skerry_http_handler_seconds_bucket{server=\"admin\",le=")) << answer;
   });
+}
+
+TEST(admin, shows_the_figures_in_plain_tables) {
+  with_program([](const address& at) -> task<> {
+    for (int i = 0; i < 10; ++i) co_await submit_to(2, [] {});
+    const std::string answer = co_await get(at, "/text");
+    EXPECT_TRUE(answer.contains("Content-Type: text/plain")) << answer;
+    EXPECT_TRUE(body_of(answer).starts_with("3 shards, up for ")) << answer;
+    for (const char* title : {"\nshard  busy  ", "\nfrom \\ to  ", "\nHTTP server  "}) {
+      EXPECT_TRUE(answer.contains(title)) << answer;
+    }
+    EXPECT_TRUE(answer.contains("\n      admin  ")) << answer;
+  });
+}
+
+TEST(admin, aligns_plain_tables_and_tells_of_waits_below_what_they_were) {
+  std::vector<net::admin::shard_figures> two(2);
+  for (shard_id s = 0; s < 2; ++s) {
+    two[s].stats.id = s;
+    two[s].stats.loop.uptime = std::chrono::seconds(3);
+    two[s].stats.loop.idle = std::chrono::seconds(2);
+    two[s].stats.received_from.resize(2);
+    two[s].servers = {{.name = "main", .connections = 3, .handling = 1, .answers = 50}};
+  }
+  pair_stats& pair = two[1].stats.received_from[0];
+  pair.requests = 1000;
+  pair.waits[10] = 600;  // 512 ns to 1023
+  pair.waits[12] = 391;
+  pair.waits[31] = 9;
+  two[1].turn_p99_ns = 12'345;
+  two[0].connections = 1234;
+  const std::string wanted =
+      "2 shards, up for 3.0 s; sums since the start\n\n"
+      "shard  busy  run queue  turn p99  connections  tasks  timers  steps  turns  entries  sleeps  sent  away  "
+      "buffers\n"
+      "    0  33 %          0      0 ns         1234      0       0      0      0        0       0     0     0   0 of "
+      "0\n"
+      "    1  33 %          0     12 us            0      0       0      0      0        0       0     0     0   0 of "
+      "0\n"
+      "\nMessages, and below how much half and 99 of 100 of them waited; rows send, columns receive\n"
+      "from \\ to  0                      1\n"
+      "        0  -  1000 (1.0 us, 4.1 us)\n"
+      "        1  -                      -\n"
+      "\nHTTP server  connections  handling  answers\n"
+      "       main            6         2      100\n"
+      "\nTasks and what they wait for: /tasks. All that is counted: /metrics.\n";
+  EXPECT_EQ(net::admin::figures_as_text(two), wanted);
+  EXPECT_TRUE(net::admin::figures_as_text(std::vector(17, two[0])).contains("\nMessages between 17 shards: /hops\n"));
 }
 
 TEST(admin, tells_shards_hops_and_tasks_as_json) {
