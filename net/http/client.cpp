@@ -1,14 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <skerry/framework/random.hpp>
+#include <skerry/framework/this_shard.hpp>
+#include <skerry/net/dns/resolver.hpp>
 #include <skerry/net/http/chunked_decoder.hpp>
 #include <skerry/net/http/client.hpp>
+#include <skerry/net/http/date.hpp>
 #include <skerry/net/http/detail/connection_pool.hpp>
 #include <skerry/net/http/detail/trailer_section.hpp>
 #include <skerry/net/http/detail/url.hpp>
 #include <skerry/net/http/response_parser.hpp>
+#include <skerry/timers/sleep.hpp>
 #include <skerry/timers/with_timeout.hpp>
 
 #include <algorithm>
 #include <array>
+#include <charconv>
+#include <exception>
 #include <iterator>
 #include <stdexcept>
 
@@ -336,12 +343,14 @@ task<> client_exchange::drop_body() {
 
 namespace {
 
-/// Sends a request and reads the head of its response; twice where the first connection was stale.
+/// Sends a request and reads the head of its response; twice where the first connection was stale. `sent` when a byte
+/// may have gone out.
 task<std::unique_ptr<client_exchange>> ask(connection_pool& pool, outgoing& request, const url& to, bool repeatable,
-                                           clock::time_point deadline) {
+                                           clock::time_point deadline, bool& sent) {
   for (bool fresh = false;; fresh = true) {
     auto exchange = std::make_unique<client_exchange>(pool, to, deadline);
     co_await exchange->connect(fresh);
+    sent = true;
     try {
       co_await exchange->send(request, to);
       co_await exchange->read_head(request.method());
@@ -351,6 +360,82 @@ task<std::unique_ptr<client_exchange>> ask(connection_pool& pool, outgoing& requ
     } catch (const std::system_error&) {
       if (!repeatable || !exchange->was_stale()) throw;
     }
+  }
+}
+
+/// Whether a failure may be gone after a while.
+bool may_pass(const std::exception_ptr& failure) {
+  try {
+    std::rethrow_exception(failure);
+  } catch (const protocol_error&) {
+    return false;
+  } catch (const dns::resolve_error& unknown) {
+    return unknown.code() == dns::resolve_errc::timed_out || unknown.code() == dns::resolve_errc::server_failure;
+  } catch (...) {
+    return true;
+  }
+}
+
+bool may_pass(unsigned status) noexcept { return status == 429 || (status >= 502 && status <= 504); }
+
+/// How long a server asks its clients to stay away: a number of seconds, or a date (RFC 9110 section 10.2.3).
+std::chrono::milliseconds wanted_pause(const response_head& head) {
+  const std::string_view text = find(head.fields, "Retry-After").value_or("");
+  std::uint32_t seconds = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
+  if (error == std::errc() && end == text.data() + text.size()) return std::chrono::seconds(seconds);
+  const std::chrono::sys_seconds now(std::chrono::duration_cast<std::chrono::seconds>(clock::wall()));
+  return std::max(parse_date(text, now).value_or(now) - now, std::chrono::seconds(0));
+}
+
+/// The pauses between the attempts of one request.
+class patience {
+ public:
+  patience(const client_options& options, clock::time_point deadline) noexcept
+      : options_(options), deadline_(deadline), next_(std::min(options.retry_delay, options.retry_delay_max)) {}
+
+  bool is_over() const noexcept { return used_ == options_.retries_max; }
+  /// How long to wait before the next attempt; nothing when that would be too long.
+  std::optional<std::chrono::nanoseconds> next(std::chrono::milliseconds wanted) {
+    if (wanted > options_.retry_delay_max) return std::nullopt;
+    ++used_;
+    const auto most = static_cast<std::uint64_t>(next_.count());
+    next_ = std::min<std::chrono::nanoseconds>(2 * next_, options_.retry_delay_max);
+    const std::chrono::nanoseconds drawn(most - this_shard().random->uniform(most / 2 + 1));
+    const auto pause = std::max<std::chrono::nanoseconds>(drawn, wanted);
+    if (timers::saturating_add(clock::now(), pause) >= deadline_) return std::nullopt;
+    return pause;
+  }
+
+ private:
+  const client_options& options_;
+  clock::time_point deadline_;
+  std::chrono::nanoseconds next_;
+  std::uint32_t used_ = 0;
+};
+
+/// Asks until there is an answer to be given, or no use in asking again.
+task<std::unique_ptr<client_exchange>> ask_patiently(connection_pool& pool, outgoing& request, const url& to,
+                                                     bool repeatable, patience& left, clock::time_point deadline) {
+  while (true) {
+    std::unique_ptr<client_exchange> exchange;
+    std::exception_ptr failure;
+    bool sent = false;
+    try {
+      exchange = co_await ask(pool, request, to, repeatable, deadline, sent);
+    } catch (const std::system_error&) {
+      failure = std::current_exception();
+    }
+    std::optional<std::chrono::nanoseconds> pause;
+    if (!left.is_over() && (repeatable || !sent)) {
+      if (failure && may_pass(failure)) pause = left.next(std::chrono::seconds(0));
+      if (exchange && may_pass(exchange->head().status)) pause = left.next(wanted_pause(exchange->head()));
+    }
+    if (!pause && failure) std::rethrow_exception(failure);
+    if (!pause) co_return exchange;
+    if (exchange) co_await exchange->drop_body();
+    exchange.reset();
+    co_await sleep_for(*pause);
   }
 }
 
@@ -408,10 +493,11 @@ task<client_response> client::send(outgoing request) {
   const auto whole = pool.options.request_timeout;
   const clock::time_point deadline = whole ? timers::saturating_add(clock::now(), *whole) : clock::time_point::max();
   detail::url to = detail::parse_url(request.url_);
+  detail::patience left(pool.options, deadline);
   for (std::uint32_t redirects = 0;; ++redirects) {
     const bool streamed = std::holds_alternative<outgoing::producer>(request.body_);
     const bool repeatable = is_idempotent(request.method_) && !streamed;
-    auto exchange = co_await detail::ask(pool, request, to, repeatable, deadline);
+    auto exchange = co_await detail::ask_patiently(pool, request, to, repeatable, left, deadline);
     const unsigned status = exchange->head().status;
     const auto location = detail::redirection(exchange->head());
     const bool as_get =

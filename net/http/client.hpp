@@ -25,6 +25,14 @@
 /// on its way: if no byte of an answer came, the method is idempotent and the body not streamed, the request goes out
 /// once more on a fresh connection. A request is sent whole before its answer is read, unless the connection breaks.
 ///
+/// Whoever sets `retries_max` has more patience: what fails before an answer is asked again after a while, and so is
+/// what is answered by 429, 502, 503 or 504. That goes for idempotent methods without a streamed body; for all others
+/// as long as no byte was sent, so when no connection could be had. Not asked again is what would fail again: a
+/// response that breaks the protocol, a name that is not there. The pauses double from `retry_delay` to
+/// `retry_delay_max`, and of each a random half is waited, so that many clients do not come back together. A
+/// `Retry-After` makes a pause longer, but not longer than `retry_delay_max`: a server that asks for more gets its
+/// answer passed on, and so does one whose pause would end after `request_timeout`.
+///
 /// Redirects (301, 302, 303, 307, 308) are followed: 303 asks with GET, as do 301 and 302 for what was POST; otherwise
 /// method and body stay, and a response that would need a streamed body again is given to the caller. Authorization,
 /// Cookie and Host go to the same address and port only. Interim responses (1xx) are skipped.
@@ -69,6 +77,9 @@ struct client_options {
   std::uint32_t connections_per_host_max = 64;         ///< for an address and port
   std::uint32_t idle_per_host_max = 16;                ///< kept; a further one is closed
   std::uint32_t redirects_max = 10;                    ///< in a row; 0 follows none
+  std::uint32_t retries_max = 0;                       ///< of one request, see above; 0 gives the first failure
+  std::chrono::milliseconds retry_delay{100};          ///< the first pause, at most
+  std::chrono::milliseconds retry_delay_max{10'000};   ///< the longest
   std::chrono::milliseconds idle_timeout{30'000};      ///< then an idle connection is closed
   std::chrono::milliseconds connect_timeout{10'000};   ///< for a place and a connection
   std::chrono::milliseconds write_timeout{30'000};     ///< for the server to take 64 KiB of the request

@@ -1,8 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /// What a client may take: connections, time and bytes; and what is left of a request that is cancelled.
 
+#include <skerry/framework/clock.hpp>
 #include <skerry/net/endpoint.hpp>
+#include <skerry/net/http/date.hpp>
 
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <numeric>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -155,6 +163,186 @@ TEST(http_client, a_whole_request_can_have_a_limit) {
     time.pass(4s);
     const std::error_code failed = co_await rest;
     EXPECT_EQ(failed, std::errc::timed_out);
+  });
+}
+
+// ---- asking again ----
+
+/// A server that answers `status` so many times, and 200 then.
+class busy_server {
+ public:
+  busy_server(int times, std::string status)
+      : server_([this, times, status = std::move(status)](const std::string&) mutable {
+          asked_.push_back(clock::now());
+          if (times-- == 0) return ok("at last");
+          return reply("HTTP/1.1 " + status + "\r\nContent-Length: 4\r\n\r\nbusy");
+        }) {}
+
+  std::string url() const { return server_.url("/"); }
+  int accepted() const { return server_.accepted; }
+  std::size_t requests() const { return asked_.size(); }
+  /// Between one request and the next.
+  std::vector<clock::duration> pauses() const {
+    std::vector<clock::duration> all;
+    for (std::size_t i = 1; i < asked_.size(); ++i) all.push_back(asked_[i] - asked_[i - 1]);
+    return all;
+  }
+
+ private:
+  std::vector<clock::time_point> asked_;
+  scripted_server server_;
+};
+
+/// Lets time pass until `asked` has ended.
+template <class T>
+task<> let_end(const join_handle<T>& asked, manual_clock& time) {
+  while (true) {
+    co_await settle();
+    if (asked.is_finished()) co_return;
+    time.pass(100ms);
+  }
+}
+
+client_options patient(std::uint32_t retries) {
+  client_options options;
+  options.retries_max = retries;
+  options.retry_delay = 1s;
+  options.retry_delay_max = 4s;
+  return options;
+}
+
+TEST(http_client_retries, pause_twice_as_long_each_time_and_a_random_part_less) {
+  for (const std::string_view status : {"429 Too Many Requests", "502 Bad Gateway", "503 Unavailable", "504 Late"}) {
+    on_a_shard([status](manual_clock& time) -> task<> {
+      busy_server server(5, std::string(status));
+      client c(patient(5));
+      auto asked = spawn(answer_of(c.get(server.url())));
+      co_await let_end(asked, time);
+      const auto pauses = server.pauses();
+      EXPECT_EQ(co_await asked, "200 at last");
+      EXPECT_EQ(pauses.size(), 5u);
+      for (std::size_t i = 0; i < pauses.size(); ++i) {
+        const std::chrono::milliseconds most = std::min(1s * (1 << i), 4s);
+        EXPECT_GE(pauses[i], most / 2) << i;
+        EXPECT_LE(pauses[i], most + 500ms) << i;
+      }
+      EXPECT_EQ(server.accepted(), 1) << "an answer that is not wanted leaves its connection";
+    });
+  }
+}
+
+TEST(http_client_retries, end_with_the_answer_that_came_last) {
+  on_a_shard([](manual_clock& time) -> task<> {
+    busy_server server(100, "503 Unavailable");
+    client c(patient(2));
+    auto asked = spawn(answer_of(c.get(server.url())));
+    co_await let_end(asked, time);
+    EXPECT_EQ(co_await asked, "503 busy");
+    EXPECT_EQ(server.requests(), 3u);
+  });
+}
+
+TEST(http_client_retries, are_for_what_may_be_asked_twice_and_may_end_otherwise) {
+  on_a_shard([](manual_clock& time) -> task<> {
+    const auto asked_times = [&time](client_options options, method how, std::string status) -> task<std::size_t> {
+      busy_server server(1, status);
+      client c(options);
+      outgoing there(how, server.url());
+      if (how == method::post) there.body("a/b", "x");
+      auto asked = spawn(answer_of(c.send(std::move(there))));
+      co_await let_end(asked, time);
+      co_await asked;
+      co_return server.requests();
+    };
+    using enum method;
+    EXPECT_EQ(co_await asked_times(patient(3), get, "503 Unavailable"), 2u);
+    EXPECT_EQ(co_await asked_times(patient(3), put, "503 Unavailable"), 2u);
+    EXPECT_EQ(co_await asked_times(patient(3), post, "503 Unavailable"), 1u);
+    EXPECT_EQ(co_await asked_times(patient(3), get, "500 Broken"), 1u);
+    EXPECT_EQ(co_await asked_times(patient(3), get, "404 Not Found"), 1u);
+    EXPECT_EQ(co_await asked_times(client_options(), get, "503 Unavailable"), 1u);
+  });
+}
+
+TEST(http_client_retries, follow_a_connection_that_broke_or_could_not_be_had) {
+  on_a_shard([](manual_clock& time) -> task<> {
+    int broken = 2;
+    scripted_server server([&broken](const std::string&) { return broken-- > 0 ? reply("", true) : ok("at last"); });
+    client c(patient(3));
+    auto asked = spawn(answer_of(c.get(server.url("/"))));
+    co_await let_end(asked, time);
+    EXPECT_EQ(co_await asked, "200 at last");
+    EXPECT_EQ(server.requests.size(), 3u);
+
+    broken = 1;
+    outgoing once(method::post, server.url("/"));
+    once.body("a/b", "x");
+    const std::error_code lost = co_await failure_of(answer_of(c.send(std::move(once))));
+    EXPECT_EQ(lost, std::errc::connection_reset) << "it may have been done";
+
+    // Nobody listens there yet, so nothing was sent, and even a POST is asked again.
+    const address at = [] { return net::listener(loopback()).where(); }();
+    co_await settle();  // until it is closed
+    outgoing patient_one(method::post, url_of(at, "/"));
+    patient_one.body("a/b", "x");
+    auto refused = spawn(failure_of(answer_of(c.send(std::move(patient_one)))));
+    const clock::time_point begin = clock::now();
+    co_await let_end(refused, time);
+    EXPECT_GE(clock::now() - begin, 3500ms) << "half of 1 s, 2 s and 4 s";
+    EXPECT_EQ(co_await refused, std::errc::connection_refused);
+  });
+}
+
+TEST(http_client_retries, wait_as_long_as_the_server_asks_but_not_too_long) {
+  on_a_shard([](manual_clock& time) -> task<> {
+    struct row {
+      std::string_view wanted;
+      std::size_t requests;
+      std::chrono::milliseconds pause;
+    };
+    for (const row& r : {row{"3", 2, 3s}, row{"5", 1, 0s}, row{"soon", 2, 500ms}, row{"-1", 2, 500ms}}) {
+      busy_server server(1, "503 Unavailable\r\nRetry-After: " + std::string(r.wanted));
+      client c(patient(1));
+      auto asked = spawn(answer_of(c.get(server.url())));
+      co_await let_end(asked, time);
+      const auto pauses = server.pauses();
+      const std::string answer = co_await asked;
+      EXPECT_EQ(answer, r.requests == 2 ? "200 at last" : "503 busy") << r.wanted;
+      EXPECT_EQ(server.requests(), r.requests) << r.wanted;
+      EXPECT_GE(pauses.empty() ? clock::duration(r.pause) : pauses[0], r.pause) << r.wanted;
+    }
+    const auto in_two_seconds = net::http::to_date(
+        std::chrono::sys_seconds(std::chrono::duration_cast<std::chrono::seconds>(clock::wall()) + 3s));
+    busy_server server(1, "503 Unavailable\r\nRetry-After: " + std::string(in_two_seconds));
+    client c(patient(1));
+    auto asked = spawn(answer_of(c.get(server.url())));
+    co_await let_end(asked, time);
+    const auto pauses = server.pauses();
+    EXPECT_EQ(co_await asked, "200 at last");
+    EXPECT_GE(pauses.at(0), 2s);
+  });
+}
+
+TEST(http_client_retries, stay_within_the_limit_of_the_request_and_end_with_it) {
+  on_a_shard([](manual_clock& time) -> task<> {
+    busy_server server(100, "503 Unavailable");
+    client_options options = patient(10);
+    options.request_timeout = 3s;
+    client c(options);
+    auto asked = spawn(answer_of(c.get(server.url())));
+    co_await let_end(asked, time);
+    const auto pauses = server.pauses();
+    std::string answer;
+    const std::error_code late =
+        co_await failure_of([](auto& from, std::string& into) -> task<> { into = co_await from; }(asked, answer));
+    // A pause past the limit would end in nothing; one that ends in the last step before it leaves no time to ask.
+    EXPECT_TRUE(answer == "503 busy" || late == std::errc::timed_out) << answer << late;
+    EXPECT_LE(std::accumulate(pauses.begin(), pauses.end(), clock::duration()), 3500ms);
+
+    auto cancelled = spawn(answer_of(c.get(server.url())));
+    co_await settle();
+    cancelled.abort();
+    while (!cancelled.is_finished()) co_await turn();
   });
 }
 
