@@ -34,6 +34,11 @@ def stored(**options):
             "memcached": under(kv_load, memcached, prepare={**fill, "memcached": True}, memcached=True, **options)}
 
 
+def allocations_of(group, name, what, scenario):
+    return Experiment(group, {SKERRY: scenario}, (
+        Row(f"allocations_{name}", f"heap allocations per second under {what}", "/s", budget=0),), rounds_max=1)
+
+
 def latency_rows(name, what, rate, unit="message"):
     at = f"{what}, open loop of {rate} per second"
     return (Row(f"{name}_rate_p50", f"{at}: half are answered within", "us", "p50_us"),
@@ -105,23 +110,12 @@ MICRO = [
         "nanosleep": benchmark("precise_perf", "clock_nanosleep", "us", counter="late_p50_us"),
     }, (Row("precise_sleep", "precise_sleep_for(100us), half are later by", "us", budget=15, strict=True),),
         limit="nanosleep", limit_is="a thread in clock_nanosleep (precise_perf)"),
-    Experiment("micro", {SKERRY: difference(("observe_perf", "trace_off"), ("observe_perf", "trace_absent"))}, (
-        Row("trace_off", "an event of the recorder while it is off, beside no event (a request costs thousands of ns)",
-            "ns", budget=1, strict=True),)),
     Experiment("micro", {SKERRY: benchmark("sim_perf", "loaded_server", "ns", counter="ns_per_step")},
                (Row("sim_step", "a step of a simulation, key-value server on 8 shards", "ns", budget=1000),)),
     Experiment("micro", {SKERRY: benchmark("sim_perf", "loaded_server", "ns", counter="cpu_s_per_hour")},
                (Row("sim_hour", "an hour of that server under load, CPU", "s", budget=36),)),
     Experiment("micro", {SKERRY: benchmark("sim_perf", "idle_day", "ms")},
                (Row("sim_idle_day", "a day of that server with nothing to do", "ms", budget=1000, strict=True),)),
-    Experiment("micro", {
-        SKERRY: time_and_rate("http_parser_perf", "skerry_head/browser"),
-        "http-parser": time_and_rate("http_parser_perf", "http_parser_head/browser"),
-        "Beast": time_and_rate("http_parser_perf", "beast_head/browser"),
-    }, (Row("http_head", "parse the head of a browser's HTTP request, beside http-parser", "ns", "ns", 1, "http-parser",
-            strict=True),
-        Row("http_head_beast", "the same, beside Beast", "ns", "ns", 1, "Beast", strict=True),
-        Row("http_head_rate", "the same, as bytes per second", "GB/s", "gb_per_second", 2, higher_is_better=True))),
 ] + [
     Experiment("micro", {program: scenario}, (Row(name, f"about the machine: {what}", unit),),
                limit=program, limit_is=program)
@@ -215,6 +209,18 @@ WEB = [
     Experiment("http", {SKERRY: http_wrk(skerry_http), "nginx": http_wrk(nginx)}, (
         Row("http_wrk", "HTTP plaintext, wrk -t1 -c64, time per request", "us", budget=1, against="nginx",
             strict=True),)),
+    Experiment("http", {
+        SKERRY: time_and_rate("http_parser_perf", "skerry_head/browser"),
+        "http-parser": time_and_rate("http_parser_perf", "http_parser_head/browser"),
+        "Beast": time_and_rate("http_parser_perf", "beast_head/browser"),
+    }, (Row("http_head", "parse the head of a browser's HTTP request, beside http-parser", "ns", "ns", 1, "http-parser",
+            strict=True),
+        Row("http_head_beast", "the same, beside Beast", "ns", "ns", 1, "Beast", strict=True),
+        Row("http_head_rate", "the same, as bytes per second", "GB/s", "gb_per_second", 2, higher_is_better=True))),
+    allocations_of("http", "http", "plaintext HTTP load", allocations(http_load, HTTP[SKERRY])),
+    Experiment("http", {SKERRY: difference(("observe_perf", "trace_off"), ("observe_perf", "trace_absent"))}, (
+        Row("trace_off", "an event of the recorder while it is off, beside no event (a request costs thousands of ns)",
+            "ns", budget=1, strict=True),)),
 ]
 
 STORE = [
@@ -288,11 +294,9 @@ FILES = [
 ECHO_AT_REST = {name: ECHO[name] for name in (SKERRY, RAW_RING, *ECHO_PEERS)}
 
 MEMORY = [
-    Experiment("memory", {SKERRY: scenario}, (
-        Row(f"allocations_{name}", f"heap allocations per second under {what}", "/s", budget=0),), rounds_max=1)
+    allocations_of("memory", name, what, scenario)
     for name, what, scenario in (
         ("echo", "echo load", allocations(echo_load, ECHO[SKERRY])),
-        ("http", "plaintext HTTP load", allocations(http_load, HTTP[SKERRY])),
         ("kv_get", "GET load", allocations(kv_load, KV[SKERRY], prepare={"op": "fill"}, op="get")),
         ("kv_set", "SET load, values overwritten", allocations(kv_load, KV[SKERRY], prepare={"op": "fill"}, op="set")))
 ] + [

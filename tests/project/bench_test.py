@@ -193,6 +193,10 @@ class SelectionTest(unittest.TestCase):
         self.assertEqual({each.group for each in rows.chosen(catalogue.EXPERIMENTS, ["kv", "micro"])}, {"kv", "micro"})
         self.assertEqual(self.names("submit_to_sl", "timer_hot"), ["timer_hot", "submit_to_sleeping"])
 
+    def test_the_group_http_has_all_that_says_how_fast_http_is(self):
+        self.assertLessEqual({"http_cpu", "http_nginx", "http_wrk", "http_head", "http_head_beast", "http_head_rate",
+                              "allocations_http", "http_scraped", "trace_off"}, set(self.names("http")))
+
     def test_a_word_that_names_nothing_is_refused(self):
         with self.assertRaises(KeyError):
             self.names("echo_cpu", "nonsense")
