@@ -83,6 +83,7 @@ class exchange_stock {
   static constexpr std::size_t kept_max = 64;
   static constexpr std::size_t bytes_kept_max = 16 * 1024;
 
+  exchange_stock() { idle_.reserve(kept_max); }
   std::unique_ptr<exchange> take(const head_limits& limits);
   void give_back(std::unique_ptr<exchange> used) noexcept;
   /// "Date: …\r\n", made anew when the second changes.

@@ -25,6 +25,7 @@ WRK_SECONDS = 2  # whole seconds only
 SCRAPES_PER_SECOND = 200  # tried; where the load leaves no time for so many, fewer
 SCRAPED_PAIRS = 5
 IDLE_SECONDS = 3.0
+COUNTED_SECONDS = 3
 KEYS = 100_000
 LATENCIES = ("p50_us", "p99_us", "p999_us")
 
@@ -348,6 +349,8 @@ def fio(how, direct):
 # ---- heap allocations: counted over the middle of a load, when every connection is up ----
 
 def allocations(load, kind, prepare=None, **changes):
+    """Per second, the median of COUNTED_SECONDS. Pools keep as much as was ever in use at once, and something that stops
+    the server for a moment may raise that at any time, once; what a request or a message takes shows in each second."""
     def scenario(machine):
         count = AllocationCount(machine)
         with load.server(*kind(machine), count.environment()) as server:
@@ -355,17 +358,19 @@ def allocations(load, kind, prepare=None, **changes):
                 machine.load(load.command(machine, server.port, 1, **prepare))
             if count.read() == 0:
                 raise Failure("the program was not seen to allocate at all; is it linked statically?")
-            words = [str(word) for word in load.command(machine, server.port, 2.2, **changes)]
+            words = [str(word) for word in load.command(machine, server.port, COUNTED_SECONDS + 1.2, **changes)]
             running = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                        preexec_fn=lambda: os.sched_setaffinity(0, {machine.load_cpu}))
             time.sleep(0.8)
-            before, start = count.read(), time.monotonic()
-            time.sleep(1)
-            per_second = (count.read() - before) / (time.monotonic() - start)
+            per_second = []
+            for _ in range(COUNTED_SECONDS):
+                before, start = count.read(), time.monotonic()
+                time.sleep(1)
+                per_second.append((count.read() - before) / (time.monotonic() - start))
             _, errors = running.communicate(timeout=60)
             if running.returncode != 0:
                 raise Failure(errors.decode())
-            return per_second
+            return median(per_second)
     return scenario
 
 

@@ -26,6 +26,7 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <support/heap_count.hpp>
 #include <support/long_test.hpp>
 #include <support/run_shards.hpp>
 #include <support/test_seed.hpp>
@@ -165,6 +166,77 @@ TEST(alien, the_memory_of_messages_comes_back_whoever_is_last) {
     }).join();
     constexpr std::uint64_t large_ones = (messages + 6) / 7;
     while (bytes != 600 * large_ones + 100 * (messages - large_ones)) co_await yield();
+  });
+}
+
+/// Posts to a shard that cannot look meanwhile, so that all are on their way at once, on a thread; then lets them
+/// arrive. How often that thread went to the heap.
+task<std::uint64_t> post_at_once(alien::entry& door, int posts) {
+  int arrived = 0;
+  std::uint64_t allocations = 0;
+  std::thread([&door, &arrived, &allocations, posts] {
+    auto count = [](borrowed<int> n) { ++*n; };
+    const std::uint64_t before = heap_allocations();
+    for (int n = 0; n < posts; ++n) ASSERT_TRUE(alien::post(door, 0, count, borrowed(arrived)));
+    allocations = heap_allocations() - before;
+  }).join();
+  while (arrived != posts) co_await yield();
+  co_return allocations;
+}
+
+constexpr int posts_per_chunk = alien::detail::message_chunk::room / 64;
+
+TEST(alien, posts_in_the_steady_state_take_nothing_from_the_heap) {
+  run_shards(1, []() -> task<> {
+    alien::entry door = co_await alien::open();
+    constexpr int posts = 8 * posts_per_chunk;
+    const std::uint64_t first = co_await post_at_once(door, posts + posts_per_chunk);  // where each begins differs
+    EXPECT_GE(first, 8u);
+    for (int round = 0; round < 50; ++round) EXPECT_EQ(co_await post_at_once(door, posts - round), 0u) << round;
+  });
+}
+
+TEST(alien, the_memory_of_a_burst_goes_but_for_the_bound) {
+  run_shards(1, []() -> task<> {
+    alien::entry door = co_await alien::open();
+    constexpr int chunks = 60;
+    constexpr std::uint64_t kept_max = alien::detail::emptied_chunks::kept_max;
+    EXPECT_GE(co_await post_at_once(door, chunks * posts_per_chunk), chunks - 1u);
+    for (int burst = 0; burst < 3; ++burst) {
+      const std::uint64_t again = co_await post_at_once(door, chunks * posts_per_chunk);
+      EXPECT_GE(again, chunks - kept_max - 1);  // what was not kept; one may have been begun before
+      EXPECT_LE(again, chunks - kept_max);
+    }
+  });
+}
+
+/// Threads whose memory is used for a while and left behind, some messages of it still on their way.
+TEST(alien, threads_may_come_and_go_while_their_memory_comes_back) {
+  random_source random(test_seed());
+  run_shards(2, [&random]() -> task<> {
+    alien::entry door = co_await alien::open();
+    std::array<std::atomic<std::uint64_t>, 2> arrived{};
+    std::uint64_t posted = 0;
+    for (int round = 0; round < test::rounds(10); ++round) {
+      std::vector<std::thread> aliens;
+      for (int i = 0; i < 3; ++i) {
+        const int posts = static_cast<int>(random.uniform(static_cast<std::uint64_t>(20 * posts_per_chunk)));
+        posted += static_cast<std::uint64_t>(posts);
+        aliens.emplace_back([&arrived, door, posts]() mutable {
+          auto count = [](borrowed<std::array<std::atomic<std::uint64_t>, 2>> n) { ++(*n)[this_shard_id()]; };
+          for (int n = 0; n < posts;) {
+            if (alien::post(door, static_cast<shard_id>(n % 2), count, borrowed(arrived))) {
+              ++n;
+            } else {
+              std::this_thread::yield();
+            }
+          }
+        });
+      }
+      while (arrived[0] + arrived[1] < posted / 2) co_await yield();
+      for (std::thread& alien : aliens) alien.join();
+    }
+    while (arrived[0] + arrived[1] != posted) co_await yield();
   });
 }
 

@@ -15,8 +15,8 @@
 ///     post         one way: nobody waits; what fn throws is logged and counted on the shard
 ///
 /// There is no process-wide shard 0 to send to: several hosts may live in one process, and the entry says which is
-/// meant. A foreign thread has no frame that waits, so its messages come from the heap, many at a time where it sends
-/// many (message_memory.hpp).
+/// meant. A foreign thread has no frame that waits, so its messages come from the heap, or where it sends many, from
+/// chunks that come back to it (message_memory.hpp).
 ///
 /// Affinity:     open() a task of any shard; these functions any thread, also one of a shard. An entry is one thread's
 ///               at a time: each has a copy, which it keeps, since it holds the memory of the thread's messages.
@@ -25,7 +25,8 @@
 /// Errors:       through the future or receiver: what fn throws; std::system_error(operation_canceled) when the shard
 ///               is stopping or has ended, resource_unavailable_try_again at the bound. post() says false for both.
 /// Cancellation: a future cannot be cancelled. What a stopping shard cancels says operation_canceled.
-/// Limits:       `waiting_max` messages that a shard has not looked at, from all threads together.
+/// Limits:       `waiting_max` messages that a shard has not looked at, from all threads together. An entry that has
+///               sent many keeps up to 256 KiB for those to come.
 
 #include <skerry/framework/assert.hpp>
 #include <skerry/framework/task/chain.hpp>
