@@ -9,6 +9,8 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
+import types
 import unittest
 from pathlib import Path
 from xml.etree import ElementTree
@@ -22,6 +24,7 @@ import machine  # noqa: E402
 import plot  # noqa: E402
 import report  # noqa: E402
 import rows  # noqa: E402
+import scenarios  # noqa: E402
 import stats  # noqa: E402
 from measure import Failure, NotBuilt  # noqa: E402
 
@@ -409,6 +412,20 @@ class ReportTest(unittest.TestCase):
         block = report.readme_block(json.loads(published.read_text()), why)
         self.assertEqual(report.replace_block(readme, block), readme,
                          "README.md, ARCHITECTURE.md or scripts/bench changed; fix: scripts/bench --render")
+
+
+class ScenarioTest(unittest.TestCase):
+    def test_a_clean_build_has_everything_but_what_was_built(self):
+        with tempfile.TemporaryDirectory() as folder:
+            script = Path(folder) / "scripts" / "build"
+            for file in (script, Path(folder) / "build" / "release" / "old", Path(folder) / ".git" / "HEAD"):
+                file.parent.mkdir(parents=True)
+                file.write_text("#!/bin/sh\n[ ! -e build ] && [ ! -e .git ] && [ -z \"$CXX_COMPILER_LAUNCHER\" ]\n")
+            script.chmod(0o755)
+            self.assertGreater(scenarios.clean_build_seconds(types.SimpleNamespace(root=Path(folder))), 0)
+            script.write_text("#!/bin/sh\necho it broke\nexit 1\n")
+            with self.assertRaisesRegex(Failure, "a clean build failed: it broke"):
+                scenarios.clean_build_seconds(types.SimpleNamespace(root=Path(folder)))
 
 
 class PlotTest(unittest.TestCase):
