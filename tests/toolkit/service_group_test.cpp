@@ -74,11 +74,13 @@ TEST(service_group, calls_as_submit_to_does) {
 TEST(service_group, no_more_calls_than_credits_are_in_flight_to_one_shard) {
   run_shards(2, []() -> task<> {
     static std::atomic<int> inside, most, done;
+    static std::atomic<bool> looked;
     inside = most = done = 0;
+    looked = false;
     auto handler = []() -> task<> {
       const int now = ++inside;
       if (now > most) most = now;
-      for (int i = 0; i < 20; ++i) co_await yield();
+      for (int i = 0; i < 20 || !looked; ++i) co_await yield();
       --inside;
       ++done;
     };
@@ -88,6 +90,7 @@ TEST(service_group, no_more_calls_than_credits_are_in_flight_to_one_shard) {
     co_await let_others_run();
     EXPECT_EQ(gauge("skerry_group_calls", "wide"), 3);
     EXPECT_EQ(gauge("skerry_group_waiting", "wide"), 17);
+    looked = true;
     EXPECT_EQ(co_await submit_to(wide, 0, [] { return 5; }), 5) << "another shard has credits of its own";
     for (auto& each : calls) co_await each;
     EXPECT_EQ(most, 3);
