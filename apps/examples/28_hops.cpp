@@ -3,8 +3,8 @@
 // one, in one go, and in one message. Run it with: build/release/apps/28_hops --shards 2 --overprovision
 #include <skerry/shards/app.hpp>
 #include <skerry/shards/call_batch.hpp>
-#include <skerry/shards/hops.hpp>
 #include <skerry/shards/submit_to.hpp>
+#include <skerry/toolkit/flow/hops.hpp>
 
 #include <vector>
 

@@ -14,11 +14,11 @@
 #include <skerry/net/http/server.hpp>
 #include <skerry/net/listener.hpp>
 #include <skerry/shards/app.hpp>
-#include <skerry/shards/hops.hpp>
 #include <skerry/shards/shard.hpp>
 #include <skerry/shards/submit_to.hpp>
 #include <skerry/timers/sleep.hpp>
 #include <skerry/timers/with_timeout.hpp>
+#include <skerry/toolkit/flow/hops.hpp>
 
 #include <algorithm>
 #include <chrono>

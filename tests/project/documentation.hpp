@@ -11,13 +11,13 @@
 #include <skerry/net/http/middleware.hpp>
 #include <skerry/net/http/static_files.hpp>
 #include <skerry/net/resp/writer.hpp>
-#include <skerry/shards/hops.hpp>
 #include <skerry/shards/host.hpp>
 #include <skerry/skerry.hpp>
 #include <skerry/toolkit/alien/embedded.hpp>
 #include <skerry/toolkit/channel/oneshot.hpp>
 #include <skerry/toolkit/flow/deadline.hpp>
 #include <skerry/toolkit/flow/everywhere.hpp>
+#include <skerry/toolkit/flow/hops.hpp>
 #include <skerry/toolkit/flow/post_to.hpp>
 #include <skerry/toolkit/flow/service_group.hpp>
 #include <skerry/toolkit/generator/generator.hpp>

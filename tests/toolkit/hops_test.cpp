@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /// What crosses between shards, counted, and the assertion that holds a piece of work to so many messages.
 #include <skerry/framework/task/combine.hpp>
-#include <skerry/shards/hops.hpp>
 #include <skerry/shards/sharded.hpp>
 #include <skerry/shards/submit_to.hpp>
+#include <skerry/toolkit/flow/hops.hpp>
 
 #include <cstdint>
 #include <string>
