@@ -17,7 +17,8 @@
 ///     warning shard 1: task "import" kept the CPU for more than 25 ms in one step; parse_row(std::string_view); …
 ///
 /// Not seen: a step that blocks in the kernel (it uses no CPU time), and functions that a message runs in the poll
-/// phase. Not for simulation: what it measures is real.
+/// phase. Where others load the same CPU a step may be a few times as long before it is: the kernel looks at a thread's
+/// time when its clock ticks. Not for simulation: what it measures is real.
 ///
 /// Affinity:   one shard, as a resource of it. The handler runs on the shard's thread, and touches what that alone
 ///             writes.
