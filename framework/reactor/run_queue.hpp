@@ -26,6 +26,10 @@
 
 namespace skerry {
 
+namespace detail {
+class leaf;
+}
+
 /// Which share of the CPU a task is charged to.
 enum class scheduling_group : std::uint8_t { main = 0 };
 
@@ -37,8 +41,14 @@ class run_queue {
   static constexpr unsigned express_run_max = 64;
 
   class hook {
+   protected:
+    union {
+      hook* next_;          // while in a lane
+      detail::leaf* leaf_;  // for the task, while in none
+    };
+
+   private:
     friend class run_queue;
-    hook* next_;    // meaningful while in a lane
     group* group_;  // of its shard's queue, since `admit`: a push that looked for it would take a dozen instructions
   };
 

@@ -83,7 +83,7 @@ class branch_base : public chain {
 
  protected:
   explicit branch_base(chain& parent = waiting_task()) noexcept : branch_base(parent.name(), parent.group(), parent) {}
-  branch_base(const char* name, scheduling_group group, chain& parent) noexcept : chain(name, group, &parent) {}
+  branch_base(const char* name, scheduling_group group, chain& parent) noexcept : chain(name, group, parent) {}
 
  private:
   static chain& waiting_task() noexcept {

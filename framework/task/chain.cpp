@@ -44,7 +44,7 @@ void throw_cancelled() {
 }
 
 void spawned_base::ended() noexcept {
-  home_.remove(*this);
+  home().remove(*this);
   if (joiner_ != nullptr) return std::exchange(joiner_, nullptr)->wake();
   if (!handle_held_) dispose();
 }

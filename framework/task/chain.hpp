@@ -25,8 +25,8 @@
 /// Affinity:   home shard only.
 /// Ownership:  whoever derives from it (a spawned task, a branch inside an awaiter, a remote call inside its message).
 /// Invariants: (1) it is in the run queue in exactly the states unstarted, queued and destroying, but for one whose
-///             destruction was put off; (2) it has a leaf in exactly the states suspended and cancelling;
-///             (3) `ended()` runs once, as the last thing.
+///             destruction was put off; (2) it has a leaf in exactly the states suspended and cancelling, so the leaf
+///             and the queue's link share a word; (3) `ended()` runs once, as the last thing.
 /// Limits:     none of its own; what makes chains bounds them.
 
 #include <skerry/framework/assert.hpp>
@@ -110,9 +110,11 @@ class chain : public list_hook<scope_tag>, public run_queue::hook {
   /// Whether its frames were destroyed instead of running to their end.
   bool was_cancelled() const noexcept { return was_cancelled_; }
   const char* name() const noexcept { return name_; }
-  const leaf* waits_for() const noexcept { return leaf_; }
+  const leaf* waits_for() const noexcept {
+    return state_ > chain_state::queued && state_ < chain_state::destroying ? leaf_ : nullptr;
+  }
   /// The chain whose combinator this is a branch of; null for a spawned task.
-  chain* parent() const noexcept { return parent_; }
+  chain* parent() const noexcept { return branch_ ? static_cast<chain*>(above_) : nullptr; }
   /// Counts up from 1 on each shard; the same in every run of a simulation.
   std::uint64_t id() const noexcept { return id_; }
   /// Time in units of 2^24 ns (17 ms), which wraps after two years: now, at its start, when it began to wait.
@@ -122,8 +124,11 @@ class chain : public list_hook<scope_tag>, public run_queue::hook {
   std::coroutine_handle<> resume_point() const noexcept { return resume_point_; }
 
  protected:
-  chain(const char* name, scheduling_group group, chain* parent) noexcept
-      : parent_(parent), name_(name), group_(group) {}
+  chain(const char* name, scheduling_group group, chain& parent) noexcept
+      : above_(&parent), name_(name), branch_(true), group_(group) {}
+  /// One without a parent remembers in its place what `owner()` gives.
+  chain(const char* name, scheduling_group group, void* owner) noexcept
+      : above_(owner), name_(name), branch_(false), group_(group) {}
   ~chain() { SKERRY_ASSERT(state_ == chain_state::done || root_ == nullptr, "a task goes away when it has ended"); }
 
   /// The last call on it: it may free itself.
@@ -131,6 +136,7 @@ class chain : public list_hook<scope_tag>, public run_queue::hook {
   /// Asked when its frames are about to be destroyed. One that says no stays as it is, out of the run queue, until
   /// `destroy_now()`: the body of a group waits so for its children, which may refer to what it holds.
   virtual bool may_be_destroyed() noexcept { return true; }
+  void* owner() const noexcept { return above_; }
   void destroy_now() noexcept {
     SKERRY_ASSERT(state_ == chain_state::destroying, "only what was to be destroyed can be destroyed later");
     run_queue::push(*this);
@@ -143,16 +149,16 @@ class chain : public list_hook<scope_tag>, public run_queue::hook {
   void destroy_and_end() noexcept;
   void wake() noexcept;
 
-  leaf* leaf_ = nullptr;
   std::coroutine_handle<> root_;          // the outermost frame, until done
   std::coroutine_handle<> resume_point_;  // set by whoever sets the state to unstarted, queued or rising
-  chain* parent_;
+  void* const above_;
   const char* name_;
   std::uint64_t id_;  // since the start
   std::uint32_t started_at_, waits_since_;
   chain_state state_ = chain_state::unstarted;
   bool cancel_requested_ = false;
   bool was_cancelled_ = false;
+  const bool branch_;
   const scheduling_group group_;
 };
 
@@ -188,10 +194,8 @@ inline chain& chain::prepare(std::coroutine_handle<> root) noexcept {
 }
 
 inline void chain::wake() noexcept {
-  SKERRY_ASSERT(leaf_ != nullptr, "a task is woken once per wait");
-  leaf_ = nullptr;
   if (state_ != chain_state::suspended) [[unlikely]]  // running: the wait ended before the step that began it
-    SKERRY_ASSERT(state_ == chain_state::cancelling || state_ == chain_state::running, "only a waiting task is woken");
+    SKERRY_ASSERT(waits_for() != nullptr, "a waiting task is woken, once per wait");
   state_ = state_ == chain_state::cancelling ? chain_state::destroying : chain_state::queued;
   run_queue::push(*this);
 }
@@ -209,6 +213,7 @@ inline void chain::step(shard_core& shard) noexcept {
     return destroy_and_end();
   do {
     state_ = chain_state::running;
+    leaf_ = nullptr;
     resume_point_.resume();
   } while (state_ == chain_state::rising);
   if (state_ == chain_state::running) {

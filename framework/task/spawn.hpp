@@ -52,8 +52,7 @@ class spawned_base : public chain, public pooled {
   chain* joined_by() const noexcept;  ///< who waits for its end; null for nobody
 
  protected:
-  spawned_base(scope& home, const char* name, scheduling_group group) noexcept
-      : chain(name, group, nullptr), home_(home) {}
+  spawned_base(scope& home, const char* name, scheduling_group group) noexcept : chain(name, group, &home) {}
   virtual ~spawned_base() = default;
   virtual std::exception_ptr error() const noexcept = 0;
   void ended() noexcept override;
@@ -63,11 +62,11 @@ class spawned_base : public chain, public pooled {
     delete this;
   }
   void report_unseen() const noexcept;
+  scope& home() const noexcept { return *static_cast<scope*>(owner()); }
 
   // The small ones fill the chain's padding.
   bool handle_held_ = true;
   bool joined_ = false;
-  scope& home_;
   join_leaf* joiner_ = nullptr;
 };
 
@@ -100,9 +99,9 @@ class spawned : public spawned_base {
   spawned(scope& home, const char* name, scheduling_group group) noexcept : spawned_base(home, name, group) {}
 
   join_handle<T> begin(task<T>&& body) noexcept {
-    home_.add(*this);
+    home().add(*this);
     start(std::move(body).release(result_));
-    if (home_.closing()) cancel();
+    if (home().closing()) cancel();
     return join_handle<T>(this);
   }
   T take_result() {

@@ -46,7 +46,7 @@ task<> send_place(server_id id, shard_id to) {
 
 void connection_task::begin(task<>&& body) noexcept {
   scope& root = *this_shard().root;
-  ++of_.tasks_;
+  ++server().tasks_;
   root.add(*this);
   start(std::move(body).release(result_));
   if (root.closing()) cancel();
@@ -55,12 +55,12 @@ void connection_task::begin(task<>&& body) noexcept {
 void connection_task::connection_left() noexcept {
   SKERRY_ASSERT(!gone_, "a connection leaves its task once");
   gone_ = true;
-  of_.left();
+  server().left();
 }
 
 void connection_task::ended() noexcept {
-  if (const std::exception_ptr error = result_.take_error(); error != nullptr) of_.failed(error);
-  of_.leave(peer_, was_cancelled(), gone_);  // may spawn, so before the root scope may be empty
+  if (const std::exception_ptr error = result_.take_error(); error != nullptr) server().failed(error);
+  server().leave(peer_, was_cancelled(), gone_);  // may spawn, so before the root scope may be empty
   this_shard().root->remove(*this);
   delete this;
 }

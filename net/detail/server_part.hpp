@@ -192,12 +192,10 @@ inline constexpr peer_key refused_peer = nobody - 1;
 class connection_task final : public skerry::detail::chain, public skerry::detail::pooled {
  public:
   connection_task(server_part& of, peer_key peer) noexcept
-      : chain(peer == refused_peer ? "refusal" : "connection", current_scheduling_group(), nullptr),
-        of_(of),
-        peer_(peer) {}
+      : chain(peer == refused_peer ? "refusal" : "connection", current_scheduling_group(), &of), peer_(peer) {}
 
   void begin(task<>&& body) noexcept;
-  server_part& server() const noexcept { return of_; }
+  server_part& server() const noexcept { return *static_cast<server_part*>(owner()); }
   /// Its connection counts elsewhere now.
   void connection_left() noexcept;
   bool has_connection() const noexcept { return !gone_; }
@@ -207,7 +205,6 @@ class connection_task final : public skerry::detail::chain, public skerry::detai
   void ended() noexcept override;
 
   bool gone_ = false;  // fills the chain's padding
-  server_part& of_;
   const peer_key peer_;
   skerry::detail::result_slot<void> result_;
 };
