@@ -35,6 +35,7 @@ class timer_service;
 }
 namespace detail {
 class chain;
+class leaf;
 class mailboxes;
 }  // namespace detail
 

@@ -26,10 +26,6 @@
 
 namespace skerry {
 
-namespace detail {
-class leaf;
-}
-
 /// Which share of the CPU a task is charged to.
 enum class scheduling_group : std::uint8_t { main = 0 };
 
