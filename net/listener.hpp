@@ -78,12 +78,24 @@ class listener {
 
 namespace detail {
 
-/// Accepts until the app stops; each connection is a task of the root scope.
+/// Where the tasks of a listener and of its connections are: in the root scope, for whose end the end of the program
+/// waits. What goes on in a drain has one aside, which the program need not wait for.
+scope& scope_of(in_drain how);
+/// When the app ends, so do all shards' tasks aside: as a service of this shard, behind those that it adds later.
+void end_tasks_aside_with_app();
+
+/// Accepts until the app stops.
 template <class Handler>
-task<> accept_loop(listener from) {
+task<> accept_loop(listener from, scope& home) {
   while (std::optional<stream> connection = co_await from.accept()) {
-    spawn(Handler{}(std::move(*connection)), "connection");
+    skerry::detail::spawn_in(home, Handler{}(std::move(*connection)), "connection", current_scheduling_group());
   }
+}
+
+template <class Handler>
+void begin_accepting(listener from, in_drain how) {
+  scope& home = scope_of(how);
+  skerry::detail::spawn_in(home, accept_loop<Handler>(std::move(from), home), "accept", current_scheduling_group());
 }
 
 inline listener listen_or_explain(const address& at, in_drain how) {
@@ -102,12 +114,12 @@ task<> until_port_is_free(address at);
 template <class Handler>
 task<> share_with_all_shards(listener first, in_drain how) {
   auto open = [](unique_fd fd, in_drain in_a_drain) {
-    spawn(detail::accept_loop<Handler>(listener(std::move(fd), in_a_drain)), "accept");
+    begin_accepting<Handler>(listener(std::move(fd), in_a_drain), in_a_drain);
   };
   for (shard_id s = 0; s < shard_count(); ++s) {
     if (s != this_shard_id()) co_await submit_to(s, open, duplicate(first.fd()), how);
   }
-  spawn(detail::accept_loop<Handler>(std::move(first)), "accept");
+  begin_accepting<Handler>(std::move(first), how);
 }
 
 /// listen_on_all_shards without a word to the log or the admin endpoint.
@@ -122,7 +134,7 @@ task<address> open_on_all_shards(address at, in_drain how) {
   auto open = [](address where, in_drain in_a_drain) -> address {
     listener made(where, in_a_drain);
     address real = made.where();
-    spawn(detail::accept_loop<Handler>(std::move(made)), "accept");
+    begin_accepting<Handler>(std::move(made), in_a_drain);
     return real;
   };
   for (shard_id s = 0; s < shard_count(); ++s) at = co_await submit_to(s, open, at, how);

@@ -186,6 +186,9 @@ task<> host::control(const std::function<task<>()>& main, bool auto_shutdown) {
   noticed_outside();  // it may have been rung before
   auto keep_error = [this, &main]() -> task<> {
     try {
+      const bool named = options_.admin != "auto" && options_.admin != "off";
+      if (named && !open_admin_endpoint) throw startup_error("this program has no admin endpoint: link skerry::net");
+      if (named) co_await open_admin_endpoint();
       co_await main();
     } catch (...) {
       main_error_ = std::current_exception();
@@ -224,11 +227,10 @@ task<> host::end_everything() {
   co_await on_every_shard([]() -> task<> {
     this_shard().root->cancel();
     co_await this_shard().root->until_empty();
-    shard& here = this_assembled_shard();
-    here.begin_drain();
-    co_await here.until_drained(&drainable::empty);
+    this_assembled_shard().begin_drain();
   });
   co_await on_every_shard([]() -> task<> { return this_assembled_shard().stop_services(); });
+  co_await on_every_shard([]() -> task<> { return this_assembled_shard().until_drained(&drainable::empty); });
   co_await on_every_shard([]() -> task<> { co_return resources().clear(own_resources); });
   // Nothing is left that could send. What objects sent while they were destroyed comes home now.
   co_await on_every_shard([]() -> task<> {

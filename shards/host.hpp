@@ -9,7 +9,7 @@
 ///        '----main and all root scopes have ended (auto_shutdown)-------------^
 ///
 ///     draining      acceptors stop, streams give their readers an end of stream, requests in flight finish
-///     cancelling    what is left in the root scopes is cancelled, streams close, messages come home
+///     cancelling    what is left in the root scopes is cancelled, services stop, streams close, messages come home
 ///     stopped       nothing is in flight anywhere; all loops end
 ///
 /// One task in shard 0's control scope drives the stages and tells the shards by message. Past the drain deadline,
@@ -42,6 +42,8 @@ class shard;
 namespace sim {
 class machine;
 }
+/// Opens the endpoint that --admin names, before main. net has it, and so has who links net; else it is null.
+[[gnu::weak]] task<> open_admin_endpoint();
 
 class host {
  public:

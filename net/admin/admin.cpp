@@ -14,6 +14,7 @@
 #include <skerry/net/http/server.hpp>
 #include <skerry/net/listener.hpp>
 #include <skerry/shards/app.hpp>
+#include <skerry/shards/host.hpp>
 #include <skerry/shards/shard.hpp>
 #include <skerry/shards/submit_to.hpp>
 #include <skerry/timers/sleep.hpp>
@@ -91,7 +92,7 @@ class pulse {
     for (shard_id s = 0; s < shard_count(); ++s) {
       if (asked_[s] != answers_[s]) continue;
       ++asked_[s];
-      spawn(ask(s), "admin pulse");
+      skerry::detail::spawn_in(net::detail::scope_of(in_drain::goes_on), ask(s), "admin pulse", scheduling_group::main);
     }
     try {
       co_await with_timeout(std::chrono::seconds(1), until_all_answered(before));
@@ -106,7 +107,7 @@ class pulse {
   }
 
  private:
-  /// The root scope, in which this runs, ends before the shard's resources do.
+  /// The scope in which this runs ends before the shard's resources do, and behind the root scope.
   task<> ask(shard_id s) {
     co_await submit_to(s, [] {});
     ++answers_[s];
@@ -138,7 +139,7 @@ task<response> ready() {
   if (this_assembled_shard().draining()) co_return http::problem(503, "the program is stopping");
   const bool listens = co_await submit_to(0, [] {
     const auto& state = resource<endpoint_state>();
-    return state.listens && state.opening == 0;
+    return state.opening == 0 && (state.listens || !app::running_options().port);
   });
   if (!listens) co_return http::problem(503, "the program is starting: a port of its own is not open yet");
   co_return response::text("ready\n");
@@ -267,18 +268,40 @@ http::router make_router() {
 
 namespace {
 
-/// Keeps a line for the log until the program's own line is there: people look for that first, and a program that
-/// cannot start says nothing but why.
-task<> tell_later(std::string line) {
-  auto keep = [](std::string kept) { resource<endpoint_state>().untold = std::move(kept); };
-  co_await submit_to(0, keep, std::move(line));
+/// Opens the endpoint on all shards. Throws startup_error.
+task<address> open_at(const address& at) {
+  http::server_options options;
+  options.name = "admin";
+  options.head.head_bytes_max = 8192;
+  options.requests_max = 16;
+  auto make = [] { return http::handler(make_router()); };
+  co_await http::detail::prepare_sites<decltype(make)>(options);
+  for (shard_id s = 0; s < shard_count(); ++s) co_await submit_to(s, [] { resources().emplace<loop_meter>(); });
+  net::detail::end_tasks_aside_with_app();
+  co_return co_await net::detail::open_on_all_shards<http::detail::serve_with<decltype(make)>>(at, in_drain::goes_on);
+}
+
+std::string line_about(const address& real) { return "the admin endpoint is at " + real.text(); }
+
+/// At the default place, if no other program is there: what became of it, in a line.
+task<std::string> open_by_default() {
+  const address at = *address::parse(default_place);
+  if (port_in_use(at)) {
+    co_return fmt::format("{} is taken, so this program has no admin endpoint; --admin ADDR:PORT gives it one",
+                          default_place);
+  }
+  try {
+    const address real = co_await open_at(at);
+    co_return line_about(real);
+  } catch (const startup_error& taken) {  // somebody was faster
+    co_return std::string("no admin endpoint: ") + taken.what();
+  }
 }
 
 }  // namespace
 
 task<> begin_listening() {
-  const std::string& wanted = app::running_options().admin;
-  if (wanted == "off") co_return;
+  if (app::running_options().admin == "off") co_return;
   auto is_first = [] {
     auto* here = resources().find<endpoint_state>();
     const bool none_yet = here == nullptr;
@@ -288,30 +311,11 @@ task<> begin_listening() {
   };
   const bool first = co_await submit_to(0, is_first);
   if (!first) co_return;
-  const bool by_default = wanted == "auto";
-  const std::optional<address> at = address::parse(by_default ? default_place : wanted);
-  if (by_default && port_in_use(*at)) {
-    co_return co_await tell_later(fmt::format(
-        "{} is taken, so this program has no admin endpoint; --admin ADDR:PORT gives it one", default_place));
-  }
-  if (!at) throw startup_error("--admin takes ADDR:PORT, such as 127.0.0.1:9180 or [::1]:9180, or off");
-  http::server_options options;
-  options.name = "admin";
-  options.head.head_bytes_max = 8192;
-  options.requests_max = 16;
-  auto make = [] { return http::handler(make_router()); };
-  co_await http::detail::prepare_sites<decltype(make)>(options);
-  for (shard_id s = 0; s < shard_count(); ++s) co_await submit_to(s, [] { resources().emplace<loop_meter>(); });
-  std::string result;
-  try {
-    const address real =
-        co_await net::detail::open_on_all_shards<http::detail::serve_with<decltype(make)>>(*at, in_drain::goes_on);
-    result = "listening on " + real.text();
-  } catch (const startup_error& taken) {
-    if (!by_default) throw;
-    result = std::string("no admin endpoint: ") + taken.what();  // somebody was faster
-  }
-  co_await tell_later(std::move(result));
+  // Kept for the log until the program's own line is there: people look for that first, and a program that cannot start
+  // says nothing but why.
+  auto keep = [](std::string line) { resource<endpoint_state>().untold = std::move(line); };
+  std::string line = co_await open_by_default();
+  co_await submit_to(0, keep, std::move(line));
 }
 
 task<> end_listening() {
@@ -327,3 +331,15 @@ task<> end_listening() {
 }
 
 }  // namespace skerry::net::admin
+
+namespace skerry {
+
+task<> open_admin_endpoint() {
+  const std::optional<net::address> at = net::address::parse(app::running_options().admin);
+  if (!at) throw startup_error("--admin takes ADDR:PORT, such as 127.0.0.1:9180 or [::1]:9180, or off");
+  resources().emplace<net::admin::endpoint_state>();
+  const net::address real = co_await net::admin::open_at(*at);
+  log::info("{}", net::admin::line_about(real));
+}
+
+}  // namespace skerry

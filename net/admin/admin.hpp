@@ -5,7 +5,8 @@
 ///
 ///     GET /metrics   what every shard counts, for Prometheus; as OpenMetrics for who accepts that
 ///     GET /health    200 while every shard's loop turns, else 503 and which do not
-///     GET /ready     200 while the program listens; 503 before, and from the begin of a drain on
+///     GET /ready     200 while the program listens, or runs if it has no --port; 503 before, and from the begin of a
+///                    drain on
 ///     GET /shards    JSON: what each shard does
 ///     GET /histograms  JSON: how long requests, turns of the loop and more took, all shards together
 ///     GET /hops      JSON: the matrix of messages between shards, and how long they waited: `waits[n]` are those of
@@ -16,13 +17,15 @@
 ///     GET /          a page that shows all of it, and refreshes itself
 ///     GET /text      the same figures in plain tables, for terminals and browsers without scripts
 ///
-/// A program that listens has it: its first listener or `bind_on_all_shards` opens it, at 127.0.0.1:9180 unless another
-/// program is there, or where `--admin ADDR:PORT` says. Each request asks every shard by a message of its own, so it
-/// costs a loaded shard one message, the copy of its counters, and for /metrics, /shards and /tasks a walk over its
-/// tasks; the first /tasks that meets a coroutine unknown so far reads the program's symbols, some milliseconds.
+/// Where `--admin ADDR:PORT` names a place every program has it, before its main begins. Where nobody does, a program
+/// that listens has it: its first listener or `bind_on_all_shards` opens it, at 127.0.0.1:9180 unless another program
+/// is there. Each request asks every shard by a message of its own, so it costs a loaded shard one message, the copy of
+/// its counters, and for /metrics, /shards and /tasks a walk over its tasks; the first /tasks that meets a coroutine
+/// unknown so far reads the program's symbols, some milliseconds.
 ///
 /// It outlives the drain, so that whoever balances load sees the 503 and not a refused connection, and whoever wonders
-/// why the drain takes so long can look; it is not waited for.
+/// why the drain takes so long can look. A program that ends by itself does not wait for it: its tasks are in no root
+/// scope, so they are neither counted nor listed.
 ///
 /// Affinity: any shard.
 /// Errors:   startup_error when the option's address is none, or its port is taken.
@@ -33,8 +36,8 @@
 
 namespace skerry::net::admin {
 
-/// A listener is about to open its port: opens the endpoint where `--admin` says, unless that says `off` or it is open.
-/// The program is not ready until `end_listening`.
+/// A listener is about to open its port: opens the endpoint at the default place, unless `--admin` says `off` or it is
+/// open. The program is not ready until `end_listening`.
 task<> begin_listening();
 /// The listener's port is open.
 task<> end_listening();

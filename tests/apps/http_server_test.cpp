@@ -288,7 +288,7 @@ TEST(http_server, two_on_a_machine_do_not_quarrel_over_the_admin_port) {
   }
   for (server_process* each : {&first, &second}) {
     EXPECT_EQ(each->wait(), 0);
-    const bool holds = each->log().find("listening on 127.0.0.1:9180") != std::string::npos;
+    const bool holds = each->log().find("endpoint is at 127.0.0.1:9180") != std::string::npos;
     const bool tells = each->log().find("127.0.0.1:9180 is taken") != std::string::npos;
     EXPECT_NE(holds, tells) << each->log();
     holders += holds;

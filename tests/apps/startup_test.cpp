@@ -149,6 +149,17 @@ TEST(start, is_refused_where_descriptors_do_not_suffice_to_serve_anyone) {
   }
 }
 
+TEST(start, is_refused_where_the_admin_endpoint_cannot_be_opened) {
+  server_process first(KV_SERVER, {"--shards", "2", "--overprovision"});
+  const std::string taken = "127.0.0.1:" + std::to_string(first.port());
+  expect_refusal({"--admin", taken}, {}, {taken, "in use"});
+  expect_refusal({"--admin", "localhost:9180"}, {}, {"--admin takes ADDR:PORT", "off"});
+  // A program that never listens.
+  const finished_program silent = run_program(HELLO_SHARDS, {"--admin", taken}, {});
+  EXPECT_EQ(silent.status, 1) << silent.output;
+  EXPECT_NE(silent.output.find("in use"), std::string::npos) << silent.output;
+}
+
 /// Every shard of it answers, it says which backend and why in one line, and in its metrics, and it ends as it should.
 void expect_to_serve(const strings& arguments, const launch& how, const std::string& said, const std::string& backend) {
   const std::uint16_t admin_port = free_port();

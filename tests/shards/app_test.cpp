@@ -107,6 +107,19 @@ TEST(app, whose_main_throws_ends_with_1_and_says_why) {
   EXPECT_NE(said.find("program: main ended with an exception that is no std::exception\n"), std::string::npos) << said;
 }
 
+TEST(app, without_net_refuses_an_admin_endpoint_and_says_why) {
+  for (const char* place : {"127.0.0.1:0", "off", "auto"}) {
+    bool ran = false;
+    testing::internal::CaptureStderr();
+    const int status = run([&ran]() -> task<> { co_return void(ran = true); }, {"--admin", place});
+    const std::string said = testing::internal::GetCapturedStderr();
+    const bool is_named = std::string(place).contains(':');
+    EXPECT_EQ(status, is_named ? 1 : 0) << place;
+    EXPECT_EQ(ran, !is_named) << place;
+    EXPECT_EQ(said, is_named ? "program: this program has no admin endpoint: link skerry::net\n" : "") << place;
+  }
+}
+
 TEST(app, may_run_again_in_the_same_process) {
   for (int i = 0; i < 3; ++i) EXPECT_EQ(run([]() -> task<> { co_return; }), 0);
   EXPECT_FALSE(on_shard());

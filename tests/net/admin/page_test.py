@@ -56,7 +56,7 @@ def check_figures(page):
     # Somebody waits for a client: by the names of coroutines, from the outermost on, without their arguments.
     expect(re.search(r"\w+ → \w+ → ", tasks) and "(" not in tasks and "::" not in tasks, tasks)
     names = page.evaluate("[...document.querySelectorAll('#tasks [data-tip]')].map(e => e.dataset.tip)")
-    expect(any(" → skerry::net::" in each and "(" in each for each in names), names)
+    expect(any(" → kv_server::" in each and "(" in each for each in names), names)
     groups = page.evaluate("document.querySelector('#groups').innerText")
     expect("main" in groups and "%" in groups, groups)
 
