@@ -109,6 +109,14 @@ class client_exchange final : body_writer {
   }
   /// Whether asking again on another connection is as good: this one had served before, and nothing has come.
   bool was_stale() const noexcept { return lease_.reused() && !answered_; }
+  /// Whether the answer came instead of "100 Continue".
+  bool kept_body_back() const noexcept { return kept_body_back_; }
+  /// Whether the server knows no expectations; then the request does not have it any more.
+  bool refuses_expectation(outgoing& request) const noexcept {
+    if (!kept_body_back_ || head().status != 417) return false;
+    request.expects_continue_ = false;
+    return true;
+  }
 
  private:
   enum class body_state : std::uint8_t { reading, done, failed };
@@ -123,6 +131,7 @@ class client_exchange final : body_writer {
   void add_trailer(std::string_view line) override { append_trailer(trailer_lines_, line); }
   task<bool> receive(clock::time_point by);
   task<> read_one_head(method asked);
+  task<bool> is_body_wanted(method asked);
   task<buffer> next_piece();
   void end_body();
 
@@ -139,8 +148,9 @@ class client_exchange final : body_writer {
   const clock::time_point deadline_;
   std::uint64_t body_bytes_ = 0;
   body_state body_ = body_state::reading;
-  bool answered_ = false;  // a byte has come
-  bool broken_ = false;    // while sending
+  bool answered_ = false;        // a byte has come
+  bool broken_ = false;          // while sending
+  bool kept_body_back_ = false;  // so the head of the answer is there, and the connection of no further use
 };
 
 void client_exchange::close() noexcept {
@@ -180,7 +190,15 @@ task<> client_exchange::send_all(outgoing& request, const url& to) {
   } else if (may_have_body || !bytes->empty()) {
     fmt::format_to(std::back_inserter(out), "Content-Length: {}\r\n", bytes->size());
   }
+  const bool asks_first = request.expects_continue_ && (producer != nullptr || !bytes->empty());
+  if (asks_first) out.append("Expect: 100-continue\r\n");
   out.append("\r\n");
+  if (asks_first) {
+    co_await put(std::exchange(out, std::string()));
+    const bool wanted = co_await is_body_wanted(request.method_);
+    kept_body_back_ = !wanted;
+    if (!wanted) co_return;
+  }
   if (producer != nullptr) {
     co_await put(out);
     co_await (*producer)(*this);
@@ -230,10 +248,26 @@ task<bool> client_exchange::receive(clock::time_point by) {
   co_return !bytes_.empty();
 }
 
+/// False when the head of the answer has come instead.
+task<bool> client_exchange::is_body_wanted(method asked) {
+  const clock::time_point by = within(options_.continue_timeout);
+  for (unsigned interim = 0; interim <= interim_max; ++interim) {
+    try {
+      if (rest_.empty()) co_await receive(by);
+    } catch (const timeout_error&) {
+      co_return true;
+    }
+    co_await read_one_head(asked);
+    if (head().status == 100) co_return true;
+    if (head().status >= 200 || head().status == 101) co_return false;
+  }
+  throw protocol_error("too many interim responses");
+}
+
 /// Up to the head of the response that is meant.
 task<> client_exchange::read_head(method asked) {
   for (unsigned interim = 0; interim <= interim_max; ++interim) {
-    co_await read_one_head(asked);
+    if (!kept_body_back_) co_await read_one_head(asked);
     if (head().status == 101) throw protocol_error("the server changes the protocol, which nobody asked for");
     if (head().status < 200) continue;
     const bool empty = head().framing == framing::length && head().content_length == 0;
@@ -323,7 +357,7 @@ task<buffer> client_exchange::next_piece() {
 
 void client_exchange::end_body() {
   body_ = body_state::done;
-  const bool in_order = head().keep_alive && rest_.empty() && !broken_;
+  const bool in_order = head().keep_alive && rest_.empty() && !broken_ && !kept_body_back_;
   rest_ = {};
   bytes_ = buffer();
   in_order ? lease_.give_back() : lease_.close();
@@ -354,7 +388,7 @@ task<std::unique_ptr<client_exchange>> ask(connection_pool& pool, outgoing& requ
     try {
       co_await exchange->send(request, to);
       co_await exchange->read_head(request.method());
-      co_return exchange;
+      if (!exchange->refuses_expectation(request)) co_return exchange;
     } catch (const timeout_error&) {
       throw;
     } catch (const std::system_error&) {
@@ -502,7 +536,8 @@ task<client_response> client::send(outgoing request) {
     const auto location = detail::redirection(exchange->head());
     const bool as_get =
         (status == 303 && request.method_ != method::head) || (status <= 302 && request.method_ == method::post);
-    const bool follow = location && pool.options.redirects_max != 0 && (as_get || !streamed);
+    const bool has_body = !streamed || exchange->kept_body_back();
+    const bool follow = location && pool.options.redirects_max != 0 && (as_get || has_body);
     if (!follow) co_return client_response(std::move(exchange));
     if (redirects == pool.options.redirects_max) {
       throw std::system_error(std::make_error_code(std::errc::too_many_symbolic_link_levels),

@@ -37,6 +37,11 @@
 /// method and body stay, and a response that would need a streamed body again is given to the caller. Authorization,
 /// Cookie and Host go to the same address and port only. Interim responses (1xx) are skipped.
 ///
+/// A large body need not go to a server that does not want it: after `expect_continue` the head goes alone, with
+/// `Expect: 100-continue`, and the body when the server says so or after `continue_timeout`, for some never do. An
+/// answer that comes before keeps the body back and ends the connection. A redirect is followed then with a streamed
+/// body, too, and 417 is asked again without the field.
+///
 /// A streamed request may end with trailers (`body_writer::trailer`), which a `Trailer` field may announce; nobody says
 /// beforehand whether the server looks at them. Who wants those of a response asks by `TE: trailers`.
 ///
@@ -83,6 +88,7 @@ struct client_options {
   std::chrono::milliseconds idle_timeout{30'000};      ///< then an idle connection is closed
   std::chrono::milliseconds connect_timeout{10'000};   ///< for a place and a connection
   std::chrono::milliseconds write_timeout{30'000};     ///< for the server to take 64 KiB of the request
+  std::chrono::milliseconds continue_timeout{1'000};   ///< for the word to send a body that waits for it; then it goes
   std::chrono::milliseconds response_timeout{60'000};  ///< for the first byte after the request, or an interim response
   std::chrono::milliseconds head_timeout{10'000};      ///< from the first byte of a head to its last
   std::chrono::milliseconds body_timeout{30'000};      ///< silence in a body, while somebody reads it
@@ -112,7 +118,7 @@ class outgoing {
   outgoing(http::method method, std::string url);
 
   /// Adds a field. std::invalid_argument for what HTTP cannot carry, and for fields that are the client's: those that
-  /// frame the body, Connection (which goes with a TE), Expect and Upgrade.
+  /// frame the body, Connection (which goes with a TE), Expect (see expect_continue) and Upgrade.
   outgoing& header(std::string_view name, std::string_view value) &;
   outgoing&& header(std::string_view name, std::string_view value) && { return std::move(header(name, value)); }
   outgoing& body(std::string_view type, std::string bytes) &;
@@ -122,6 +128,12 @@ class outgoing {
   outgoing&& stream(std::string_view type, producer write_body) && {
     return std::move(stream(type, std::move(write_body)));
   }
+  /// The body, if there is one, waits until the server wants it, see above.
+  outgoing& expect_continue() & noexcept {
+    expects_continue_ = true;
+    return *this;
+  }
+  outgoing&& expect_continue() && noexcept { return std::move(expect_continue()); }
 
   http::method method() const noexcept { return method_; }
   const std::string& url() const noexcept { return url_; }
@@ -136,6 +148,7 @@ class outgoing {
   std::string url_;
   std::vector<std::string> lines_;  ///< the fields, each with its line end
   std::variant<std::string, producer> body_;
+  bool expects_continue_ = false;
 };
 
 /// What a server answered: status and fields, then the body as it comes.

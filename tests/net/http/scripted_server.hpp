@@ -49,12 +49,17 @@ task<std::error_code> failure_of(task<T> doomed) {
   co_return std::error_code();
 }
 
+/// A head whose body waits for "100 Continue".
+inline bool asks_first(std::string_view request) { return request.ends_with("Expect: 100-continue\r\n\r\n"); }
+
 /// A server of one connection after the other, or many: what it says is the test's matter.
 class scripted_server {
  public:
   /// What is sent for the head of a request, and what becomes of the connection then.
   struct reply {
     reply(std::string text, bool ends = false, bool waits = false) : bytes(std::move(text)), close(ends), hang(waits) {}
+    /// Of a request that asks first: not the word to go on, nor silence.
+    bool is_final() const { return !bytes.empty() && !bytes.starts_with("HTTP/1.1 1"); }
     std::string bytes;
     bool close;
     bool hang;
@@ -94,14 +99,17 @@ class scripted_server {
   }
   task<> answer_requests(net::stream& peer) {
     std::string got;
+    bool head_is_known = false;
     while (true) {
-      while (!is_whole(got)) {
+      while (!is_whole(got, head_is_known)) {
         const buffer bytes = co_await peer.read();
         if (bytes.empty()) co_return;
         got += text_of(bytes);
       }
       requests.push_back(std::exchange(got, {}));
       const reply r = says_(requests.back());
+      head_is_known = asks_first(requests.back()) && !r.is_final();
+      if (head_is_known) got = requests.back();
       if (drips) {
         for (char c : r.bytes) {
           co_await peer.write(std::string_view(&c, 1));
@@ -115,10 +123,11 @@ class scripted_server {
     }
   }
 
-  /// Whether a head has come, and the body that it announces.
-  static bool is_whole(std::string_view got) {
+  /// Whether a head has come, and the body that it announces unless it asks first.
+  static bool is_whole(std::string_view got, bool head_is_known) {
     const std::size_t head = got.find("\r\n\r\n");
     if (head == got.npos) return false;
+    if (!head_is_known && asks_first(got)) return true;
     if (got.contains("Transfer-Encoding: chunked\r\n")) return got.ends_with("\r\n0\r\n\r\n");
     constexpr std::string_view field = "Content-Length: ";
     const std::size_t at = got.find(field);
