@@ -20,6 +20,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <support/run_shards.hpp>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -27,6 +28,7 @@ namespace skerry {
 namespace {
 
 using namespace std::chrono_literals;
+using test_support::simulated;
 
 /// Both ends of a pipe; non-blocking.
 class pipe_ends {
@@ -161,6 +163,7 @@ TEST(readiness, a_cancelled_wait_lets_go_of_the_kernel_and_takes_nothing) {
 }
 
 TEST(readiness, the_end_of_the_shard_ends_waits_and_events) {
+  if (test_support::simulating()) GTEST_SKIP() << "its pipe outlives the host";
   pipe_ends pipe;
   for (bool in_the_kernel : {false, true}) {
     block_on([&]() -> task<> {
@@ -193,9 +196,12 @@ TEST(readiness_events, tells_each_arrival_once_and_merges_what_nobody_has_fetche
     EXPECT_EQ(co_await events.next(), static_cast<std::uint32_t>(POLLIN));
     auto waiting = spawn([&]() -> task<std::uint32_t> { co_return co_await events.next(); });
     for (int i = 0; i < 3; ++i) co_await turn();
-    EXPECT_FALSE(waiting.is_finished()) << "two arrivals that nobody fetched are one";
+    // A simulated kernel may tell of the second one late, or end the poll, whose successor finds the bytes again.
+    EXPECT_TRUE(!waiting.is_finished() || simulated()) << "two arrivals that nobody fetched are one";
     pipe.close_writer();
-    EXPECT_NE(co_await waiting & POLLHUP, 0u);
+    std::uint32_t told = co_await waiting;
+    while (simulated() && (told & POLLHUP) == 0) told = co_await events.next();
+    EXPECT_NE(told & POLLHUP, 0u);
   });
 }
 

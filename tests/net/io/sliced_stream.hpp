@@ -20,14 +20,17 @@
 
 namespace skerry::test_support {
 
-/// `text` in one receive buffer.
+/// `text` in one receive buffer. A simulated network may cut it; then it is sent again.
 inline task<buffer> in_one_buffer(std::string text) {
-  connected pair = co_await connect_pair();
-  co_await pair.theirs.send(text);
-  while (queued_bytes(pair.theirs.fd(), SIOCOUTQ) != 0) co_await turn();
-  buffer whole = co_await pair.ours.read();
-  EXPECT_EQ(text_of(whole), text) << "small messages come in one piece";
-  co_return whole;
+  while (true) {
+    connected pair = co_await connect_pair();
+    co_await pair.theirs.send(text);
+    while (queued_bytes(pair.theirs.fd(), SIOCOUTQ) != 0) co_await turn();
+    buffer whole = co_await pair.ours.read();
+    if (simulated() && whole.size() < text.size()) continue;
+    EXPECT_EQ(text_of(whole), text) << "small messages come in one piece";
+    co_return whole;
+  }
 }
 
 class sliced_stream {
