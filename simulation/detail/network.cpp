@@ -6,10 +6,12 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <limits>
 #include <utility>
 
 #include <arpa/inet.h>
 #include <linux/sockios.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -102,9 +104,43 @@ int tcp_socket::peer_name(sockaddr* name, socklen_t* bytes) const noexcept {
   return 0;
 }
 
+int* tcp_options::find(int level, int name, int& least, int& most) noexcept {
+  if (level == SOL_SOCKET) {
+    least = 0;
+    most = 1;
+    return name == SO_KEEPALIVE ? &keep_alive : nullptr;
+  }
+  if (level != IPPROTO_TCP) return nullptr;
+  least = 1;
+  most = 32'767;
+  switch (name) {
+    case TCP_KEEPIDLE: return &keep_idle;
+    case TCP_KEEPINTVL: return &keep_interval;
+    case TCP_KEEPCNT: most = 127; return &keep_count;
+    case TCP_USER_TIMEOUT:
+      least = 0;
+      most = std::numeric_limits<int>::max();
+      return &user_timeout;
+    case TCP_NODELAY:
+      least = 0;
+      most = 1;
+      return &no_delay;
+    default: return nullptr;
+  }
+}
+
 int tcp_socket::set_option(int level, int name, const void* value, socklen_t bytes) noexcept {
   if (set_common(level, name, value, bytes)) return 0;
-  if (level != SOL_SOCKET) return 0;  // they change when packets go, of which there are none
+  int least = 0, most = 0;
+  if (int* const kept = options_.find(level, name, least, most); kept != nullptr) {
+    if (bytes < sizeof(int)) return -EINVAL;
+    int given = *static_cast<const int*>(value);
+    if (most == 1) given = given != 0 ? 1 : 0;
+    if (given < least || given > most) return -EINVAL;
+    *kept = given;
+    return 0;
+  }
+  if (level != SOL_SOCKET) return 0;  // as tcp_options, and nobody asks for it
   switch (name) {
     case SO_SNDBUF: send_buffer_ = buffer_size(value, bytes, 4608); return 0;
     case SO_RCVBUF: receive_buffer_ = buffer_size(value, bytes, 2304); return 0;
@@ -120,6 +156,9 @@ int tcp_socket::set_option(int level, int name, const void* value, socklen_t byt
 
 int tcp_socket::get_option(int level, int name, void* value, socklen_t* bytes) noexcept {
   if (level == IPPROTO_IPV6 && name == IPV6_V6ONLY) return give_number(value, bytes, v6_only);
+  int least = 0, most = 0;
+  if (const int* const kept = options_.find(level, name, least, most); kept != nullptr)
+    return give_number(value, bytes, *kept);
   if (level != SOL_SOCKET) return -ENOPROTOOPT;
   switch (name) {
     case SO_TYPE: return give_number(value, bytes, SOCK_STREAM);
@@ -213,6 +252,7 @@ void tcp_socket::knock(unsigned tries) {
         other->remote = me->local;
         other->send_buffer_ = door->send_buffer_;
         other->receive_buffer_ = door->receive_buffer_;
+        other->options_ = door->options_;
         other->peer_ = me;
         me->peer_ = other;
         door->waiting_.push_back(other);

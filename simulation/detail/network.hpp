@@ -67,6 +67,14 @@ class network {
   std::vector<unix_socket*> unix_;
 };
 
+/// Options of a connection that change when packets go, of which there are none: kept to be told.
+struct tcp_options {
+  int keep_alive = 0, keep_idle = 7200, keep_interval = 75, keep_count = 9, user_timeout = 0, no_delay = 0;
+
+  /// Null where there is no such option; else where it is, and the limits of its value.
+  int* find(int level, int name, int& least, int& most) noexcept;
+};
+
 class tcp_socket final : public stream_socket, public ip_socket {
  public:
   tcp_socket(machine& of, int family) noexcept;
@@ -136,6 +144,7 @@ class tcp_socket final : public stream_socket, public ip_socket {
   std::chrono::nanoseconds last_due_{0};
   std::size_t unacknowledged_ = 0;
   std::size_t send_buffer_, receive_buffer_;
+  tcp_options options_;
   bool end_sent_ = false, end_arrived_ = false;  // of ours
   std::string arrived_;                          // and not read, from taken_ on
   std::size_t taken_ = 0;

@@ -68,6 +68,7 @@ TEST(move, who_arrives_in_a_drain_reads_what_the_kernel_has_behind_what_was_unre
     packed.unread = "abc";
     packed.heard = packed.accepted = true;
     co_await peer.send("def");
+    while (test_support::queued_bytes(packed.fd.get(), SIOCINQ) < 3) co_await turn();
     net::endpoint& arrived = *net::this_endpoints().adopt(packed, 0, true);
     std::string all;
     while (true) {
@@ -83,6 +84,7 @@ TEST(move, who_arrives_in_a_drain_reads_what_the_kernel_has_behind_what_was_unre
 }
 
 TEST(move, in_a_drain_of_the_app_it_is_served_to_its_end) {
+  if (test_support::simulating()) GTEST_SKIP() << "its peer outlives the host";
   for (int steps = 0; steps < 16; ++steps) {
     std::optional<raw_peer> peer;  // no task of the app: that does not wait for it
     run_shards(3, [&]() -> task<> {
@@ -111,6 +113,7 @@ TEST(move, in_a_drain_of_the_app_it_is_served_to_its_end) {
 
 // The second shard has drained when the connection comes, and the first waits for what is begun there.
 TEST(move, in_a_drain_of_the_app_a_move_to_the_own_shard_is_waited_for) {
+  if (test_support::simulating()) GTEST_SKIP() << "its peer outlives the host";
   std::optional<raw_peer> peer;
   run_shards(2, [&]() -> task<> {
     const auto handler = [](net::stream client) -> task<> {
@@ -184,8 +187,8 @@ TEST(move, a_drain_of_the_server_serves_or_cancels_it_wherever_it_is) {
       run_and_count(2, [&]() -> task<> {
         const auto move_on = [](net::stream client) -> task<> {
           const auto there = [](net::stream moved) -> task<> {
-            (void)co_await moved.read();
-            (void)co_await moved.read();  // the end, which the drain makes
+            // To the end, which the drain makes.
+            for (bool more = true; more;) more = !(co_await moved.read()).empty();
             co_await moved.write("served");
           };
           co_await std::move(client).move_to(1 - this_shard_id(), there);

@@ -45,11 +45,11 @@ TEST_F(watched, what_makes_progress_goes_on_and_what_stands_still_is_cancelled) 
       }
     });
     for (int i = 0; i < 50; ++i) {
-      dog.give(100ms);
-      co_await pass(99ms);
+      dog.give(10s);
+      co_await pass(9900ms);  // and the turns, which take some milliseconds in a simulation
       EXPECT_FALSE(dog.fired());
     }
-    co_await pass(2ms);
+    co_await pass(200ms);
     EXPECT_TRUE(dog.fired());
     co_await waiting;
     EXPECT_TRUE(cancelled);
