@@ -424,6 +424,7 @@ int disk::status_now(const inode& of, struct ::stat& into) noexcept {
   into.st_ino = of.number;
   into.st_size = static_cast<off_t>(of.content.size());
   into.st_blksize = block_bytes;
+  into.st_blocks = static_cast<blkcnt_t>((of.content.allocated() + 511) / 512);
   return 0;
 }
 

@@ -374,6 +374,12 @@ int __wrap_lstat(const char* path, struct stat* into) {
   return answer(none != 0 ? none : disk::status_now(*found, *into));
 }
 
+// There are no links.
+int __real_stat(const char*, struct stat*);
+int __wrap_stat(const char* path, struct stat* into) {
+  return here() == nullptr ? __real_stat(path, into) : __wrap_lstat(path, into);
+}
+
 int __real_unlink(const char*);
 int __wrap_unlink(const char* path) {
   machine* m = here();

@@ -50,22 +50,23 @@ TEST(directory, is_made_listed_and_removed) {
     EXPECT_TRUE((co_await net::list_directory(path, 0)).empty());
     here.put("d/file", "");
     here.put("d/inner/x", "");
-    EXPECT_EQ(::symlink("file", here.file("d/link").c_str()), 0);
-    EXPECT_EQ(::mkfifo(here.file("d/fifo").c_str(), 0600), 0);
+    std::map<std::string, entry_kind> all{{"file", entry_kind::regular}, {"inner", entry_kind::directory}};
+    if (!test_support::simulated()) {  // where there are files and directories only
+      EXPECT_EQ(::symlink("file", here.file("d/link").c_str()), 0);
+      EXPECT_EQ(::mkfifo(here.file("d/fifo").c_str(), 0600), 0);
+      all.emplace("link", entry_kind::symbolic_link);
+      all.emplace("fifo", entry_kind::other);
+    }
     std::map<std::string, entry_kind> found;
-    const std::vector<directory_entry> listed = co_await net::list_directory(path, 4);
+    const std::vector<directory_entry> listed = co_await net::list_directory(path, all.size());
     for (const directory_entry& each : listed) {
       found[each.name] = each.kind;
       struct stat status{};
       EXPECT_EQ(::lstat((path + '/' + each.name).c_str(), &status), 0);
       EXPECT_EQ(each.inode, status.st_ino);
     }
-    const std::map<std::string, entry_kind> all{{"file", entry_kind::regular},
-                                                {"inner", entry_kind::directory},
-                                                {"link", entry_kind::symbolic_link},
-                                                {"fifo", entry_kind::other}};
     EXPECT_EQ(found, all);
-    co_await expect_refused(net::list_directory(path, 3), std::errc::argument_list_too_long, path);
+    co_await expect_refused(net::list_directory(path, all.size() - 1), std::errc::argument_list_too_long, path);
     co_await expect_refused(net::remove_directory(path), std::errc::directory_not_empty, path);
     co_await net::make_directory(here.file("empty"));
     co_await net::remove_directory(here.file("empty"));

@@ -255,6 +255,7 @@ TEST(registered_memory, that_is_refused_is_done_without) {
 }
 
 TEST(registered_memory, that_the_limit_of_an_ordinary_user_refuses_is_done_without) {
+  if (test_support::simulating()) GTEST_SKIP() << "children are not simulated";
   if (test_support::backend_of_environment() == "epoll") GTEST_SKIP() << "nothing is locked there";
   constexpr uid_t nobody_else = 64003;
   const pid_t child = ::fork();
