@@ -2,6 +2,7 @@
 #include <skerry/simulation/detail/disk.hpp>
 #include <skerry/simulation/detail/machine.hpp>
 #include <skerry/simulation/detail/network.hpp>
+#include <skerry/simulation/detail/pipes.hpp>
 #include <skerry/simulation/detail/unix_sockets.hpp>
 #include <skerry/simulation/detail/world.hpp>
 
@@ -424,7 +425,8 @@ int unix_socket::collect(const msghdr& message, std::vector<passed_descriptor>& 
     for (std::size_t i = 0; i < count; ++i) {
       int fd = -1;
       std::memcpy(&fd, CMSG_DATA(each) + i * sizeof fd, sizeof fd);
-      std::shared_ptr<node> what = of.find(fd);
+      const bool standard = fd >= 0 && fd <= 2;
+      std::shared_ptr<node> what = standard ? of.standard(fd).shared_from_this() : of.find(fd);
       if (what == nullptr) return -EBADF;
       passed.emplace_back(of, std::move(what));
     }
@@ -432,8 +434,8 @@ int unix_socket::collect(const msghdr& message, std::vector<passed_descriptor>& 
   return of.descriptors_under_way > in().given().system.descriptors_max ? -ETOOMANYREFS : 0;
 }
 
-/// A packet, or of bytes as many as have room, the descriptors with the first.
-long unix_socket::send(const msghdr& message) {
+/// A packet, or of bytes as many as have room, the descriptors with the first; by an operation perhaps fewer.
+long unix_socket::send(const msghdr& message, bool by_operation) {
   std::string bytes;
   for (const iovec& each : std::span(message.msg_iov, message.msg_iovlen)) {
     bytes.append(static_cast<const char*>(each.iov_base), each.iov_len);
@@ -442,7 +444,7 @@ long unix_socket::send(const msghdr& message) {
   if (const int wrong = collect(message, passed); wrong != 0) return wrong;
   const int state = output_state(bytes.size());
   if (state < 0) return state;
-  if (!packets()) bytes.resize(std::min(some_of(bytes.size()), room()));
+  if (!packets()) bytes.resize(std::min(by_operation ? some_of(bytes.size()) : bytes.size(), room()));
   const auto result = static_cast<long>(bytes.size());
   if (packets() || result != 0) put(std::move(bytes), std::move(passed));
   return result;
@@ -454,7 +456,7 @@ bool unix_socket::attempt(request& r) noexcept {
     case IORING_OP_RECVMSG:
       result = receive(*reinterpret_cast<msghdr*>(r.what().addr), static_cast<int>(r.what().msg_flags));
       break;
-    case IORING_OP_SENDMSG: result = send(*reinterpret_cast<const msghdr*>(r.what().addr)); break;
+    case IORING_OP_SENDMSG: result = send(*reinterpret_cast<const msghdr*>(r.what().addr), true); break;
     default: return stream_socket::attempt(r);
   }
   if (result == -EAGAIN && (r.what().msg_flags & MSG_DONTWAIT) == 0) return false;
@@ -472,7 +474,7 @@ long unix_socket::write_now(const msghdr& from, int flags) {
   std::size_t bytes = 0;
   for (const iovec& each : std::span(from.msg_iov, from.msg_iovlen)) bytes += each.iov_len;
   if (patient(flags) && !of.block_until([&] { return output_state(bytes) != -EAGAIN; })) return -EINTR;
-  return send(from);
+  return send(from, false);
 }
 
 }  // namespace skerry::sim::detail

@@ -103,7 +103,7 @@ class unix_socket final : public stream_socket {
   std::size_t take_into(msghdr& message, std::size_t most, std::vector<passed_descriptor>& passed);
   long receive(msghdr& message, int flags);
   void hand_over(std::vector<passed_descriptor> passed, msghdr& message);
-  long send(const msghdr& message);
+  long send(const msghdr& message, bool by_operation);
   int collect(const msghdr& message, std::vector<passed_descriptor>& passed);
   void put(std::string bytes, std::vector<passed_descriptor> passed);
   int meet(const sockaddr* name, socklen_t bytes, std::shared_ptr<unix_socket>& door);
