@@ -3,27 +3,63 @@
 #include <skerry/backends/detail/ring_trial.hpp>
 #include <skerry/framework/startup_error.hpp>
 
+#include <system_error>
+#include <utility>
+
 #include <fmt/format.h>
 
 namespace skerry {
 
-chosen_backends make_backends(std::string_view name, std::size_t shards, unsigned entries) {
+namespace {
+
+void require_napi(backend& on, std::chrono::microseconds busy_poll) {
+  const int error = detail::register_napi(on.capabilities().ring, busy_poll);
+  if (error == 0) return;
+  throw startup_error(
+      fmt::format("--napi-busy-poll-us is refused by the kernel: {}\n"
+                  "it needs Linux 6.9 or newer, built with CONFIG_NET_RX_BUSY_POLL; leave it out (0)",
+                  std::generic_category().message(error)));
+}
+
+std::string described(std::string_view why, const io_uring_extras& extras) {
+  std::string text = fmt::format("backend io_uring: {}", why);
+  if (extras.sqpoll_idle.count() != 0) {
+    text += fmt::format(", a thread of the kernel's submits (idle after {} ms)", extras.sqpoll_idle.count());
+  }
+  if (extras.napi_busy_poll.count() != 0) {
+    text += fmt::format(", waits poll the network for {} us", extras.napi_busy_poll.count());
+  }
+  return text;
+}
+
+}  // namespace
+
+chosen_backends make_backends(std::string_view name, std::size_t shards, unsigned entries,
+                              const io_uring_extras& extras) {
+  const char* asked = extras.asked();
+  if (name == "epoll" && asked != nullptr) {
+    throw startup_error(fmt::format("{} is for io_uring, and --backend epoll leaves that out\nuse one of them", asked));
+  }
   if (name == "epoll") return {make_epoll_backends(shards, entries), "backend epoll: it was asked for"};
   if (name != "auto" && name != "io_uring") {
     throw startup_error(fmt::format("there is no backend \"{}\"\nuse auto, io_uring or epoll", name));
   }
+  std::vector<std::unique_ptr<backend>> rings;
   try {
-    auto rings = make_io_uring_backends(shards, entries);
-    const bool bundles = detail::bundles_work(*rings.front());
-    for (auto& each : rings) each->bundles = bundles;
-    return {std::move(rings),
-            name == "auto" ? "backend io_uring: it works here" : "backend io_uring: it was asked for"};
+    rings = make_io_uring_backends(shards, entries, extras.sqpoll_idle);
   } catch (const startup_error& refusal) {
-    if (name == "io_uring") throw;
     const std::string_view text = refusal.what();
+    if (asked != nullptr) throw startup_error(fmt::format("{} needs io_uring: {}", asked, text));
+    if (name == "io_uring") throw;
     return {make_epoll_backends(shards, entries), fmt::format("backend epoll: {}", text.substr(0, text.find('\n'))),
             true};
   }
+  const bool bundles = detail::bundles_work(*rings.front());
+  for (auto& each : rings) {
+    each->bundles = bundles;
+    if (extras.napi_busy_poll.count() != 0) require_napi(*each, extras.napi_busy_poll);
+  }
+  return {std::move(rings), described(name == "auto" ? "it works here" : "it was asked for", extras)};
 }
 
 }  // namespace skerry

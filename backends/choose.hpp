@@ -12,11 +12,15 @@
 ///     io_uring    io_uring, or the refusal as an error
 ///     epoll       epoll, io_uring is not tried
 ///
+/// An extra of io_uring (extras.hpp) is asked for outright: `auto` finds no way around it to epoll.
+///
 /// Whether receives come in bundles (`backend::bundles`) is found out on the first ring, for all of them.
 ///
 /// Affinity: the thread of shard 0, as for make_io_uring_backends.
-/// Errors:   startup_error: another name, io_uring that was asked for and is refused, and on epoll no descriptors.
+/// Errors:   startup_error: another name, io_uring or an extra that was asked for and is refused, an extra with epoll,
+///           and on epoll no descriptors.
 
+#include <skerry/backends/extras.hpp>
 #include <skerry/framework/backend/backend.hpp>
 
 #include <cstddef>
@@ -34,7 +38,8 @@ struct chosen_backends {
 };
 
 /// `entries`: submissions per turn for which there is room at first; on io_uring see make_io_uring_backends.
-chosen_backends make_backends(std::string_view name, std::size_t shards, unsigned entries);
+chosen_backends make_backends(std::string_view name, std::size_t shards, unsigned entries,
+                              const io_uring_extras& extras = {});
 
 /// On epoll, which needs nobody's permission. Throws startup_error.
 std::vector<std::unique_ptr<backend>> make_epoll_backends(std::size_t shards, unsigned entries);

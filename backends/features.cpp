@@ -16,7 +16,7 @@ using namespace detail::io_uring_names;
 
 /// Figures are CPU time per message of a server, beside the same one without (perf/limits/echo_uring_depth.cpp), unless
 /// they say otherwise.
-void examine_set_up(std::vector<io_uring_feature>& into) {
+void examine_set_up(std::vector<io_uring_feature>& into, const io_uring_extras& asked) {
   const auto flag = [](std::uint32_t flags) { return detail::sets_up(flags); };
   const bool issuer = flag(IORING_SETUP_SINGLE_ISSUER);
   const bool deferred = flag(IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
@@ -32,11 +32,13 @@ void examine_set_up(std::vector<io_uring_feature>& into) {
   into.push_back({"submit all", all, all, "one refused submission does not hold up the rest of its batch"});
   const bool sized = flag(IORING_SETUP_CQSIZE);
   into.push_back({"sized completion ring", sized, sized, "4 to 16 completions per submission: overflow is slow"});
-  into.push_back({"kernel thread submits", flag(IORING_SETUP_SQPOLL), false,
-                  "SQPOLL burns a second CPU per shard and rules out deferred task work: 4.2 to 4.5 x"});
+  const bool polls = flag(IORING_SETUP_SQPOLL);
+  into.push_back({"kernel thread submits", polls, polls && asked.sqpoll_idle.count() != 0,
+                  "--sqpoll-idle-ms N: SQPOLL burns a second CPU per shard and rules out deferred task work: 2.7 x",
+                  true});
 }
 
-void examine_registrations(std::vector<io_uring_feature>& into, detail::bare_ring& bare) {
+void examine_registrations(std::vector<io_uring_feature>& into, detail::bare_ring& bare, const io_uring_extras& asked) {
   const bool own = bare.registers_own_descriptor();
   into.push_back({"registered ring", own, own, "spares looking the ring's descriptor up at each entry"});
   const bool lent = bare.registers_buffer_ring(0);
@@ -49,8 +51,11 @@ void examine_registrations(std::vector<io_uring_feature>& into, detail::bare_rin
                   "transfers of O_DIRECT files: 4 KiB take 10 to 20 % less CPU time, 64 KiB a third"});
   into.push_back({"direct descriptors", bare.registers_empty(IORING_REGISTER_FILES2), false,
                   "0.97 to 1.01 x, and nothing but the ring could use such a descriptor"});
-  into.push_back({"NAPI busy polling", bare.registers_napi(), false,
-                  "the wait would burn CPU to save an interrupt; loopback has none, 0.98 to 1.02 x"});
+  const bool napi = bare.registers_napi();
+  into.push_back(
+      {"NAPI busy polling", napi, napi && asked.napi_busy_poll.count() != 0,
+       "--napi-busy-poll-us N: a wait burns CPU to save an interrupt; veth 1.3 x, loopback, which has no NAPI, 1.01 x",
+       true});
 }
 
 void examine_requests(std::vector<io_uring_feature>& into, const detail::bare_ring& bare, backend& on) {
@@ -86,7 +91,7 @@ void examine_features(std::vector<io_uring_feature>& into, std::uint32_t feature
 
 }  // namespace
 
-io_uring_report examine_io_uring() {
+io_uring_report examine_io_uring(const io_uring_extras& asked) {
   io_uring_report found;
   utsname kernel{};
   ::uname(&kernel);
@@ -95,8 +100,8 @@ io_uring_report examine_io_uring() {
     constexpr unsigned entries = 64;
     const auto made = make_io_uring_backends(1, entries);
     detail::bare_ring bare(0);
-    examine_set_up(found.features);
-    examine_registrations(found.features, bare);
+    examine_set_up(found.features, asked);
+    examine_registrations(found.features, bare, asked);
     examine_requests(found.features, bare, *made.front());
     examine_features(found.features, bare.features());
   } catch (const std::exception& refused) {
@@ -110,10 +115,11 @@ std::string as_text(const io_uring_report& found) {
   if (!found.refusal.empty()) {
     return text + found.refusal + "\nprograms run on epoll instead, unless --backend io_uring forbids it\n";
   }
-  text += fmt::format("{:<23} {:<7} {:<9} {}\n", "feature", "kernel", "Skerry", "why");
+  text += fmt::format("{:<23} {:<7} {:<11} {}\n", "feature", "kernel", "Skerry", "why");
   for (const io_uring_feature& each : found.features) {
-    text += fmt::format("{:<23} {:<7} {:<9} {}\n", each.name, each.in_kernel ? "has it" : "lacks",
-                        each.used ? "uses it" : "does not", each.why);
+    const char* chosen = each.used ? "uses it" : "does not";
+    if (each.opt_in) chosen = each.used ? "opt-in, on" : "opt-in, off";
+    text += fmt::format("{:<23} {:<7} {:<11} {}\n", each.name, each.in_kernel ? "has it" : "lacks", chosen, each.why);
   }
   return text;
 }

@@ -31,16 +31,18 @@ struct byte_size {
 struct app_options {
   app_options() {}  // no aggregate: g++ 12 destroys an aggregate temporary inside a co_await operand twice
 
-  std::optional<unsigned> shards;              ///< 1 to shard_count_max; empty is `auto`, as many as fit
-  std::string cpuset;                          ///< CPUs to use, as in placement.hpp; empty for all that are allowed
-  pin_mode pin = pin_mode::automatic;          ///< whether each shard stays on one CPU
-  bool smt = false;                            ///< `auto` counts hardware threads, not cores
-  bool overprovision = false;                  ///< allow more shards than CPUs
-  std::string backend = "auto";                ///< auto, io_uring or epoll; `auto`: io_uring where it works
-  std::chrono::microseconds idle_spin{0};      ///< look for work this long before sleeping; up to 1 s
-  std::chrono::microseconds task_budget{500};  ///< run tasks this long before looking at I/O; 10 us to 1 s
-  unsigned ring_entries = 512;                 ///< submission queue of each shard; a power of two, 64 to 32768
-  unsigned mailbox_capacity = 128;             ///< messages handed over in one batch per pair of shards; 1 to 65536
+  std::optional<unsigned> shards;               ///< 1 to shard_count_max; empty is `auto`, as many as fit
+  std::string cpuset;                           ///< CPUs to use, as in placement.hpp; empty for all that are allowed
+  pin_mode pin = pin_mode::automatic;           ///< whether each shard stays on one CPU
+  bool smt = false;                             ///< `auto` counts hardware threads, not cores
+  bool overprovision = false;                   ///< allow more shards than CPUs
+  std::string backend = "auto";                 ///< auto, io_uring or epoll; `auto`: io_uring where it works
+  std::chrono::microseconds idle_spin{0};       ///< look for work this long before sleeping; up to 1 s
+  std::chrono::microseconds task_budget{500};   ///< run tasks this long before looking at I/O; 10 us to 1 s
+  unsigned ring_entries = 512;                  ///< submission queue of each shard; a power of two, 64 to 32768
+  std::chrono::milliseconds sqpoll_idle{0};     ///< a thread of the kernel's submits, asleep after so long; up to 10 s
+  std::chrono::microseconds napi_busy_poll{0};  ///< poll the network so long before sleeping; up to 1 s
+  unsigned mailbox_capacity = 128;              ///< messages handed over in one batch per pair of shards; 1 to 65536
   std::chrono::nanoseconds drain_timeout = std::chrono::seconds(10);  ///< how long a stop may take; up to 24 h
   std::string admin = "auto";         ///< the admin endpoint: ADDR:PORT, off, or 127.0.0.1:9180 if that is free
   std::string log_level = "info";     ///< debug, info, warning, error or off

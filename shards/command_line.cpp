@@ -104,10 +104,11 @@ bool read(view from, pin_mode& into) {
   return found < std::ssize(pin_modes);
 }
 
-bool read(view from, microseconds& into) {
+template <class Unit>  // in the option's name
+bool read(view from, std::chrono::duration<std::int64_t, Unit>& into) {
   std::uint32_t count = 0;  // in the limits of every such option
   bool valid = read(from, count);
-  into = microseconds(count);
+  into = std::chrono::duration<std::int64_t, Unit>(count);
   return valid;
 }
 
@@ -139,6 +140,7 @@ std::string show(pin_mode value) {
 }
 
 std::string show(microseconds value) { return std::to_string(value.count()); }
+std::string show(std::chrono::milliseconds value) { return std::to_string(value.count()); }
 std::string show(byte_size value) { return show_with_unit(value.bytes, byte_units); }
 std::string show(nanoseconds value) { return show_with_unit(value.count(), time_units); }
 
@@ -217,6 +219,10 @@ std::vector<option> detail::standard_options(app_options& o) {
       checked("ring-entries", "N", "submission queue of each shard, a power of two", o.ring_entries,
               "must be a power of two from 64 to 32768",
               [](unsigned n) { return std::has_single_bit(n) && n >= 64 && n <= 32768; }),
+      between("sqpoll-idle-ms", "N", "a kernel thread per shard submits, and sleeps after so long; 0: none",
+              o.sqpoll_idle, "a number", 0ms, 10s),
+      between("napi-busy-poll-us", "N", "poll the network this long before sleeping; 0: do not", o.napi_busy_poll,
+              "a number", 0us, 1s),
       between("mailbox-capacity", "N", "messages handed over in one batch between two shards", o.mailbox_capacity,
               "a number", 1, 65536),
       between("drain-timeout", "TIME", "how long a graceful stop may take: 10s, 500ms, 2m", o.drain_timeout,
@@ -291,6 +297,7 @@ command_line::outcome command_line::parse(int argc, const char* const* argv, app
     find("config")->read_mentioned();
     if (!config_.empty()) read_config(config_);
     for (const option& each : all_) each.read_mentioned();
+    if (features_) return exit_request{0, as_text(examine_io_uring({options_.sqpoll_idle, options_.napi_busy_poll}))};
     return options_;
   } catch (const startup_error& why) {
     std::string text = fmt::format("{}: {}\n", program_, why.what());
@@ -331,8 +338,8 @@ std::optional<std::string> command_line::read_arguments(int argc, const char* co
   } catch (const CLI::ParseError& error) {
     throw startup_error(printable(error.what()));
   }
-  if (features->count() > 0) return as_text(examine_io_uring());
-  for (const CLI::Option* given : app.get_options([](const CLI::Option* each) { return each->count() > 0; })) {
+  features_ = features->count() > 0;
+  for (const CLI::Option* given : app.get_options([&](auto* each) { return each->count() > 0 && each != features; })) {
     const std::string& value = given->results().back();
     // In `--shards --port 1` the parser takes `--port` for the number of shards.
     if (value.starts_with("--") && find(view(value).substr(2, value.find('=') - 2)) != nullptr) {

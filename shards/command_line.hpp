@@ -112,6 +112,7 @@ class command_line {
   std::string config_;               // and --config
   std::vector<detail::option> all_;  // the standard ones, then the program's own
   bool parsed_ = false;
+  bool features_ = false;  // are to be told, once it is known what the options ask for
 };
 
 }  // namespace skerry

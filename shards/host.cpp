@@ -109,7 +109,8 @@ host::host(const app_options& options, placement where, clock_source& time,
   SKERRY_ASSERT(count > 0, "a host has at least one shard");
   require_descriptors(count, options_.port ? 4 : 2);
   if (backends_.empty()) {
-    chosen_backends chosen = make_backends(options_.backend, count, options_.ring_entries);
+    chosen_backends chosen =
+        make_backends(options_.backend, count, options_.ring_entries, {options_.sqpoll_idle, options_.napi_busy_poll});
     backends_ = std::move(chosen.all);
     backend_reason_ = std::move(chosen.reason);
     io_uring_refused_ = chosen.refused;
@@ -244,6 +245,8 @@ void detail::block_on_host(const std::function<task<>()>& main) {
   app_options options;
   options.log_level = "warning";
   if (const char* named = std::getenv("SKERRY_BACKEND")) options.backend = named;
+  if (const char* ms = std::getenv("SKERRY_SQPOLL_IDLE_MS"))
+    options.sqpoll_idle = std::chrono::milliseconds(std::stoi(ms));
   host one(options, {.shards = {{}}, .count_reason = "block_on"});
   auto main_alone = [&main, &one]() -> task<> {
     co_await main();

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <skerry/backends/choose.hpp>
 #include <skerry/backends/features.hpp>
 #include <skerry/framework/backend/backend.hpp>
 #include <skerry/framework/startup_error.hpp>
@@ -136,10 +137,11 @@ void describe_limits(report& to, const machine& here, const skerry::discovery_so
 }
 
 /// What there is, what is used of it, and why: as `--io-uring-features` prints it.
-void describe_features(report& to) {
-  const skerry::io_uring_report found = skerry::examine_io_uring();
+void describe_features(report& to, const skerry::io_uring_extras& asked) {
+  const skerry::io_uring_report found = skerry::examine_io_uring(asked);
   for (const skerry::io_uring_feature& each : found.features) {
     const char* used = each.used ? "used" : each.in_kernel ? "not used" : "not in this kernel";
+    if (each.opt_in && each.in_kernel) used = each.used ? "opt-in, on" : "opt-in, off";
     to.sections["io_uring features"][each.name] = fmt::format("{}: {}", used, each.why);
   }
 }
@@ -149,20 +151,25 @@ std::string describe_io_uring(report& to, const placement& chosen, const app_opt
   json& into = to.sections["io_uring"];
   const std::string disabled = first_line(root / "proc/sys/kernel/io_uring_disabled");
   if (!disabled.empty()) into["io_uring_disabled"] = std::strtol(disabled.c_str(), nullptr, 10);
+  const skerry::io_uring_extras asked{options.sqpoll_idle, options.napi_busy_poll};
   try {
-    auto rings = skerry::make_io_uring_backends(chosen.shards.size(), options.ring_entries);
+    auto rings = skerry::make_backends("io_uring", chosen.shards.size(), options.ring_entries, asked).all;
     into["usable"] = true;
     into["rings made"] = rings.size();
     rings.clear();
-    describe_features(to);
+    describe_features(to, asked);
     if (options.backend != "epoll") return "io_uring";
+    if (asked.asked() != nullptr)
+      to.problem(fmt::format("{} is for io_uring", asked.asked()), "leave --backend epoll out");
   } catch (const std::exception& refused) {
     into["usable"] = false;
     const std::string_view text = refused.what();
     const auto line = text.find('\n');
     const std::string fix(line == text.npos ? "see above" : text.substr(line + 1));
     const std::string what(text.substr(0, line));
-    if (options.backend == "io_uring") {
+    if (asked.asked() != nullptr) {
+      to.problem(what, fix + fmt::format(", or leave {} out", asked.asked()));
+    } else if (options.backend == "io_uring") {
       to.problem(what, fix + ", or use --backend auto");
     } else if (options.backend == "auto") {
       to.hint(what + "; epoll stands in, with a system call per receive and send", fix);

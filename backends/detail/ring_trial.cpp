@@ -176,9 +176,12 @@ bool bare_ring::registers_buffer_ring(std::uint16_t flags) noexcept {
   return true;
 }
 
-bool bare_ring::registers_napi() noexcept {
-  std::array<std::uint64_t, 2> with{1};  // microseconds, and nothing else
-  return call_register(fd_, io_uring_names::register_napi, with.data(), 1) == 0;
+bool bare_ring::registers_napi() noexcept { return register_napi(fd_, std::chrono::microseconds(1)) == 0; }
+
+int register_napi(int ring, std::chrono::microseconds busy_poll) noexcept {
+  io_uring_names::napi_settings with{.busy_poll_us = static_cast<std::uint32_t>(busy_poll.count()),
+                                     .prefer_busy_poll = 1};
+  return call_register(ring, io_uring_names::register_napi, &with, 1) == 0 ? 0 : errno;
 }
 
 bool sets_up(std::uint32_t flags) noexcept {

@@ -18,6 +18,7 @@
 
 #include <skerry/framework/backend/backend.hpp>
 
+#include <chrono>
 #include <cstdint>
 
 namespace skerry::detail {
@@ -26,7 +27,12 @@ namespace skerry::detail {
 namespace io_uring_names {
 constexpr std::uint32_t feature_bundle = 1u << 14, feature_min_timeout = 1u << 15, feature_no_iowait = 1u << 17;
 constexpr std::uint16_t buffer_ring_incremental = 2;
-constexpr unsigned register_napi = 27;
+constexpr unsigned register_napi = 27, unregister_napi = 28;
+/// io_uring_napi. The kernel answers with what was in force before.
+struct napi_settings {
+  std::uint32_t busy_poll_us = 0;
+  std::uint8_t prefer_busy_poll = 0, rest[11]{};
+};
 constexpr std::uint8_t op_ftruncate = 55;
 }  // namespace io_uring_names
 
@@ -51,6 +57,11 @@ class bare_ring {
   int fd_;
   std::uint32_t features_ = 0;
 };
+
+/// Lets waits on the ring poll the network for so long before they sleep, with a device's interrupts held back where
+/// its administrator allows that (napi_defer_hard_irqs). On its issuer's thread, or any while it is disabled. 0, or the
+/// error.
+int register_napi(int ring, std::chrono::microseconds busy_poll) noexcept;
 
 /// Whether a ring can be set up so.
 bool sets_up(std::uint32_t flags) noexcept;

@@ -148,7 +148,9 @@ class backend {
 /// An io_uring backend for each of `shards`, all of one size: `entries` submissions (a power of two), halved down to 64
 /// while RLIMIT_MEMLOCK refuses, and 4 to 16 times as many completions. All are made at once, before any shard runs, so
 /// that a refusal is found before the first listener opens. The first is started, under whatever sandbox is in force,
-/// so the caller's thread must be its shard's. Throws startup_error, whose text names the limit or the setting.
-std::vector<std::unique_ptr<backend>> make_io_uring_backends(std::size_t shards, unsigned entries);
+/// so the caller's thread must be its shard's. With `sqpoll_idle` each has a thread of the kernel's that submits, and
+/// sleeps after so long without work. Throws startup_error, whose text names the limit or the setting.
+std::vector<std::unique_ptr<backend>> make_io_uring_backends(std::size_t shards, unsigned entries,
+                                                             std::chrono::milliseconds sqpoll_idle = {});
 
 }  // namespace skerry

@@ -23,6 +23,8 @@ namespace skerry {
 
 namespace {
 
+using std::chrono::milliseconds;
+
 // Known to kernels newer than the headers of Debian 12.
 constexpr unsigned feature_no_iowait = 1u << 17;
 constexpr unsigned enter_no_iowait = 1u << 7;
@@ -39,6 +41,8 @@ constexpr std::uint64_t failed_wake_tag = 1;  // user_data is the backend that m
 ///     TASKRUN_FLAG    the ring says in memory that completions wait: no entry to find out
 ///     SUBMIT_ALL      one bad submission does not hold up the rest of the batch
 ///     CQSIZE          at least four completions per submission: overflow is slow
+///
+/// SQPOLL, where it is asked for, takes the place of the first four: completions run on a thread of the kernel's.
 constexpr unsigned flag_ladder[] = {
     IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
     IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
@@ -62,13 +66,14 @@ constexpr std::size_t locked_bytes(unsigned entries) {
 static_assert(locked_bytes(entries_min) == 16 * 1024, "four shards start with the 64 KiB that many systems allow");
 
 /// 0 or -errno.
-int set_up(io_uring& ring, unsigned entries) {
+int set_up(io_uring& ring, unsigned entries, milliseconds sqpoll_idle) {
   int result = -EINVAL;
   for (const unsigned* flags = flag_ladder; result == -EINVAL && flags != std::end(flag_ladder); ++flags) {
     io_uring_params params{};
-    params.flags =
-        *flags | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_R_DISABLED;
+    params.flags = (sqpoll_idle.count() != 0 ? IORING_SETUP_SQPOLL : *flags) | IORING_SETUP_SUBMIT_ALL |
+                   IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_R_DISABLED;
     params.cq_entries = completions_for(entries);
+    params.sq_thread_idle = static_cast<unsigned>(sqpoll_idle.count());
     result = io_uring_queue_init_params(entries, &ring, &params);
   }
   return result;
@@ -103,7 +108,7 @@ std::string refusal_text(int error, std::size_t shards) {
 /// It is an operation itself: the multishot poll on its eventfd, whose completions do nothing but end a wait.
 class io_uring_backend final : public backend, private operation {
  public:
-  explicit io_uring_backend(unsigned entries) : io_uring_backend(entries, ring_only()) {
+  io_uring_backend(unsigned entries, milliseconds sqpoll_idle) : io_uring_backend(entries, sqpoll_idle, ring_only()) {
     // From here on the destructor runs, also when something is refused.
     io_uring_buf_reg lent{};
     lent.ring_addr = reinterpret_cast<std::uint64_t>(receive_buffers().memory());
@@ -118,6 +123,7 @@ class io_uring_backend final : public backend, private operation {
     full_at_ = *ring_.sq.kring_entries;
     kernel_flags_ = ring_.sq.kflags;
     entry_flags_ = IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW;
+    polled_ = sqpoll_idle.count() != 0;  // that thread runs completions at once, and no flag says so
     for (unsigned i = 0; i <= mask_; ++i) ring_.sq.array[i] = i;  // slot i is entry i, for ever
   }
 
@@ -178,20 +184,20 @@ class io_uring_backend final : public backend, private operation {
     if (io_uring_register_ring_fd(&ring_) == 1) base_flags_ = IORING_ENTER_REGISTERED_RING;
     if ((ring_.features & feature_no_iowait) != 0) base_flags_ |= enter_no_iowait;
     // A sandbox may allow rings and forbid entering them.
-    check(enter(IORING_ENTER_GETEVENTS), "io_uring_enter");
+    check(enter(IORING_ENTER_GETEVENTS | IORING_ENTER_SQ_WAKEUP), "io_uring_enter");
     watch_event();
   }
 
   void stop() noexcept override {
     cancel(*this);
     stopping_ = true;
-    while (operation::in_flight()) submit_and_reap();
+    while (operation::in_flight()) wait(clock::time_point::max());
   }
 
  private:
   struct ring_only {};
-  io_uring_backend(unsigned entries, ring_only) : backend(buffers_for(entries)) {
-    check(set_up(ring_, entries), "io_uring_setup");
+  io_uring_backend(unsigned entries, milliseconds sqpoll_idle, ring_only) : backend(buffers_for(entries)) {
+    check(set_up(ring_, entries, sqpoll_idle), "io_uring_setup");
   }
 
   static void check(int result, const char* what) {
@@ -216,11 +222,35 @@ class io_uring_backend final : public backend, private operation {
 
   void make_room() noexcept override {
     ++stats_.full;
-    while (tail_ == full_at_) enter(0);
+    while (tail_ == full_at_) enter(IORING_ENTER_SQ_WAIT);  // waits where a thread of the kernel's makes the room
   }
 
   int enter(unsigned flags, unsigned wait_for = 0, clock::time_point deadline = clock::time_point::max()) noexcept {
-    __atomic_store_n(ring_.sq.ktail, tail_, __ATOMIC_RELEASE);
+    const bool sqpoll = polled_;
+    sqpoll ? void(flags = show_kernel_thread(flags, wait_for))
+           : __atomic_store_n(ring_.sq.ktail, tail_, __ATOMIC_RELEASE);
+    const int result = flags != 0 ? call_kernel(flags, wait_for, deadline) : 0;
+    // The kernel's head is the truth, whatever the call returned (it says EINTR and ETIME after submitting, too). What
+    // its thread is shown is handed over; a slot is free once the head has passed it.
+    const std::uint32_t head = __atomic_load_n(ring_.sq.khead, __ATOMIC_ACQUIRE);
+    const std::uint32_t handed_over = sqpoll ? tail_ : head;
+    stats_.submissions += handed_over - submitted_;
+    submitted_ = handed_over;
+    full_at_ = head + mask_ + 1;
+    return result;
+  }
+
+  /// The flags with which the kernel has to be entered beside that; 0 where it need not be.
+  unsigned show_kernel_thread(unsigned flags, unsigned wait_for) noexcept {
+    // The thread says that it sleeps, then looks at the tail once more; so here a full barrier is between the two.
+    if (tail_ != submitted_) __atomic_exchange_n(ring_.sq.ktail, tail_, __ATOMIC_SEQ_CST);
+    const unsigned said = __atomic_load_n(ring_.sq.kflags, __ATOMIC_SEQ_CST);
+    if (tail_ != submitted_ && (said & IORING_SQ_NEED_WAKEUP) != 0) flags |= IORING_ENTER_SQ_WAKEUP;
+    if (wait_for == 0 && (said & IORING_SQ_CQ_OVERFLOW) == 0) flags &= ~IORING_ENTER_GETEVENTS;
+    return flags;
+  }
+
+  int call_kernel(unsigned flags, unsigned wait_for, clock::time_point deadline) noexcept {
     flags |= base_flags_;
     io_uring_getevents_arg argument{};
     __kernel_timespec timeout{};
@@ -233,15 +263,9 @@ class io_uring_backend final : public backend, private operation {
       flags |= IORING_ENTER_EXT_ARG;
     }
     ++stats_.kernel_entries;
-    int result = io_uring_enter2(static_cast<unsigned>(ring_.enter_ring_fd), tail_ - submitted_, wait_for, flags,
-                                 bounded ? reinterpret_cast<sigset_t*>(&argument) : nullptr,
-                                 bounded ? sizeof argument : _NSIG / 8);
-    // The kernel's head is the truth, whatever the call returned (it says EINTR and ETIME after submitting, too).
-    std::uint32_t head = __atomic_load_n(ring_.sq.khead, __ATOMIC_ACQUIRE);
-    stats_.submissions += head - submitted_;
-    submitted_ = head;
-    full_at_ = head + mask_ + 1;
-    return result;
+    return io_uring_enter2(static_cast<unsigned>(ring_.enter_ring_fd), tail_ - submitted_, wait_for, flags,
+                           bounded ? reinterpret_cast<sigset_t*>(&argument) : nullptr,
+                           bounded ? sizeof argument : _NSIG / 8);
   }
 
   void reap() noexcept {
@@ -287,7 +311,8 @@ unsigned entries_within_memlock(std::size_t shards, unsigned wanted) {
 
 }  // namespace
 
-std::vector<std::unique_ptr<backend>> make_io_uring_backends(std::size_t shards, unsigned entries) {
+std::vector<std::unique_ptr<backend>> make_io_uring_backends(std::size_t shards, unsigned entries,
+                                                             milliseconds sqpoll_idle) {
   SKERRY_ASSERT(std::has_single_bit(entries), "ring entries are a power of two");
   std::vector<std::unique_ptr<backend>> made;
   entries = entries_within_memlock(shards, std::max(entries, entries_min));
@@ -297,7 +322,7 @@ std::vector<std::unique_ptr<backend>> make_io_uring_backends(std::size_t shards,
   constexpr int wait_ms = 5;
   for (int tries = 0;; ++tries) {
     try {
-      while (made.size() < shards) made.push_back(std::make_unique<io_uring_backend>(entries));
+      while (made.size() < shards) made.push_back(std::make_unique<io_uring_backend>(entries, sqpoll_idle));
       made.front()->start();
       return made;
     } catch (const std::system_error& refused) {

@@ -96,6 +96,19 @@ function(skerry_test_on_epoll)
   endforeach()
 endfunction()
 
+# The same programs once more with a thread of the kernel's per ring (--sqpoll-idle-ms), which is asleep as often as awake. More
+# rings than CPUs make a thousand wake-ups take seconds, so storms between shards are left out.
+function(skerry_test_on_sqpoll)
+  foreach(name IN LISTS ARGN)
+    get_test_property(${name} LABELS labels)
+    get_test_property(${name} TIMEOUT timeout)
+    get_target_property(environment ${name} SKERRY_ENVIRONMENT)
+    add_test(NAME ${name}@sqpoll COMMAND ${name})
+    set_tests_properties(${name}@sqpoll PROPERTIES LABELS "${labels};sqpoll;no-asan;no-tsan" TIMEOUT ${timeout}
+      ENVIRONMENT "SKERRY_SQPOLL_IDLE_MS=1;GTEST_FILTER=-*storm*;${environment}" SKIP_REGULAR_EXPRESSION "--sqpoll-idle-ms needs io_uring")
+  endforeach()
+endfunction()
+
 # What a source that links the given targets is compiled with, in a response file: for tests that call the compiler.
 function(skerry_compile_arguments name out)
   add_library(${name} INTERFACE)

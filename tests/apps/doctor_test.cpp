@@ -136,7 +136,22 @@ TEST(doctor, as_a_program_says_that_this_machine_will_do) {
     const json& features = said["io_uring features"];
     EXPECT_TRUE(features["multishot receive"].get<std::string>().starts_with("used: one submission")) << features;
     EXPECT_TRUE(features["direct descriptors"].get<std::string>().starts_with("not used: ")) << features;
+    EXPECT_TRUE(features["kernel thread submits"].get<std::string>().starts_with("opt-in, off: ")) << features;
   }
+}
+
+TEST(doctor, as_a_program_calls_what_only_io_uring_has_beside_epoll_a_problem) {
+  const std::vector<std::string> arguments{"--shards", "1", "--json", "--sqpoll-idle-ms", "1"};
+  const json said = json::parse(run_program(SKERRY_DOCTOR, arguments).output);
+  if (said["io_uring"]["usable"] != true) GTEST_SKIP() << "io_uring is not usable here";
+  EXPECT_TRUE(said["io_uring features"]["kernel thread submits"].get<std::string>().starts_with("opt-in, on: "))
+      << said;
+  EXPECT_EQ(said["starts_here"], true);
+  std::vector<std::string> beside_epoll = arguments;
+  beside_epoll.insert(beside_epoll.end(), {"--backend", "epoll"});
+  const finished_program refused = run_program(SKERRY_DOCTOR, beside_epoll);
+  EXPECT_EQ(refused.status, 1);
+  EXPECT_NE(refused.output.find("--sqpoll-idle-ms is for io_uring"), std::string::npos) << refused.output;
 }
 
 TEST(doctor, as_a_program_names_the_backend_and_why_it_is_not_io_uring) {

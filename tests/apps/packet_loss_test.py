@@ -74,8 +74,8 @@ def packets(enter):
 
 
 class Server:
-    def __init__(self, far, program):
-        command = [program, "--port", "0", "--bind", THEIRS, "--shards", "2", "--overprovision", "--admin", "off"]
+    def __init__(self, far, program, options=("--shards", "2", "--overprovision")):
+        command = [program, "--port", "0", "--bind", THEIRS, "--admin", "off", *options]
         self.process = subprocess.Popen(far.enter + command, stderr=subprocess.PIPE, text=True)
         for line in self.process.stderr:
             listening = re.search(r"listening on [0-9.]+:(\d+)", line)

@@ -73,6 +73,8 @@ const std::vector<sample> samples{
     {"idle-spin-us", "1", "-1"},
     {"task-budget-us", "1000", "9"},
     {"ring-entries", "128", "100"},
+    {"sqpoll-idle-ms", "0", "10001"},  // what others do: startup_test
+    {"napi-busy-poll-us", "0", "1000001"},
     {"mailbox-capacity", "1", "0"},
     {"drain-timeout", "1500ms", "soon"},
     {"admin", "off", "9180"},

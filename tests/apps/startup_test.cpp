@@ -266,7 +266,8 @@ std::size_t rows_in(const std::string& table) {
   std::istringstream lines(table);
   std::size_t rows = 0;
   for (std::string line; std::getline(lines, line);) {
-    const bool row = line.find(" uses it ") != line.npos || line.find(" does not ") != line.npos;
+    const bool row = line.find(" uses it ") != line.npos || line.find(" does not ") != line.npos ||
+                     line.find(" opt-in, ") != line.npos;
     if (!row) continue;
     ++rows;
     EXPECT_TRUE(line.find(" has it ") != line.npos || line.find(" lacks ") != line.npos) << line;
@@ -289,6 +290,79 @@ TEST(io_uring_features, are_told_with_a_reason_each_also_within_the_least_of_loc
       }
     }
   }
+}
+
+/// The line of the table that begins with `name`.
+std::string line_of(const std::string& table, const std::string& name) {
+  const auto begin = table.find("\n" + name);
+  return begin == table.npos ? "" : table.substr(begin + 1, table.find('\n', begin + 1) - begin - 1);
+}
+
+TEST(io_uring_features, that_are_asked_for_by_options_say_whether_they_are) {
+  const std::string off = run_program(ECHO_SERVER, {"--io-uring-features"}).output;
+  const std::string on = run_program(ECHO_SERVER, {"--io-uring-features", "--sqpoll-idle-ms", "1"}).output;
+  for (const char* name : {"kernel thread submits", "NAPI busy polling"}) {
+    EXPECT_NE(line_of(off, name).find(" opt-in, off "), std::string::npos) << off;
+  }
+  if (line_of(on, "kernel thread submits").find(" has it ") == std::string::npos) GTEST_SKIP() << on;
+  EXPECT_NE(line_of(on, "kernel thread submits").find(" opt-in, on "), std::string::npos) << on;
+  EXPECT_NE(line_of(on, "NAPI busy polling").find(" opt-in, off "), std::string::npos) << on;
+}
+
+const strings extras{"--sqpoll-idle-ms", "--napi-busy-poll-us"};
+
+TEST(extras_of_io_uring, are_refused_beside_epoll) {
+  for (const std::string& extra : extras) {
+    expect_refusal({"--backend", "epoll", extra, "10"}, launch(), {extra + " is for io_uring", "--backend epoll"});
+  }
+}
+
+TEST(extras_of_io_uring, do_not_give_way_to_epoll_where_io_uring_is_forbidden) {
+  if (!seccomp_works()) GTEST_SKIP() << "this system has no seccomp filters";
+  launch how;
+  how.before_exec = [] { forbid(SYS_io_uring_setup, EPERM); };
+  for (const std::string& extra : extras) {
+    expect_refusal({extra, "10"}, how, {extra + " needs io_uring", "Operation not permitted", "seccomp"});
+  }
+}
+
+TEST(extras_of_io_uring, napi_polling_is_refused_with_the_reason_by_kernels_without_it) {
+  if (!seccomp_works()) GTEST_SKIP() << "this system has no seccomp filters";
+  launch how;
+  how.before_exec = [] { forbid(SYS_io_uring_register, 27, EINVAL); };
+  expect_refusal({"--napi-busy-poll-us", "10"}, how,
+                 {"--napi-busy-poll-us is refused by the kernel: Invalid argument", "6.9", "leave it out"});
+  server_process without(ECHO_SERVER, {}, how);
+  without.signal(SIGTERM);
+  EXPECT_EQ(without.wait(), 0) << without.log();
+}
+
+/// Threads of the kernel's that submit for it.
+std::ptrdiff_t submitting_threads_of(pid_t pid) {
+  std::ptrdiff_t found = 0;
+  for (const auto& task : std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/task")) {
+    std::ifstream file(task.path() / "comm");
+    std::string name;
+    found += std::getline(file, name) && name.starts_with("iou-sqp-");
+  }
+  return found;
+}
+
+TEST(extras_of_io_uring, sqpoll_gives_each_shard_a_thread_of_the_kernels) {
+  const std::string table = run_program(ECHO_SERVER, {"--io-uring-features"}).output;
+  if (line_of(table, "kernel thread submits").find(" has it ") == std::string::npos) GTEST_SKIP() << table;
+  const strings shards{"--shards", "3", "--overprovision"};
+  launch asked;
+  asked.environment = {"SKERRY_SQPOLL_IDLE_MS=1"};
+  server_process with(ECHO_SERVER, shards, asked), without(ECHO_SERVER, shards);
+  EXPECT_EQ(submitting_threads_of(with.pid()), 3);
+  EXPECT_EQ(submitting_threads_of(without.pid()), 0);
+  EXPECT_NE(with.log().find("a thread of the kernel's submits (idle after 1 ms)"), std::string::npos) << with.log();
+  blocking_client client(with.port());
+  client.send("echo");
+  EXPECT_EQ(client.receive_exactly(4), "echo");
+  with.signal(SIGTERM);
+  EXPECT_EQ(with.wait(), 0) << with.log();
 }
 
 TEST(io_uring_features, are_refused_with_the_reason_where_io_uring_is_forbidden) {

@@ -259,7 +259,7 @@ void faulty_backend::deliver_due() noexcept {
 std::vector<std::unique_ptr<backend>> make_faulty_backends(std::size_t shards, const fault_plan& plan,
                                                            std::uint64_t seed) {
   std::vector<std::unique_ptr<backend>> faulty;
-  chosen_backends real = make_backends(backend_of_environment(), shards, entries);
+  chosen_backends real = make_backends(backend_of_environment(), shards, entries, {sqpoll_of_environment(), {}});
   for (std::unique_ptr<backend>& behind : real.all) {
     faulty.push_back(std::make_unique<faulty_backend>(std::move(behind), plan, seed + faulty.size()));
   }
@@ -269,6 +269,11 @@ std::vector<std::unique_ptr<backend>> make_faulty_backends(std::size_t shards, c
 std::string backend_of_environment() {
   const char* named = std::getenv("SKERRY_BACKEND");
   return named != nullptr ? named : "auto";
+}
+
+std::chrono::milliseconds sqpoll_of_environment() {
+  const char* idle = std::getenv("SKERRY_SQPOLL_IDLE_MS");
+  return std::chrono::milliseconds(idle != nullptr ? std::stoul(idle) : 0);
 }
 
 bool disturbed() noexcept {

@@ -107,6 +107,8 @@ std::vector<std::unique_ptr<backend>> make_faulty_backends(std::size_t shards, c
 /// The backend that SKERRY_BACKEND names, as for an app; auto where it names none. All backends of tests are of that
 /// kind, also those behind faulty ones.
 std::string backend_of_environment();
+/// And what SKERRY_SQPOLL_IDLE_MS says; CTest runs programs so as <name>@sqpoll.
+std::chrono::milliseconds sqpoll_of_environment();
 
 /// Whether SKERRY_TEST_FAULTS is set: for tests of the order in which the kernel answers.
 bool disturbed() noexcept;

@@ -54,6 +54,7 @@ inline app_options quiet_options(unsigned shards) {
   options.admin = "off";
   options.overprovision = true;
   options.backend = backend_of_environment();
+  options.sqpoll_idle = sqpoll_of_environment();
   return options;
 }
 

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// io_uring_extras: what a ring does only where somebody asks for it, since most programs are slower with it.
+///
+///     sqpoll_idle       a thread of the kernel's per ring submits, and sleeps after so long without work: SQPOLL
+///     napi_busy_poll    a wait looks for packets in the driver for so long before it sleeps: IORING_REGISTER_NAPI
+///
+/// The kernel chooses the CPU of that thread among those that it lets the process use, and the thread keeps the user
+/// and the groups that the process had at its start. A shard that spins while idle (`--idle-spin-us`) then makes no
+/// system call to send or receive; that takes two CPUs per shard.
+///
+/// Units: what the kernel counts in, milliseconds and microseconds; 0 is off.
+
+#include <chrono>
+
+namespace skerry {
+
+struct io_uring_extras {
+  std::chrono::milliseconds sqpoll_idle{0};
+  std::chrono::microseconds napi_busy_poll{0};
+
+  /// How the first one is asked for on a command line; null where none is.
+  const char* asked() const noexcept {
+    if (sqpoll_idle.count() != 0) return "--sqpoll-idle-ms";
+    return napi_busy_poll.count() != 0 ? "--napi-busy-poll-us" : nullptr;
+  }
+};
+
+}  // namespace skerry
