@@ -26,7 +26,7 @@ acceptor::acceptor(endpoint_pool& pool, listening_socket socket, in_drain how)
 }
 
 acceptor::~acceptor() {
-  if (armed()) timers::this_timers().cancel(*this);
+  end_pause();
   for (std::size_t i = taken_; i < queue_.size(); ++i) ::close(queue_[i]);
   static_cast<list_hook<pool_tag>&>(*this).unlink();
   --pool_.stats_.listeners;
@@ -51,7 +51,7 @@ void acceptor::complete(std::int32_t result, std::uint32_t flags) noexcept {
       log::warning("accept: {}; trying again when a descriptor is freed, and every {} ms",
                    std::generic_category().message(-result), failure_pause.count());
     }
-    parked_ = true;
+    pool_.freed_descriptors_.pause(*this);
     timers::this_timers().arm(*this, clock::now() + failure_pause);
   }
   if (completion::more(flags)) return wake_waiter();
@@ -69,12 +69,30 @@ void acceptor::wake_waiter() noexcept {
   if (ready() && waiter_ != nullptr) std::exchange(waiter_, nullptr)->progressed();
 }
 
-void acceptor::expired() noexcept { descriptor_freed(); }
-
-void acceptor::descriptor_freed() noexcept {
-  if (!std::exchange(parked_, false)) return;
+void acceptor::end_pause() noexcept {
+  if (paused()) list_hook<detail::descriptor_waiter>::unlink();
   if (armed()) timers::this_timers().cancel(*this);
+}
+
+void acceptor::expired() noexcept {
+  end_pause();
   if (wants_more()) arm();
+}
+
+/// Takes a client by a plain call: an accept that is armed says nothing while there is none.
+detail::descriptor_use acceptor::use_descriptor() noexcept {
+  auto use = detail::descriptor_use::no_use;
+  if (wants_more()) {
+    const std::size_t before = waiting();
+    take_from_kernel(before + 1);
+    const bool no_client = errno == EAGAIN || errno == EINTR || errno == ECONNABORTED;
+    if (waiting() == before && !no_client) return detail::descriptor_use::none_left;
+    if (waiting() != before) use = detail::descriptor_use::used;
+  }
+  end_pause();
+  if (wants_more()) arm();
+  wake_waiter();
+  return use;
 }
 
 int acceptor::take() {

@@ -5,8 +5,9 @@
 /// yet.
 ///
 ///     accepting --connection--> queued --accept()--> stream
-///        |  out of descriptors or memory, or the network failed: parked until a descriptor is freed or the pause is
-///        |  over; counted, never a spin, never the end of listening
+///        |  out of descriptors or memory, or the network failed: paused until a shard of this process closes a
+///        |  descriptor (detail/freed_descriptors.hpp) or the time is over; counted, never a spin, never the end of
+///        |  listening
 ///        |  `queue_max` untaken: accept is cancelled until half are taken
 ///        |  `want` fewer than that: one is accepted at a time, until so many are untaken; the rest waits in the
 ///        |  kernel
@@ -30,6 +31,7 @@
 
 #include <skerry/framework/backend/operation.hpp>
 #include <skerry/framework/task/frame_pool.hpp>
+#include <skerry/net/detail/freed_descriptors.hpp>
 #include <skerry/net/endpoint.hpp>
 #include <skerry/net/socket_file.hpp>
 #include <skerry/timers/timer.hpp>
@@ -51,6 +53,7 @@ enum class in_drain : std::uint8_t {
 class acceptor final : public operation,
                        public skerry::detail::pooled,
                        public skerry::detail::list_hook<pool_tag>,
+                       private detail::descriptor_waiter,
                        private timers::timer {
  public:
   static constexpr std::size_t queue_max = 64;
@@ -69,7 +72,6 @@ class acceptor final : public operation,
   /// Another process serves this socket, too: at the end whoever waits in the kernel is its.
   void leave_rest() noexcept { leaves_rest_ = true; }
   void release() noexcept;
-  void descriptor_freed() noexcept;
   int fd() const noexcept { return socket_.fd.get(); }
   /// Accepted, and not taken yet.
   std::size_t waiting() const noexcept { return queue_.size() - taken_; }
@@ -81,14 +83,17 @@ class acceptor final : public operation,
 
  private:
   ~acceptor();
-  bool wants_more() const noexcept { return !ended_ && !parked_ && error_ == 0 && waiting() < most_; }
+  bool paused() const noexcept { return list_hook<detail::descriptor_waiter>::linked(); }
+  bool wants_more() const noexcept { return !ended_ && !paused() && error_ == 0 && waiting() < most_; }
   void arm() noexcept;
   /// After an accept that was cancelled.
   void take_whom_it_was_woken_for() noexcept;
   void take_from_kernel(std::size_t most) noexcept;
   /// After the last completion: takes who still waits in the kernel.
   void finish() noexcept;
+  detail::descriptor_use use_descriptor() noexcept override;
   void expired() noexcept override;
+  void end_pause() noexcept;
   void wake_waiter() noexcept;
 
   endpoint_pool& pool_;
@@ -97,7 +102,6 @@ class acceptor final : public operation,
   int error_ = 0;
   bool ended_ = false;
   bool released_ = false;
-  bool parked_ = false;
   bool multishot_ = false;  // what is in flight
   bool leaves_rest_ = false;
   std::vector<int> queue_;

@@ -2,6 +2,7 @@
 #include <skerry/framework/reactor/reactor.hpp>
 #include <skerry/net/acceptor.hpp>
 #include <skerry/net/detail/copied_buffers.hpp>
+#include <skerry/net/detail/freed_descriptors.hpp>
 #include <skerry/net/detail/moving.hpp>
 #include <skerry/net/endpoint.hpp>
 #include <skerry/net/socket.hpp>
@@ -423,7 +424,11 @@ void endpoint::check_deadline(clock::time_point now) noexcept {
 // --- the pool ---
 
 endpoint_pool::endpoint_pool(shard& home)
-    : home_(home), bytes_(this_bytes()), buffers_(resource<buffer_pool>()), kernel_(home.loop().kernel()) {
+    : home_(home),
+      bytes_(this_bytes()),
+      buffers_(resource<buffer_pool>()),
+      freed_descriptors_(detail::this_freed_descriptors()),
+      kernel_(home.loop().kernel()) {
   publish();
   home_.loop().add(*this);
   try {
@@ -516,8 +521,7 @@ void endpoint_pool::expired() noexcept {
 void endpoint_pool::freed(endpoint& e) noexcept {
   if (--closing_ == 0 && ending_soon_ == 0 && armed()) timers::this_timers().cancel(*this);  // an idle shard sleeps
   gone(e);
-  // A descriptor is free again: whoever ran out of them may accept.
-  acceptors_.for_each([](acceptor& a) { a.descriptor_freed(); });
+  freed_descriptors_.closed();
 }
 
 void endpoint_pool::gone(endpoint& e) noexcept {

@@ -68,7 +68,8 @@ namespace skerry::net {
 
 namespace detail {
 struct parcel;
-}
+class freed_descriptors;
+}  // namespace detail
 class endpoint_pool;
 class endpoint;
 class acceptor;
@@ -277,6 +278,7 @@ class endpoint_pool final : public poller, public drainable, private timers::tim
   shard& home_;
   byte_pool& bytes_;
   buffer_pool& buffers_;
+  detail::freed_descriptors& freed_descriptors_;
   backend& kernel_;
   skerry::detail::intrusive_list<endpoint, pool_tag> all_;
   skerry::detail::intrusive_list<acceptor, pool_tag> acceptors_;

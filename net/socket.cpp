@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <skerry/framework/startup_error.hpp>
+#include <skerry/net/detail/freed_descriptors.hpp>
 #include <skerry/net/socket.hpp>
 
 #include <cerrno>
@@ -38,7 +39,9 @@ unique_fd bind_socket(const address& at, bool shared) {
 }  // namespace
 
 unique_fd::~unique_fd() {
-  if (fd_ >= 0) ::close(fd_);
+  if (fd_ < 0) return;
+  ::close(fd_);
+  detail::descriptor_closed();
 }
 
 namespace {

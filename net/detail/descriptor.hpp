@@ -24,6 +24,7 @@
 #include <skerry/framework/resources.hpp>
 #include <skerry/framework/task/frame_pool.hpp>
 #include <skerry/net/byte_pool.hpp>
+#include <skerry/net/detail/freed_descriptors.hpp>
 #include <skerry/net/socket.hpp>
 #include <skerry/shards/shard.hpp>
 #include <skerry/toolkit/observe/home_stamp.hpp>
@@ -120,7 +121,10 @@ class pooled_descriptor : public skerry::detail::pooled,
   friend class descriptor_pool;
   struct closing final : operation {
     explicit closing(pooled_descriptor& of) noexcept : owner(of) {}
-    void complete(std::int32_t, std::uint32_t) noexcept override { owner.leave(); }
+    void complete(std::int32_t, std::uint32_t) noexcept override {
+      descriptor_closed();
+      owner.leave();
+    }
     pooled_descriptor& owner;
   };
 

@@ -2,6 +2,7 @@
 #include <skerry/framework/observe/log.hpp>
 #include <skerry/framework/reactor/reactor.hpp>
 #include <skerry/framework/resources.hpp>
+#include <skerry/net/detail/freed_descriptors.hpp>
 #include <skerry/net/file/detail/file_state.hpp>
 
 #include <cerrno>
@@ -43,6 +44,7 @@ file_pool& this_files() {
 
 void file_state::complete(std::int32_t result, std::uint32_t) noexcept {
   if (result == -EINTR) result = 0;  // Linux has closed it all the same
+  net::detail::descriptor_closed();
   if (result < 0) ++pool_.close_errors;
   if (closer_ != nullptr) {
     closer_->closed(result);
