@@ -184,7 +184,8 @@ void blocking_client::send(std::string_view bytes) {
 
 std::string blocking_client::receive(std::size_t most) {
   std::string bytes(most, '\0');
-  ssize_t got = ::recv(fd_, bytes.data(), most, 0);
+  ssize_t got = 0;
+  while ((got = ::recv(fd_, bytes.data(), most, 0)) < 0 && errno == EINTR) errno = 0;  // a machine that stood still
   bytes.resize(got > 0 ? static_cast<std::size_t>(got) : 0);
   return bytes;
 }
