@@ -39,11 +39,24 @@ file_system::file_system(draw_source draw, watches& told)
   root_->durable.emplace("tmp", tmp);
 }
 
-file_system::~file_system() = default;
+/// Where names became durable in another order than they were given, directories may hold each other.
+file_system::~file_system() {
+  for (const std::weak_ptr<inode>& each : directories_) {
+    if (const inode_ptr directory = each.lock(); directory != nullptr) {
+      directory->entries.clear();
+      directory->durable.clear();
+    }
+  }
+}
 
 inode_ptr file_system::make(inode::type kind, std::uint32_t mode) {
   auto made = std::make_shared<inode>(numbers_++, kind, mode, used_);
   made->modified = wall;
+  if (kind == inode::directory) {
+    if (directories_.size() == directories_.capacity())
+      std::erase_if(directories_, [](const auto& each) { return each.expired(); });
+    directories_.push_back(made);
+  }
   return made;
 }
 

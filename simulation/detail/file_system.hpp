@@ -114,6 +114,7 @@ class file_system {
   std::shared_ptr<std::uint64_t> used_;
   std::uint64_t numbers_ = 1;
   inode_ptr root_;
+  std::vector<std::weak_ptr<inode>> directories_;  // and some that are gone
   std::deque<change> log_;
 };
 
