@@ -6,10 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <deque>
-#include <filesystem>
-#include <fstream>
 #include <memory>
-#include <string>
 #include <system_error>
 #include <vector>
 
@@ -46,17 +43,6 @@ bool all_ended(const std::deque<request>& all) {
   return std::ranges::all_of(all, [](const request& each) { return each.ended(); });
 }
 
-/// The state of this process's thread that submits, as /proc tells it: S is asleep; none without such a thread.
-std::string state_of_submitting_thread() {
-  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
-    std::ifstream file(task.path() / "stat");
-    std::string number, name, state;
-    file >> number >> name >> state;
-    if (name.starts_with("(iou-sqp-")) return state;
-  }
-  return "";
-}
-
 class sqpoll : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -89,18 +75,6 @@ TEST_F(sqpoll, submits_without_an_entry_while_its_thread_is_awake) {
   }
   EXPECT_EQ(on.stats().kernel_entries, before.kernel_entries);
   EXPECT_EQ(on.stats().submissions, before.submissions + 100);
-}
-
-TEST_F(sqpoll, wakes_its_thread_when_it_sleeps) {
-  backend& on = make(1ms);
-  for (int i = 0; i < 3; ++i) {
-    while (state_of_submitting_thread() != "S") on.submit_and_reap();
-    request r;
-    prepare::poll(on.submit(r), readable_.fd, POLLIN);
-    const std::uint64_t before = on.stats().kernel_entries;
-    ASSERT_TRUE(comes(on, [&] { return r.ended(); }));
-    EXPECT_EQ(on.stats().kernel_entries, before + 1);
-  }
 }
 
 TEST_F(sqpoll, waits_for_room_in_a_full_ring_and_reuses_no_slot_before_it_was_read) {
