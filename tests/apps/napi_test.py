@@ -11,17 +11,16 @@ import array
 import fcntl
 import os
 import re
-import shutil
 import socket
 import struct
-import subprocess
 import sys
 
-from packet_loss_test import FarSide, Server, OURS, SKIPPED, THEIRS, run
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from two_hosts import SKIPPED, THEIRS, Server, between_two_hosts, lay_wire, run  # noqa: E402
 
 MESSAGES = 1000
 POLL_US = 500_000  # longer than a client that shares the machine with others takes
-TOOLS = ("unshare", "nsenter", "ip")
+PACKAGES = {"unshare": "util-linux", "nsenter": "util-linux", "ip": "iproute2"}
 
 
 def give_napi(device):
@@ -33,12 +32,8 @@ def give_napi(device):
             fcntl.ioctl(any_socket, siocethtool, struct.pack("16sP16x", device.encode(), value.buffer_info()[0]))
 
 
-def lay_wire(far):
-    run(["ip", "link", "add", "near", "type", "veth", "peer", "name", "far", "netns", str(far.keeper.pid)])
-    for enter, device, address in (([], "near", OURS), (far.enter, "far", THEIRS)):
-        run(enter + [sys.executable, "-B", __file__, "--napi", device])
-        run(enter + ["ip", "address", "add", f"{address}/24", "dev", device])
-        run(enter + ["ip", "link", "set", "dev", device, "up"])
+def prepare(enter, device, _):
+    run(enter + [sys.executable, "-B", __file__, "--napi", device])
 
 
 def sleeps(server):
@@ -69,41 +64,22 @@ def sleeps_while_echoing(far, program, options):
             server.process.wait()
 
 
+def test(far):
+    without = sleeps_while_echoing(far, sys.argv[1], [])
+    polling = sleeps_while_echoing(far, sys.argv[1], ["--napi-busy-poll-us", str(POLL_US)])
+    print(f"the server slept {without} times for {MESSAGES} messages, {polling} times when it polled")
+    if polling > without / 4:
+        raise AssertionError("a server that polls would sleep less")
+
+
 def main():
-    os.environ["PATH"] += ":/usr/sbin:/sbin"
     if sys.argv[1] == "--napi":
         give_napi(sys.argv[2])
         return 0
-    if sys.argv[1] != "--inside":
-        if not shutil.which("unshare"):
-            print("needs unshare (package util-linux)")
-            return SKIPPED
-        table = run([sys.argv[1], "--io-uring-features"])
-        if not re.search(r"^NAPI busy polling +has it ", table, re.MULTILINE):
-            print("needs a kernel whose rings poll")
-            return SKIPPED
-        as_root = [] if os.geteuid() == 0 else ["--map-root-user"]
-        inside = ["unshare", *as_root, "--net"]
-        if subprocess.run(inside + ["true"], capture_output=True, check=False).returncode != 0:
-            print("needs network namespaces: unshare --net is refused")
-            return SKIPPED
-        os.execvp(inside[0], inside + [sys.executable, "-B", __file__, "--inside", *sys.argv[1:]])
-    missing = [tool for tool in TOOLS if not shutil.which(tool)]
-    if missing:
-        print(f"needs {' and '.join(missing)} (packages iproute2, util-linux)")
+    if not re.search(r"^NAPI busy polling +has it ", run([sys.argv[-1], "--io-uring-features"]), re.MULTILINE):
+        print("needs a kernel whose rings poll")
         return SKIPPED
-    with FarSide() as far:
-        try:
-            lay_wire(far)
-        except OSError as refused:
-            print(f"needs two network namespaces with a wire between: {refused}")
-            return SKIPPED
-        without = sleeps_while_echoing(far, sys.argv[2], [])
-        polling = sleeps_while_echoing(far, sys.argv[2], ["--napi-busy-poll-us", str(POLL_US)])
-        print(f"the server slept {without} times for {MESSAGES} messages, {polling} times when it polled")
-        if polling > without / 4:
-            raise AssertionError("a server that polls would sleep less")
-    return 0
+    return between_two_hosts(lambda far: lay_wire(far, prepare), test, PACKAGES)
 
 
 if __name__ == "__main__":

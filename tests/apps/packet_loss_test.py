@@ -12,58 +12,34 @@ import os
 import random
 import re
 import selectors
-import shutil
-import signal
 import socket
-import subprocess
 import sys
 import time
 
-SKIPPED = 77
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from two_hosts import OURS, THEIRS, Server, between_two_hosts, lay_wire, run  # noqa: E402
+
 LOSS = 0.1
-OURS, THEIRS = "10.77.0.1", "10.77.0.2"
 LONG = "SKERRY_LONG_TESTS" in os.environ
 OPERATIONS = 1_000_000 if LONG else 40_000
 CONNECTIONS = 100 if LONG else 20  # of each server; a lost SYN is sent again after a second
 BATCH = 100  # operations of a connection that are on their way at a time
-TOOLS = ("unshare", "nsenter", "ip", "iptables")
+PACKAGES = {"unshare": "util-linux", "nsenter": "util-linux", "ip": "iproute2", "iptables": "iptables"}
 
 
-def run(command):
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise OSError(f"{' '.join(command)}: {done.stderr.strip()}")
-    return done.stdout
+def lose_packets(enter, device, _):
+    """Each TCP segment is a packet of its own and may be lost on its own."""
+    run(enter + ["ip", "link", "set", "dev", device, "gso_max_segs", "1"])
+    run(enter + ["iptables", "-A", "INPUT", "-p", "tcp"])  # which counts
+    run(enter + ["iptables", "-A", "INPUT", "-p", "tcp", "-m", "statistic", "--mode", "random", "--probability",
+                 str(LOSS), "-j", "DROP"])
 
 
-class FarSide:
-    """A network namespace, kept by a process that ends with us, and the programs in it."""
-
-    def __enter__(self):
-        self.keeper = subprocess.Popen(["unshare", "--net", "sh", "-c", "echo; exec cat"], stdin=subprocess.PIPE,
-                                       stdout=subprocess.PIPE)
-        if not self.keeper.stdout.readline():
-            raise OSError("unshare --net is refused")
-        self.enter = ["nsenter", f"--net=/proc/{self.keeper.pid}/ns/net"]
-        return self
-
-    def __exit__(self, *_):
-        self.keeper.stdin.close()
-        self.keeper.wait()
-
-
-def lay_wire(far):
-    """Between the two namespaces; each TCP segment is a packet of its own and may be lost on its own."""
-    run(["ip", "link", "add", "near", "type", "veth", "peer", "name", "far", "netns", str(far.keeper.pid)])
+def lay(far):
+    lay_wire(far, lose_packets)
     for enter, device, address in (([], "near", OURS), (far.enter, "far", THEIRS)):
-        run(enter + ["ip", "link", "set", "dev", device, "gso_max_segs", "1"])
-        run(enter + ["ip", "address", "add", f"{address}/24", "dev", device])
-        run(enter + ["ip", "link", "set", "dev", device, "up"])
         # A lost last segment is sent again after 10 ms and not after 200: more losses in less time.
         run(enter + ["ip", "route", "change", "10.77.0.0/24", "dev", device, "src", address, "rto_min", "10ms"])
-        run(enter + ["iptables", "-A", "INPUT", "-p", "tcp"])  # which counts
-        run(enter + ["iptables", "-A", "INPUT", "-p", "tcp", "-m", "statistic", "--mode", "random", "--probability",
-                     str(LOSS), "-j", "DROP"])
 
 
 def packets(enter):
@@ -71,40 +47,6 @@ def packets(enter):
     table = run(enter + ["iptables", "-L", "INPUT", "-v", "-x", "-n"])
     everything, dropped = (int(packets) for packets in re.findall(r"^\s*(\d+)\s+\d+\s", table, re.MULTILINE))
     return dropped, everything
-
-
-class Server:
-    def __init__(self, far, program, options=("--shards", "2", "--overprovision")):
-        command = [program, "--port", "0", "--bind", THEIRS, "--admin", "off", *options]
-        self.process = subprocess.Popen(far.enter + command, stderr=subprocess.PIPE, text=True)
-        for line in self.process.stderr:
-            listening = re.search(r"listening on [0-9.]+:(\d+)", line)
-            if listening:
-                self.port = int(listening.group(1))
-                break
-        else:
-            raise AssertionError("the server ended before it listened")
-        self.idle_descriptors = self.descriptors()
-
-    def descriptors(self):
-        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
-
-    def end(self):
-        """Everybody has left: it closes all their descriptors, and ends when told to."""
-        by = time.monotonic() + 60  # a FIN may be lost several times
-        while self.descriptors() > self.idle_descriptors:
-            if time.monotonic() > by:
-                raise AssertionError(f"{self.descriptors()} descriptors are open, {self.idle_descriptors} were")
-            select_nothing()
-        self.process.send_signal(signal.SIGTERM)
-        log = self.process.stderr.read()
-        if self.process.wait(timeout=60) != 0:
-            raise AssertionError(f"the server ended with status {self.process.returncode}: {log}")
-
-
-def select_nothing():
-    with selectors.DefaultSelector() as nobody:
-        nobody.select(0.01)
 
 
 def bulk(text):
@@ -212,12 +154,13 @@ def talk(clients):
     return sum(each.done for each in clients)
 
 
-def test(far, kv_server, echo_server):
+def test(far):
+    kv_server, echo_server = sys.argv[1:]
     seed = int(os.environ.get("SKERRY_TEST_SEED") or random.SystemRandom().getrandbits(63))
     print(f"replay with SKERRY_TEST_SEED={seed}", flush=True)
     servers = []
     try:
-        servers.extend(Server(far, program) for program in (kv_server, echo_server))
+        servers.extend(Server(far, program, ["--shards", "2", "--overprovision"]) for program in (kv_server, echo_server))
         began = time.monotonic()
         clients = []
         for number in range(CONNECTIONS):
@@ -242,31 +185,5 @@ def test(far, kv_server, echo_server):
                 each.process.wait()
 
 
-def main():
-    os.environ["PATH"] += ":/usr/sbin:/sbin"
-    if sys.argv[1] != "--inside":
-        if not shutil.which("unshare"):
-            print("needs unshare (package util-linux)")
-            return SKIPPED
-        as_root = [] if os.geteuid() == 0 else ["--map-root-user"]
-        inside = ["unshare", *as_root, "--net"]
-        if subprocess.run(inside + ["true"], capture_output=True, check=False).returncode != 0:
-            print("needs network namespaces: unshare --net is refused")
-            return SKIPPED
-        os.execvp(inside[0], inside + [sys.executable, "-B", __file__, "--inside", *sys.argv[1:]])
-    missing = [tool for tool in TOOLS if not shutil.which(tool)]
-    if missing:
-        print(f"needs {' and '.join(missing)} (packages iproute2, iptables, util-linux)")
-        return SKIPPED
-    with FarSide() as far:
-        try:
-            lay_wire(far)
-        except OSError as refused:
-            print(f"needs two network namespaces and packet filters: {refused}")
-            return SKIPPED
-        test(far, *sys.argv[2:])
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(between_two_hosts(lay, test, PACKAGES))
