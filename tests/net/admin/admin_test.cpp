@@ -100,35 +100,80 @@ TEST(admin, is_there_for_a_program_that_has_datagrams_only) {
   });
 }
 
+/// Runs `meanwhile(let_go)` while shard 2 does nothing at all, until `let_go` is called.
+task<> while_shard_2_stands_still(std::function<task<>(const std::function<void()>& let_go)> meanwhile) {
+  std::atomic<bool> goes_on = false;
+  std::atomic<bool> stands = false;
+  auto stand_still = [](borrowed<std::atomic<bool>> until, borrowed<std::atomic<bool>> here) {
+    here->store(true);
+    here->notify_one();
+    until->wait(false);
+  };
+  auto stopped = spawn([&]() -> task<> { co_await submit_to(2, stand_still, borrowed(goes_on), borrowed(stands)); });
+  while (!stands) co_await yield();
+  const std::function<void()> let_go = [&] {
+    goes_on = true;
+    goes_on.notify_one();
+  };
+  co_await meanwhile(let_go);
+  co_await stopped;
+}
+
+/// Asks so many times at once. `first` is called with the first answer, then all are waited for.
+task<std::vector<std::string>> ask_at_once(const address& at, std::string path, int times,
+                                           std::function<void(const std::string&)> first) {
+  std::vector<std::string> answers;
+  event answered;
+  auto ask = [&]() -> task<> {
+    answers.push_back(co_await get(at, path));
+    answered.set();
+  };
+  auto body = [&](group& all) -> task<> {
+    for (int i = 0; i < times; ++i) all.spawn(ask);
+    co_await answered.wait();
+    first(answers.front());
+  };
+  co_await with_group(body);
+  co_return answers;
+}
+
 TEST(admin, a_shard_that_stands_still_is_told_by_number_and_not_waited_for) {
   if (simulating()) GTEST_SKIP() << "one thread runs all simulated shards, and would stand still with one of them";
   with_program([](const address& at) -> task<> {
-    std::atomic<bool> let_go = false;
-    std::atomic<bool> stands = false;
-    auto stand_still = [](borrowed<std::atomic<bool>> until, borrowed<std::atomic<bool>> here) {
-      here->store(true);
-      here->notify_one();
-      until->wait(false);
+    auto meanwhile = [&](const std::function<void()>& let_go) -> task<> {
+      auto look = [&](const std::string& first) {
+        EXPECT_TRUE(first.starts_with("HTTP/1.1 503 ")) << first;
+        EXPECT_NE(first.find("from shard 2"), std::string::npos) << first;
+        let_go();
+      };
+      // A request that shard 2 itself accepts waits like everything there, so there are some.
+      co_await ask_at_once(at, "/health", 16, look);
     };
-    auto stopped = spawn([&]() -> task<> { co_await submit_to(2, stand_still, borrowed(let_go), borrowed(stands)); });
-    while (!stands) co_await yield();
-    // A request that shard 2 itself accepts waits like everything there, so there are some.
-    std::vector<std::string> answers;
-    event answered;
-    auto ask = [&]() -> task<> {
-      answers.push_back(co_await get(at, "/health"));
-      answered.set();
-    };
-    co_await with_group([&](group& all) -> task<> {
-      for (int i = 0; i < 16; ++i) all.spawn(ask);
-      co_await answered.wait();
-      EXPECT_TRUE(answers.front().starts_with("HTTP/1.1 503 ")) << answers.front();
-      EXPECT_NE(answers.front().find("from shard 2"), std::string::npos) << answers.front();
-      let_go = true;
-      let_go.notify_one();
-    });
-    co_await stopped;
+    co_await while_shard_2_stands_still(meanwhile);
     const std::string again = co_await get(at, "/health");
+    EXPECT_TRUE(again.starts_with("HTTP/1.1 200 OK\r\n")) << again;
+  });
+}
+
+TEST(admin, each_shard_has_16_requests_in_hand_and_refuses_more) {
+  if (simulating()) GTEST_SKIP() << "one thread runs all simulated shards, and would stand still with one of them";
+  with_program([](const address& at) -> task<> {
+    constexpr int many = 150;  // over three shards
+    auto is_refusal = [](const std::string& answer) {
+      return answer.starts_with("HTTP/1.1 503 ") && answer.contains("too many requests are being handled");
+    };
+    auto meanwhile = [&](const std::function<void()>& let_go) -> task<> {
+      auto look = [&](const std::string& first) {  // the others wait for what shard 2 has counted
+        EXPECT_TRUE(is_refusal(first)) << first;
+        let_go();
+      };
+      const std::vector<std::string> answers = co_await ask_at_once(at, "/metrics", many, look);
+      for (const std::string& each : answers) {
+        EXPECT_TRUE(is_refusal(each) || each.starts_with("HTTP/1.1 200 OK\r\n")) << each;
+      }
+    };
+    co_await while_shard_2_stands_still(meanwhile);
+    const std::string again = co_await get(at, "/metrics");
     EXPECT_TRUE(again.starts_with("HTTP/1.1 200 OK\r\n")) << again;
   });
 }
