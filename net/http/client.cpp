@@ -536,8 +536,8 @@ task<client_response> client::send(outgoing request) {
     const auto location = detail::redirection(exchange->head());
     const bool as_get =
         (status == 303 && request.method_ != method::head) || (status <= 302 && request.method_ == method::post);
-    const bool has_body = !streamed || exchange->kept_body_back();
-    const bool follow = location && pool.options.redirects_max != 0 && (as_get || has_body);
+    const bool can_send_again = !streamed || exchange->kept_body_back();
+    const bool follow = location && pool.options.redirects_max != 0 && (as_get || can_send_again);
     if (!follow) co_return client_response(std::move(exchange));
     if (redirects == pool.options.redirects_max) {
       throw std::system_error(std::make_error_code(std::errc::too_many_symbolic_link_levels),

@@ -343,8 +343,6 @@ template <byte_stream Stream>
 task<> connection<Stream>::drop_body() {
   const request_head& head = at_work_->parser.head();
   if (body_ == body_state::done) co_return;
-  // Who waits for 100 Continue may send its body or not: nobody can tell what comes next.
-  if (body_ == body_state::unread && head.expects_continue) closing_ = true;
   const std::uint64_t dropped_max = site_.options.body_dropped_max;
   if (head.framing == framing::length && head.content_length - body_bytes_ > dropped_max) closing_ = true;
   if (closing_) co_return;
@@ -362,6 +360,7 @@ template <byte_stream Stream>
 task<> connection<Stream>::answer(response& made) {
   const request_head& head = at_work_->parser.head();
   const bool refused = at_work_->parser.error_status() != 0;  // then there is no head
+  // Who waits for 100 Continue may send its body or not: nobody can tell what comes next.
   if (body_ == body_state::unread && !refused && head.expects_continue) closing_ = true;
   if (made.closes() || this_assembled_shard().draining()) closing_ = true;
   const bool bare = is_bodiless(made.status());
