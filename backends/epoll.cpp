@@ -100,8 +100,6 @@ class epoll_backend final : public backend {
   }
   backend_capabilities capabilities() const noexcept override { return {"epoll", 0}; }
 
-  void cancel_fd(int fd) noexcept override { prepare::set(next_slot(), IORING_OP_ASYNC_CANCEL, fd, nullptr, 0, 0); }
-
   /// There is nothing to be gained by it here, and all that asks for it works.
   int register_buffer(unsigned slot, const iovec& memory) noexcept override {
     if (slot >= registered_buffers_max) return -EINVAL;
@@ -236,14 +234,13 @@ class epoll_backend final : public backend {
     if (j.result <= 0 || j.what.opcode != IORING_OP_SEND) j.result = result;
     finish(j);
   }
-  void end_all(int fd, std::int32_t result) noexcept {
-    while (job* j = levels_.first(fd)) end(*j, result);
-    while (job* j = edges_ ? edges_->first(fd) : nullptr) end(*j, result);
+  void end_all(int fd) noexcept {
+    while (job* j = levels_.first(fd)) end(*j, -EBADF);
+    while (job* j = edges_ ? edges_->first(fd) : nullptr) end(*j, -EBADF);
   }
 
   void begin(const submission& s) noexcept {
-    if (s.opcode == IORING_OP_ASYNC_CANCEL) return end_all(s.fd, -ECANCELED);
-    if (s.opcode == IORING_OP_CLOSE) end_all(s.fd, -EBADF);
+    if (s.opcode == IORING_OP_CLOSE) end_all(s.fd);
     job* made = nullptr;
     if (s.opcode != IORING_OP_CLOSE || s.flags == IOSQE_ASYNC) made = make(s);
     if (made == nullptr) {
@@ -273,7 +270,7 @@ class epoll_backend final : public backend {
     int result = wants_edges(j) ? make_edges() : 0;
     if (result == 0) result = list_of(j).add(j);
     if (result == -ENOENT) {
-      end_all(j.what.fd, -EBADF);
+      end_all(j.what.fd);
       result = list_of(j).add(j);
     }
     if (result == 0) return note(j);

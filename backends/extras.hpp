@@ -10,10 +10,6 @@
 /// and the groups that the process had at its start. A shard that spins while idle (`--idle-spin-us`) then makes no
 /// system call to send or receive; that takes two CPUs per shard.
 ///
-/// To be tried, not relied on: with sqpoll_idle a cancel may come to nothing (the kernel answers ENOENT) while an
-/// operation that was done in part waits for its next attempt. Whoever waits for its end, such as a connection that
-/// moves to another shard while it sends, then waits until the peer reads or goes. Such a cancel has to be asked again.
-///
 /// Units: what the kernel counts in, milliseconds and microseconds; 0 is off.
 
 #include <chrono>

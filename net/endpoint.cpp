@@ -395,7 +395,7 @@ void endpoint::advance_close() noexcept {
     if (out().in_flight() || !may_close()) return;
     closing_ = closing::cancelling;
     if (starved().linked()) starved().unlink();
-    if (in().in_flight()) pool_.kernel_.cancel_fd(fd_);
+    pool_.kernel_.cancel(in());
   }
   if (closing_ == closing::cancelling && !in().in_flight()) {
     closing_ = closing::closing_fd;

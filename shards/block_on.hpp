@@ -5,7 +5,7 @@
 ///
 ///     int n = skerry::block_on(count());
 ///
-/// The environment may name its backend (SKERRY_BACKEND, SKERRY_SQPOLL_IDLE_MS), as that of an app.
+/// The environment may name its backend (SKERRY_BACKEND), as that of an app.
 ///
 /// Affinity: a thread that runs no shard; it is shard 0 of 1 meanwhile, unpinned.
 /// Errors:   rethrows what the task throws; startup_error where the machine refuses a shard.

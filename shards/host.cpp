@@ -245,8 +245,6 @@ void detail::block_on_host(const std::function<task<>()>& main) {
   app_options options;
   options.log_level = "warning";
   if (const char* named = std::getenv("SKERRY_BACKEND")) options.backend = named;
-  if (const char* ms = std::getenv("SKERRY_SQPOLL_IDLE_MS"))
-    options.sqpoll_idle = std::chrono::milliseconds(std::stoi(ms));
   host one(options, {.shards = {{}}, .count_reason = "block_on"});
   auto main_alone = [&main, &one]() -> task<> {
     co_await main();

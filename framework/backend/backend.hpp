@@ -72,8 +72,6 @@ class backend {
   virtual void start() = 0;
   /// Called on the shard's thread as the last thing, when no operation of others is in flight.
   virtual void stop() noexcept = 0;
-  /// Asks the kernel to end every operation on `fd`. The descriptor must stay open until their last completions.
-  virtual void cancel_fd(int fd) noexcept = 0;
   virtual void submit_and_reap() noexcept = 0;
   /// Like submit_and_reap, but returns only after a completion, at `deadline` (max: never) or when woken.
   virtual void wait(clock::time_point deadline) noexcept = 0;

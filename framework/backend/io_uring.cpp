@@ -32,6 +32,7 @@ constexpr unsigned enter_no_iowait = 1u << 7;
 constexpr unsigned entries_min = 64;
 constexpr std::uint64_t ignored = 0;          // user_data of submissions that nobody waits for, as in an empty slot
 constexpr std::uint64_t failed_wake_tag = 1;  // user_data is the backend that must be woken in another way
+constexpr std::uint64_t cancel_answer = 3;    // user_data of cancels whose answer counts
 
 /// The set-up flags, most wanted first; a kernel that does not know one says EINVAL.
 ///
@@ -133,10 +134,6 @@ class io_uring_backend final : public backend, private operation {
     io_uring_queue_exit(&ring_);
   }
 
-  void cancel_fd(int fd) noexcept override {
-    queue_cancel(fd, nullptr).cancel_flags = IORING_ASYNC_CANCEL_FD | IORING_ASYNC_CANCEL_ALL;
-  }
-
   void submit_and_reap() noexcept override {
     queue_cancels();
     // A completion may queue more work; whoever does so is served in the next turn.
@@ -209,15 +206,15 @@ class io_uring_backend final : public backend, private operation {
     if (!completion::more(flags) && !stopping_) watch_event();
   }
 
-  /// Its own completion is ignored.
-  submission& queue_cancel(int fd, const operation* op) noexcept {
-    submission& s = next_slot();
-    prepare::set(s, IORING_OP_ASYNC_CANCEL, fd, op, 0, 0);
-    return s;
-  }
-  /// What they name is in flight: the list forgets an operation with its last completion.
+  /// What they name is in flight: the lists forget an operation with its last completion. The thread of SQPOLL may get
+  /// to a cancel while the operation waits for its next attempt, where none finds it; then all are asked for again.
   void queue_cancels() noexcept {
-    while (!cancels_.empty()) queue_cancel(-1, &cancels_.pop_front());
+    while (!cancels_.empty()) {
+      operation& op = cancels_.pop_front();
+      submission& s = next_slot();
+      prepare::set(s, IORING_OP_ASYNC_CANCEL, -1, &op, 0, 0);
+      if (polled_) s.user_data = cancel_answer, asked_.push_back(op);
+    }
   }
 
   void make_room() noexcept override {
@@ -275,7 +272,11 @@ class io_uring_backend final : public backend, private operation {
     while (head != tail) {
       const io_uring_cqe& cqe = ring_.cq.cqes[head & mask];
       if ((cqe.user_data & failed_wake_tag) != 0) [[unlikely]] {
-        reinterpret_cast<io_uring_backend*>(cqe.user_data & ~failed_wake_tag)->wake_from_outside();
+        if (cqe.user_data != cancel_answer) {
+          reinterpret_cast<io_uring_backend*>(cqe.user_data & ~failed_wake_tag)->wake_from_outside();
+        } else if (cqe.res == -ENOENT) {
+          while (!asked_.empty()) cancels_.push_back(asked_.pop_front());
+        }
       } else if (cqe.user_data != ignored) {
         deliver(*reinterpret_cast<operation*>(cqe.user_data), cqe.res, cqe.flags);
       }
@@ -286,6 +287,7 @@ class io_uring_backend final : public backend, private operation {
   }
 
   io_uring ring_{};
+  detail::intrusive_list<operation, cancel_tag> asked_;  // to be cancelled, with SQPOLL
   int event_fd_ = -1;
   unsigned base_flags_ = 0;
   bool started_ = false;

@@ -17,7 +17,6 @@ class ring_only final : public backend {
   ring_only() : backend(buffer_pool::buffers_max) {}
   void start() override {}
   void stop() noexcept override {}
-  void cancel_fd(int) noexcept override {}
   void submit_and_reap() noexcept override {}
   void wait(clock::time_point) noexcept override {}
   void wake(backend&) noexcept override {}

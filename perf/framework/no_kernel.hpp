@@ -20,7 +20,6 @@ class no_kernel final : public skerry::backend {
 
   void start() override {}
   void stop() noexcept override {}
-  void cancel_fd(int /*fd*/) noexcept override {}
   void submit_and_reap() noexcept override {}
   void wait(skerry::clock::time_point /*deadline*/) noexcept override {}
   void wake(backend& /*target*/) noexcept override {}

@@ -121,12 +121,6 @@ simulated_backend::simulated_backend(machine& of, shard_id shard, unsigned entri
 
 simulated_backend::~simulated_backend() = default;
 
-void simulated_backend::cancel_fd(int fd) noexcept {
-  submission& s = next_slot();
-  s.opcode = IORING_OP_ASYNC_CANCEL;
-  s.fd = fd;
-}
-
 void simulated_backend::wake(backend& target) noexcept {
   ++stats_.wakes_sent;
   submission& s = next_slot();  // rides in the next entry, as a message between rings does
@@ -214,10 +208,6 @@ void simulated_backend::process(const submission& what) noexcept {
               simulated_backend* kernel = m.lives() == life ? m.kernel(target) : nullptr;
               if (kernel != nullptr) kernel->runner_->wake();
             });
-    return;
-  }
-  if (what.opcode == IORING_OP_ASYNC_CANCEL) {
-    if (const std::shared_ptr<node> at = of_.find(what.fd)) at->cancel_all();
     return;
   }
   auto* op = reinterpret_cast<operation*>(what.user_data);

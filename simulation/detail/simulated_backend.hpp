@@ -123,7 +123,6 @@ class simulated_backend final : public backend {
 
   void start() override {}
   void stop() noexcept override { process_all(); }  // the last wake-ups go
-  void cancel_fd(int fd) noexcept override;
   void submit_and_reap() noexcept override;
   void wait(clock::time_point deadline) noexcept override;
   void wake(backend& target) noexcept override;

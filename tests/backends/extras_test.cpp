@@ -77,6 +77,21 @@ TEST_F(sqpoll, submits_without_an_entry_while_its_thread_is_awake) {
   EXPECT_EQ(on.stats().submissions, before.submissions + 100);
 }
 
+TEST_F(sqpoll, wakes_its_thread_when_it_sleeps) {
+  backend& on = make(1ms);
+  std::uint64_t entries_for_one = 0;
+  for (auto without_work = 4ms; entries_for_one == 0; without_work *= 2) {  // it sleeps when the kernel gets to it
+    ASSERT_LT(without_work, 60s);
+    on.wait(clock::now() + without_work);
+    request r;
+    prepare::poll(on.submit(r), readable_.fd, POLLIN);
+    const std::uint64_t before = on.stats().kernel_entries;
+    ASSERT_TRUE(comes(on, [&] { return r.ended(); }));
+    entries_for_one = on.stats().kernel_entries - before;
+  }
+  EXPECT_EQ(entries_for_one, 1u);
+}
+
 TEST_F(sqpoll, waits_for_room_in_a_full_ring_and_reuses_no_slot_before_it_was_read) {
   backend& on = make(1ms);
   std::deque<request> many(100 * entries);

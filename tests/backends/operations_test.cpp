@@ -144,7 +144,8 @@ TEST_P(operations, who_waits_for_the_same_in_two_ways_is_told_in_both) {
   prepare::recv_multishot(kernel.submit(received), s.near_fd(), buffer_ring::group);
   ASSERT_TRUE(kernel.until([&] { return !received.answers.empty(); }));
   EXPECT_EQ(kernel.bytes_of(received.answers[0]), "x");
-  (*kernel).cancel_fd(s.near_fd());
+  (*kernel).cancel(each);
+  (*kernel).cancel(received);
   ASSERT_TRUE(kernel.until([&] { return each.ended() && received.ended(); }));
   EXPECT_EQ(each.last(), -ECANCELED);
   EXPECT_EQ(received.last(), -ECANCELED);
@@ -532,7 +533,7 @@ TEST_P(operations, a_number_that_is_taken_again_is_another_file) {
   say(second.far_fd(), "for this");
   ASSERT_TRUE(kernel.until([&] { return !again.answers.empty(); }));
   EXPECT_EQ(kernel.bytes_of(again.answers[0]), "for this");
-  (*kernel).cancel_fd(number);
+  (*kernel).cancel(again);
   ASSERT_TRUE(kernel.until([&] { return again.ended(); }));
 }
 

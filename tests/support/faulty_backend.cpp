@@ -152,11 +152,6 @@ void faulty_backend::stop() noexcept {
   behind_->stop();
 }
 
-void faulty_backend::cancel_fd(int fd) noexcept {
-  pass_on();
-  behind_->cancel_fd(fd);
-}
-
 int faulty_backend::register_buffer(unsigned slot, const iovec& memory) noexcept {
   if (memory.iov_len != 0) {  // taking memory out always works
     submission asked{};

@@ -63,7 +63,6 @@ class faulty_backend final : public backend {
   buffer_ring& receive_buffers() noexcept override { return behind_->receive_buffers(); }
   void start() override { behind_->start(); }
   void stop() noexcept override;
-  void cancel_fd(int fd) noexcept override;
   void submit_and_reap() noexcept override;
   void wait(clock::time_point deadline) noexcept override;
   void wake(backend& target) noexcept override { behind_->wake(*static_cast<faulty_backend&>(target).behind_); }
