@@ -4,6 +4,8 @@ numbers.
 
 Run: python3 tests/project/bench_test.py [-v]
 """
+import importlib.machinery
+import importlib.util
 import json
 import os
 import re
@@ -12,6 +14,7 @@ import sys
 import tempfile
 import types
 import unittest
+import unittest.mock
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -51,6 +54,27 @@ def measured(contestants, rounds=3, limit="raw", **options):
 def record_of(*results, warnings=()):
     return {"machine": {"date": "2026-01-02"}, "machine_in_words": "a machine", "rounds": 3, "quick": False,
             "rows": [report.entry(result) for result in results], "curves": [], "warnings": list(warnings)}
+
+
+class Preparation(unittest.TestCase):
+    def commands(self, built_before):
+        loader = importlib.machinery.SourceFileLoader("bench", str(ROOT / "scripts" / "bench"))
+        bench = importlib.util.module_from_spec(importlib.util.spec_from_loader("bench", loader))
+        loader.exec_module(bench)
+        with tempfile.TemporaryDirectory() as folder:
+            bench.root = Path(folder)
+            made = bench.root / "build" / "release"
+            made.mkdir(parents=True)
+            if built_before:
+                (made / "CMakeCache.txt").touch()
+            with unittest.mock.patch.object(bench.subprocess, "run") as run:
+                run.return_value.returncode = 0
+                bench.prepare("release")
+        return [Path(str(call.args[0][0])).name for call in run.call_args_list]
+
+    def test_peers_installed_after_a_build_are_looked_for_again(self):
+        self.assertEqual(self.commands(built_before=True), ["setup", "cmake", "build", "build"])
+        self.assertEqual(self.commands(built_before=False), ["setup", "build", "build"])
 
 
 class StatisticsTest(unittest.TestCase):
