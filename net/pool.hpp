@@ -23,9 +23,9 @@
 /// Limits:       pool_options; who finds no place waits in turn, for ever unless he says with_timeout.
 
 #include <skerry/framework/clock.hpp>
-#include <skerry/framework/sync/mutex.hpp>
 #include <skerry/framework/task/task.hpp>
 #include <skerry/timers/timer.hpp>
+#include <skerry/toolkit/sync/mutex.hpp>
 
 #include <chrono>
 #include <cstddef>

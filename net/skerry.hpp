@@ -15,7 +15,6 @@
 #include <skerry/framework/resources.hpp>
 #include <skerry/framework/startup_error.hpp>
 #include <skerry/framework/sync/event.hpp>
-#include <skerry/framework/sync/mutex.hpp>
 #include <skerry/framework/task/cancel.hpp>
 #include <skerry/framework/task/combine.hpp>
 #include <skerry/framework/task/group.hpp>
@@ -60,3 +59,4 @@
 #include <skerry/timers/sleep.hpp>
 #include <skerry/timers/with_timeout.hpp>
 #include <skerry/toolkit/retry.hpp>
+#include <skerry/toolkit/sync/mutex.hpp>

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <skerry/framework/resources.hpp>
-#include <skerry/framework/sync/mutex.hpp>
 #include <skerry/framework/task/cancel.hpp>
 #include <skerry/shards/submit_to.hpp>
 #include <skerry/toolkit/flow/everywhere.hpp>
 #include <skerry/toolkit/scheduling_groups.hpp>
+#include <skerry/toolkit/sync/mutex.hpp>
 
 #include <algorithm>
 #include <stdexcept>

@@ -35,10 +35,10 @@
 /// Source:       HTML Living Standard, section 9.2.
 
 #include <skerry/framework/clock.hpp>
-#include <skerry/framework/sync/mutex.hpp>
 #include <skerry/framework/task/task.hpp>
 #include <skerry/net/http/request.hpp>
 #include <skerry/net/http/response.hpp>
+#include <skerry/toolkit/sync/mutex.hpp>
 
 #include <chrono>
 #include <functional>

@@ -2,7 +2,6 @@
 // Operations on one shard: tasks, timers, combinators, local primitives.
 #include <skerry/framework/clock.hpp>
 #include <skerry/framework/sync/event.hpp>
-#include <skerry/framework/sync/mutex.hpp>
 #include <skerry/framework/task/combine.hpp>
 #include <skerry/framework/task/frame_pool.hpp>
 #include <skerry/framework/task/spawn.hpp>
@@ -12,6 +11,7 @@
 #include <skerry/timers/with_timeout.hpp>
 #include <skerry/toolkit/channel/channel.hpp>
 #include <skerry/toolkit/generator/generator.hpp>
+#include <skerry/toolkit/sync/mutex.hpp>
 
 #include <chrono>
 #include <cstddef>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What local primitives cost when nobody has to wait.
-#include <skerry/framework/sync/mutex.hpp>
 #include <skerry/framework/task/task.hpp>
 #include <skerry/shards/block_on.hpp>
+#include <skerry/toolkit/sync/mutex.hpp>
 
 #include <benchmark/benchmark.h>
 

@@ -7,8 +7,8 @@
 #include <skerry/framework/random.hpp>
 #include <skerry/framework/reactor/reactor.hpp>
 #include <skerry/framework/sync/event.hpp>
-#include <skerry/framework/sync/mutex.hpp>
 #include <skerry/shards/block_on.hpp>
+#include <skerry/toolkit/sync/mutex.hpp>
 
 #include <algorithm>
 #include <array>

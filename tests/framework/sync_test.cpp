@@ -4,9 +4,9 @@
 
 #include <skerry/framework/reactor/reactor.hpp>
 #include <skerry/framework/sync/event.hpp>
-#include <skerry/framework/sync/mutex.hpp>
 #include <skerry/shards/block_on.hpp>
 #include <skerry/shards/submit_to.hpp>
+#include <skerry/toolkit/sync/mutex.hpp>
 
 #include <algorithm>
 #include <memory>

@@ -2,10 +2,10 @@
 // A semaphore and a reader-writer lock beside a model of first come, first served: after each acquisition, release or
 // change of mind, those hold units whom the model says, and nobody else.
 #include <skerry/framework/sync/event.hpp>
-#include <skerry/framework/sync/mutex.hpp>
 #include <skerry/framework/task/spawn.hpp>
 #include <skerry/framework/task/yield.hpp>
 #include <skerry/simulation/sim.hpp>
+#include <skerry/toolkit/sync/mutex.hpp>
 
 #include <cstdint>
 #include <deque>

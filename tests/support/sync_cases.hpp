@@ -5,7 +5,7 @@
 /// `serve()` lets at least one waiter pass.
 
 #include <skerry/framework/sync/event.hpp>
-#include <skerry/framework/sync/mutex.hpp>
+#include <skerry/toolkit/sync/mutex.hpp>
 
 #include <list>
 #include <optional>

@@ -21,12 +21,12 @@
 ///               are home.
 /// Limits:       `posts_max` messages from one shard to another, waiting or being handled.
 
-#include <skerry/framework/sync/mutex.hpp>
 #include <skerry/framework/task/chain.hpp>
 #include <skerry/framework/task/frame_pool.hpp>
 #include <skerry/framework/task/scope.hpp>
 #include <skerry/framework/task/task.hpp>
 #include <skerry/shards/submit_to.hpp>
+#include <skerry/toolkit/sync/mutex.hpp>
 
 #include <cstdint>
 #include <exception>

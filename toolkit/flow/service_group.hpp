@@ -47,11 +47,11 @@
 
 #include <skerry/framework/detail/intrusive_list.hpp>
 #include <skerry/framework/observe/metrics.hpp>
-#include <skerry/framework/sync/mutex.hpp>
 #include <skerry/framework/task/chain.hpp>
 #include <skerry/framework/task/task.hpp>
 #include <skerry/framework/this_shard.hpp>
 #include <skerry/shards/submit_to.hpp>
+#include <skerry/toolkit/sync/mutex.hpp>
 
 #include <array>
 #include <cstdint>

@@ -24,11 +24,11 @@
 #include <skerry/framework/detail/intrusive_list.hpp>
 #include <skerry/framework/observe/histogram.hpp>
 #include <skerry/framework/observe/metrics.hpp>
-#include <skerry/framework/sync/mutex.hpp>
 #include <skerry/framework/task/chain.hpp>
 #include <skerry/framework/task/task.hpp>
 #include <skerry/shards/submit_to.hpp>
 #include <skerry/toolkit/alien/inbox.hpp>
+#include <skerry/toolkit/sync/mutex.hpp>
 
 #include <atomic>
 #include <coroutine>

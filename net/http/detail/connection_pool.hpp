@@ -17,12 +17,12 @@
 ///             see to it: an idle connection is used before a new one is made. In all, `make_room` does.
 /// Limits:     client_options; a host is forgotten with its last connection.
 
-#include <skerry/framework/sync/mutex.hpp>
 #include <skerry/framework/task/task.hpp>
 #include <skerry/net/http/client.hpp>
 #include <skerry/net/http/detail/url.hpp>
 #include <skerry/net/stream.hpp>
 #include <skerry/timers/timer.hpp>
+#include <skerry/toolkit/sync/mutex.hpp>
 
 #include <cstddef>
 #include <cstdint>
