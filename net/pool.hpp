@@ -25,6 +25,7 @@
 #include <skerry/framework/clock.hpp>
 #include <skerry/framework/task/task.hpp>
 #include <skerry/timers/timer.hpp>
+#include <skerry/toolkit/observe/home_stamp.hpp>
 #include <skerry/toolkit/sync/mutex.hpp>
 
 #include <chrono>
@@ -70,12 +71,16 @@ class pool final : timers::timer {
       : options_(options), make_(std::move(make)), check_(std::move(check)), places_(options.items_max) {
     SKERRY_ASSERT(options.items_max > 0, "a pool has room for an item");
   }
-  ~pool() { timers::this_timers().cancel(*this); }
+  ~pool() {
+    check_home();
+    timers::this_timers().cancel(*this);
+  }
   pool(const pool&) = delete;
   pool& operator=(const pool&) = delete;
 
   /// An item for the caller alone: an idle one that is in order, or a new one.
   task<pooled<T>> acquire() {
+    check_home();
     units place = co_await places_.acquire();
     while (!idle_.empty()) {
       T item = std::move(idle_.back().item);
@@ -93,7 +98,10 @@ class pool final : timers::timer {
   }
 
   /// Drops what is idle.
-  void clear() noexcept { idle_.clear(); }
+  void clear() noexcept {
+    check_home();
+    idle_.clear();
+  }
 
   pool_stats stats() const noexcept {
     pool_stats now = counted_;
@@ -118,7 +126,10 @@ class pool final : timers::timer {
     }
   }
 
+  void check_home() const noexcept { home_.check("a pool"); }
+
   void give_back(T&& item) {
+    check_home();
     if (idle_.size() >= options_.idle_max) return;
     const clock::time_point until = timers::saturating_add(clock::now(), options_.idle_timeout);
     idle_.push_back({std::move(item), until});
@@ -136,6 +147,7 @@ class pool final : timers::timer {
   semaphore places_;
   std::deque<idle_item> idle_;  // the longest first
   pool_stats counted_;
+  [[no_unique_address]] home_stamp home_;
 };
 
 /// An item in use. Movable; gives it back when it goes.

@@ -82,7 +82,7 @@ void shard::start(log_channel& log) {
   SKERRY_ASSERT(detail::current_shard == nullptr, "a thread runs one shard");
   // What may throw comes first: until it is this shard, the thread is free.
   reactor_.kernel().start();
-  core_.resources->emplace<buffer_pool>(reactor_.kernel());
+  core_.resources->emplace<buffer_pool>(reactor_.kernel(), &core_);
   publish();
   detail::current_shard = &core_;
   core_.log = &log;

@@ -7,8 +7,11 @@
 
 namespace skerry {
 
-buffer_pool::buffer_pool(backend& kernel)
-    : ring_(kernel.receive_buffers()), limit_(std::min(buffers_max, ring_.capacity())), references_(limit_) {
+buffer_pool::buffer_pool(backend& kernel, const shard_core* home)
+    : ring_(kernel.receive_buffers()),
+      home_(home),
+      limit_(std::min(buffers_max, ring_.capacity())),
+      references_(limit_) {
   after_.resize(limit_);
   blocks_.reserve(limit_ / buffers_per_block);
   if (!grow()) throw std::bad_alloc();

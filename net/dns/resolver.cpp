@@ -169,9 +169,13 @@ resolver::resolver(const resolver_options& options)
       shard_(detail::this_part()),
       channel_(std::make_unique<detail::channel>(options, shard_)) {}
 
-resolver::~resolver() { SKERRY_ASSERT(waiters_ == 0, "a resolver outlives those who wait in it"); }
+resolver::~resolver() {
+  home_.check("a resolver");
+  SKERRY_ASSERT(waiters_ == 0, "a resolver outlives those who wait in it");
+}
 
 void resolver::forget() noexcept {
+  home_.check("a resolver");
   cache_index_.clear();
   cache_.clear();
 }
@@ -281,6 +285,7 @@ task<std::vector<address>> resolver::ask(const std::string& host, const std::str
 }
 
 task<std::vector<address>> resolver::resolve(std::string host, std::uint16_t port, family wanted) {
+  home_.check("a resolver");
   std::vector<address> addresses = known(host, wanted);
   if (addresses.empty()) {
     std::string key(1, static_cast<char>('0' + static_cast<int>(wanted)));
@@ -299,6 +304,7 @@ task<std::vector<address>> resolver::resolve(std::string host, std::uint16_t por
 }
 
 task<std::vector<address>> resolver::resolve(std::string host, std::string service, family wanted) {
+  home_.check("a resolver");
   std::uint16_t port = 0;
   const auto [end, error] = std::from_chars(service.data(), service.data() + service.size(), port);
   std::optional<std::uint16_t> found = port;

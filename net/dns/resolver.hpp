@@ -41,6 +41,7 @@
 #include <skerry/framework/task/task.hpp>
 #include <skerry/net/address.hpp>
 #include <skerry/net/dns/host_tables.hpp>
+#include <skerry/toolkit/observe/home_stamp.hpp>
 
 #include <chrono>
 #include <cstddef>
@@ -164,6 +165,7 @@ class resolver {
   std::size_t waiters_ = 0;
   std::size_t asked_ = 0;  // of the questions, under way
   bool starting_ = false;
+  [[no_unique_address]] home_stamp home_;
   std::unique_ptr<detail::channel> channel_;  // goes first: its callbacks use the rest
 };
 

@@ -91,9 +91,12 @@ namespace detail {
 
 /// A request and its response: bytes, deadlines, and the connection until the response has been read.
 class client_exchange final : body_writer {
+  static constexpr const char* response_is = "an HTTP response";
+
  public:
   client_exchange(connection_pool& pool, const url& to, clock::time_point deadline)
       : options_(pool.options), lease_(pool, to), parser_(options_.head), deadline_(deadline) {}
+  ~client_exchange() { home_.check(response_is); }
 
   task<> connect(bool fresh) { co_await with_deadline(within(options_.connect_timeout), lease_.connect(fresh)); }
   task<> send(outgoing& request, const url& to);
@@ -151,6 +154,7 @@ class client_exchange final : body_writer {
   bool answered_ = false;        // a byte has come
   bool broken_ = false;          // while sending
   bool kept_body_back_ = false;  // so the head of the answer is there, and the connection of no further use
+  [[no_unique_address]] home_stamp home_;
 };
 
 void client_exchange::close() noexcept {
@@ -304,6 +308,7 @@ task<> client_exchange::read_one_head(method asked) {
 }
 
 task<buffer> client_exchange::next() {
+  home_.check(response_is);
   if (body_ == body_state::failed) {
     throw std::system_error(std::make_error_code(std::errc::not_connected), "the response has failed before");
   }
@@ -524,6 +529,7 @@ client::~client() = default;
 
 task<client_response> client::send(outgoing request) {
   detail::connection_pool& pool = *pool_;
+  pool.check_home();
   const auto whole = pool.options.request_timeout;
   const clock::time_point deadline = whole ? timers::saturating_add(clock::now(), *whole) : clock::time_point::max();
   detail::url to = detail::parse_url(request.url_);

@@ -273,6 +273,7 @@ task<response> connection<Stream>::ask_handler(request& asked) {
 /// The next bytes of the request's body.
 template <byte_stream Stream>
 task<buffer> connection<Stream>::next() {
+  home_.check("an HTTP request");
   const request_head& head = at_work_->parser.head();
   const bool sized = head.framing == framing::length;
   if (body_ == body_state::unread) {
@@ -425,6 +426,7 @@ task<> connection<Stream>::stream_body(response::producer& write_body) {
 
 template <byte_stream Stream>
 task<> connection<Stream>::write(std::span<const std::byte> bytes) {
+  home_.check("an HTTP response");
   if (bytes.empty()) co_return;  // an empty chunk would be the last
   if (bytes.size() > promised_) throw std::length_error("the body of a response is longer than its handler said");
   if (promised_ != unknown_size) promised_ -= bytes.size();

@@ -25,6 +25,7 @@
 #include <skerry/net/http/detail/trailer_section.hpp>
 #include <skerry/net/http/server.hpp>
 #include <skerry/net/watchdog.hpp>
+#include <skerry/toolkit/observe/home_stamp.hpp>
 
 #include <array>
 #include <cstdint>
@@ -149,6 +150,7 @@ class connection final : body_source, body_writer {
   std::uint32_t requests_ = 0;
   stage stage_ = stage::idle;
   body_state body_ = body_state::done;
+  [[no_unique_address]] home_stamp home_;
   bool closing_ = false;
   bool response_begun_ = false;  // to the request that was read last, if not ended by now
   bool chunked_out_ = false;

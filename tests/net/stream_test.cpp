@@ -4,12 +4,10 @@
 #include <skerry/framework/reactor/reactor.hpp>
 #include <skerry/framework/task/spawn.hpp>
 #include <skerry/framework/task/yield.hpp>
-#include <skerry/net/datagram.hpp>
 #include <skerry/net/listener.hpp>
 #include <skerry/net/stream.hpp>
 #include <skerry/shards/submit_to.hpp>
 #include <skerry/timers/sleep.hpp>
-#include <skerry/toolkit/generator/generator.hpp>
 
 #include <algorithm>
 #include <cerrno>
@@ -328,50 +326,6 @@ TEST(stream, readers_that_wait_for_buffers_get_them_in_turn_and_lose_nothing) {
     EXPECT_EQ(resource<buffer_pool>().stats().taken, 0u);
   });
 }
-
-#ifdef SKERRY_HOME_STAMPS
-
-generator<int> numbers() { co_yield 1; }
-
-/// Runs `touch` on shard 1 with what the task "owner" has made on shard 0.
-template <class T, class Touch>
-void touch_elsewhere(T (*make)(), Touch) {
-  run_shards(2, [make]() -> task<> {
-    auto body = [make]() -> task<> {
-      T owned = make();
-      co_await submit_to(1, [](borrowed<T> theirs) -> task<> { co_await Touch{}(*theirs); }, borrowed(owned));
-    };
-    co_await spawn(body, "owner");
-  });
-}
-net::stream a_stream() {
-  int ends[2];
-  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends) != 0) std::abort();
-  return net::stream::adopt(ends[0], false);
-}
-
-TEST(home, who_touches_what_is_anothers_is_told_with_both_tasks) {
-  const std::string made = " belongs to shard 0, where task [0-9]+ \"owner\" made it\n.*shard 1, task \"submit_to\"";
-  const auto read = [](net::stream& theirs) -> task<> { co_await theirs.read(); };
-  const auto write = [](net::stream& theirs) -> task<> { co_await theirs.write("x"); };
-  const auto drop = [](net::stream& theirs) -> task<> {
-    const net::stream mine = std::move(theirs);
-    co_return;
-  };
-  EXPECT_DEATH(touch_elsewhere(a_stream, read), "a connection" + made);
-  EXPECT_DEATH(touch_elsewhere(a_stream, write), "a connection" + made);
-  EXPECT_DEATH(touch_elsewhere(a_stream, drop), "a connection" + made);
-  const auto listen = [] { return net::listener(loopback()); };
-  const auto accept = [](net::listener& theirs) -> task<> { co_await theirs.accept(); };
-  EXPECT_DEATH(touch_elsewhere<net::listener>(listen, accept), "a listener" + made);
-  const auto bind = [] { return net::datagram_socket(loopback()); };
-  const auto receive = [](net::datagram_socket& theirs) -> task<> { co_await theirs.receive(); };
-  EXPECT_DEATH(touch_elsewhere<net::datagram_socket>(bind, receive), "a socket or pipe" + made);
-  const auto next = [](generator<int>& theirs) -> task<> { co_await theirs.next(); };
-  EXPECT_DEATH(touch_elsewhere(numbers, next), "a generator" + made);
-}
-
-#endif
 
 }  // namespace
 }  // namespace skerry

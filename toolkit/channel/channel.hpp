@@ -127,6 +127,7 @@ class channel {
   }
   /// Nothing comes any more. Idempotent.
   void close() noexcept {
+    unread_.check_home();
     if (std::exchange(closed_, true)) return;
     turn_senders_away();
     if (items_.empty()) unread_.wake_all();

@@ -22,6 +22,7 @@
 #include <skerry/net/http/detail/url.hpp>
 #include <skerry/net/stream.hpp>
 #include <skerry/timers/timer.hpp>
+#include <skerry/toolkit/observe/home_stamp.hpp>
 #include <skerry/toolkit/sync/mutex.hpp>
 
 #include <cstddef>
@@ -38,6 +39,8 @@ class connection_pool final : timers::timer {
  public:
   explicit connection_pool(const client_options& given) : options(given), places_(given.connections_max) {}
   ~connection_pool();
+
+  void check_home() const noexcept { home_.check("an HTTP client"); }
 
   class lease;
 
@@ -64,6 +67,7 @@ class connection_pool final : timers::timer {
   hosts hosts_;
   semaphore places_;
   std::size_t open_ = 0;
+  [[no_unique_address]] home_stamp home_;
 };
 
 /// A request's place among those of its host, and with it a connection.
