@@ -21,6 +21,13 @@ void require_napi(backend& on, std::chrono::microseconds busy_poll) {
                   std::generic_category().message(error)));
 }
 
+void require_zero_copy(backend& on) {
+  if (detail::zero_copy_works(on)) return;
+  throw startup_error(
+      "--send-zc-bytes is refused: over loopback, the kernel did not send without copying and tell when it had\n"
+      "it needs Linux 6.2 or newer; leave it out (0)");
+}
+
 std::string described(std::string_view why, const io_uring_extras& extras) {
   std::string text = fmt::format("backend io_uring: {}", why);
   if (extras.sqpoll_idle.count() != 0) {
@@ -29,6 +36,7 @@ std::string described(std::string_view why, const io_uring_extras& extras) {
   if (extras.napi_busy_poll.count() != 0) {
     text += fmt::format(", waits poll the network for {} us", extras.napi_busy_poll.count());
   }
+  if (extras.zero_copy_from != 0) text += fmt::format(", no copies of sends from {} bytes on", extras.zero_copy_from);
   return text;
 }
 
@@ -55,8 +63,10 @@ chosen_backends make_backends(std::string_view name, std::size_t shards, unsigne
             true};
   }
   const bool bundles = detail::bundles_work(*rings.front());
+  if (extras.zero_copy_from != 0) require_zero_copy(*rings.front());
   for (auto& each : rings) {
     each->bundles = bundles;
+    each->zero_copy_from = extras.zero_copy_from;
     if (extras.napi_busy_poll.count() != 0) require_napi(*each, extras.napi_busy_poll);
   }
   return {std::move(rings), described(name == "auto" ? "it works here" : "it was asked for", extras)};

@@ -14,7 +14,8 @@
 ///
 /// An extra of io_uring (extras.hpp) is asked for outright: `auto` finds no way around it to epoll.
 ///
-/// Whether receives come in bundles (`backend::bundles`) is found out on the first ring, for all of them.
+/// Whether receives come in bundles (`backend::bundles`), and sends go without copying where asked for, is found out on
+/// the first ring, for all of them.
 ///
 /// Affinity: the thread of shard 0, as for make_io_uring_backends.
 /// Errors:   startup_error: another name, io_uring or an extra that was asked for and is refused, an extra with epoll,

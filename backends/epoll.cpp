@@ -74,6 +74,7 @@ bool may_not_wait(const job& j) noexcept {
   return j.what.opcode == IORING_OP_RECVMSG && (j.what.msg_flags & MSG_DONTWAIT) != 0;
 }
 bool is_multishot(const submission& s) noexcept { return s.ioprio != 0; }
+bool is_send(const submission& s) noexcept { return s.opcode == IORING_OP_SEND || s.opcode == IORING_OP_SEND_ZC; }
 
 class epoll_backend final : public backend {
  public:
@@ -231,7 +232,7 @@ class epoll_backend final : public backend {
 
   /// What was sent is told.
   void end(job& j, std::int32_t result) noexcept {
-    if (j.result <= 0 || j.what.opcode != IORING_OP_SEND) j.result = result;
+    if (j.result <= 0 || !is_send(j.what)) j.result = result;
     finish(j);
   }
   void end_all(int fd) noexcept {
@@ -258,6 +259,7 @@ class epoll_backend final : public backend {
         [[fallthrough]];
       case IORING_OP_RECVMSG:  // what came before a crowd of sends in this turn would have no room behind them
       case IORING_OP_SEND:
+      case IORING_OP_SEND_ZC:
       case IORING_OP_SENDMSG: return attempt(j, 0) ? done(j) : keep(j);
       case IORING_OP_POLL_ADD:
       case IORING_OP_RECV: return keep(j);
@@ -416,8 +418,9 @@ class epoll_backend final : public backend {
       case IORING_OP_SENDMSG:
         j.result = call(::sendmsg(s.fd, memory_of<const msghdr>(s), static_cast<int>(s.msg_flags | MSG_DONTWAIT)));
         return j.result != -EAGAIN;
-      case IORING_OP_SEND: return send(j);
-      default:  // a transfer of what knows readiness
+      case IORING_OP_SEND:
+      case IORING_OP_SEND_ZC: return send(j);  // which copies, and so has no second completion
+      default:                                 // a transfer of what knows readiness
         if (!aim_at_buffer(j)) return true;
         j.result = call_result(detail::transfer_ready(s));
         if (j.result > 0) {

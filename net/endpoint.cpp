@@ -4,6 +4,7 @@
 #include <skerry/net/detail/copied_buffers.hpp>
 #include <skerry/net/detail/freed_descriptors.hpp>
 #include <skerry/net/detail/moving.hpp>
+#include <skerry/net/detail/zero_copy_send.hpp>
 #include <skerry/net/endpoint.hpp>
 #include <skerry/net/socket.hpp>
 
@@ -223,13 +224,15 @@ void endpoint::wake_writer() noexcept {
 }
 
 void endpoint::send_pending() noexcept {
-  if (out().in_flight() || output_error_ != 0 || leaving_) return;
+  if (sends() || output_error_ != 0 || leaving_) return;
   if (sending_.empty()) {
     sending_.swap(pending_);
     wake_writer();  // there is room again while this is on its way
   }
   if (sending_.empty()) return;
   std::span<const std::byte> bytes = sending_.bytes();
+  const std::uint32_t uncopied_from = pool_.kernel_.zero_copy_from;
+  if (uncopied_from != 0 && bytes.size() >= uncopied_from && detail::zero_copy_send::begin(*this)) return;
   prepare::send(pool_.kernel_.submit(out()), fd_, bytes.data(), static_cast<std::uint32_t>(bytes.size()));
 }
 
@@ -245,10 +248,26 @@ void endpoint::sent(std::int32_t result) noexcept {
       wake_reader();
     }
   }
+  go_on_sending();
+}
+
+void endpoint::go_on_sending() noexcept {
   if (output_error_ != 0) sending_.clear(pool_.bytes_);
   send_pending();
   if (output_empty()) wake_writer();
   if (shutdown_wanted_) end_output();
+  if (leaving_) wake_reader();
+  if (closing_ != closing::no) advance_close();
+}
+
+void endpoint::let_go_of_piece() noexcept {
+  if (closing_ == closing::closing_fd) {
+    if (held_ == 0 && !out().in_flight()) pool_.freed(*this);
+    return;
+  }
+  if (leaving_) wake_reader();
+  if (closing_ == closing::lingering) linger_from(clock::now());
+  if (closing_ != closing::no) advance_close();
 }
 
 /// The end of our side, if everything went before it.
@@ -258,11 +277,15 @@ void endpoint::end_output() noexcept {
 
 /// What is in sending_ stays until the kernel has let go of it. What is lost must not look whole to the peer.
 void endpoint::break_output(int error) noexcept {
-  if (!output_empty()) net::reset_at_close(fd_);
+  if (!output_empty() || held_ != 0 || held_elsewhere_) net::reset_at_close(fd_);
   if (output_error_ == 0) output_error_ = static_cast<std::int16_t>(error);
   pending_.clear(pool_.bytes_);
-  if (!out().in_flight()) sending_.clear(pool_.bytes_);
+  if (!sends()) sending_.clear(pool_.bytes_);
   wake_writer();
+}
+
+void endpoint::cancel_send() noexcept {
+  zero_copy_ != nullptr ? pool_.kernel_.cancel(*zero_copy_) : pool_.kernel_.cancel(out());
 }
 
 void endpoint::shut_down_output() noexcept {
@@ -274,14 +297,12 @@ void endpoint::shut_down_output() noexcept {
 void endpoint::reset() noexcept {
   net::reset_at_close(fd_);
   break_output(ECONNRESET);
-  if (out().in_flight()) pool_.kernel_.cancel(out());  // to a peer that does not read it would last
+  cancel_send();  // to a peer that does not read it would last
 }
 
 void endpoint::out_done(std::int32_t result) noexcept {
-  if (closing_ == closing::closing_fd) return pool_.freed(*this);
-  sent(result);
-  if (leaving_) wake_reader();
-  if (closing_ != closing::no) advance_close();
+  if (closing_ != closing::closing_fd) return sent(result);
+  if (held_ == 0) pool_.freed(*this);
 }
 
 // --- to another shard ---
@@ -296,7 +317,7 @@ void endpoint::begin_leaving() noexcept {
   leaving_ = true;
   if (starved().linked()) starved().unlink();
   pool_.kernel_.cancel(in());
-  pool_.kernel_.cancel(out());
+  cancel_send();
 }
 
 detail::parcel endpoint::pack() {
@@ -320,6 +341,7 @@ detail::parcel endpoint::pack() {
   packed.peer_ended = peer_ended_;
   packed.shutdown_wanted = shutdown_wanted_;
   packed.draining = drain_begun_;
+  packed.held = held_ != 0 || held_elsewhere_;
   return packed;
 }
 
@@ -328,6 +350,7 @@ void endpoint::leave() noexcept {
   sending_.clear(pool_.bytes_);
   if (to_flush_) std::erase(pool_.to_flush_, this);
   to_flush_ = false;
+  if (held_ != 0) detail::zero_copy_send::stay_behind(*this);
   pool_.gone(*this);
 }
 
@@ -348,7 +371,8 @@ endpoint::endpoint(endpoint_pool& pool, const detail::parcel& from, std::uint16_
       input_ended_(from.input_ended),
       peer_ended_(from.peer_ended),
       shutdown_wanted_(from.shutdown_wanted),
-      heard_(from.heard) {
+      heard_(from.heard),
+      held_elsewhere_(from.held) {
   put_back(std::as_bytes(std::span(from.unread)));
   try {
     if (from.unsent.empty()) return;
@@ -377,9 +401,21 @@ void endpoint::release() noexcept {
   advance_close();
 }
 
+bool endpoint::peer_lacks_held() noexcept {
+  if (held_elsewhere_) held_elsewhere_ = unacknowledged_bytes(fd_) > 1;
+  return held_ != 0 || held_elsewhere_;
+}
+
+/// Anew after each piece that the peer has taken.
+void endpoint::linger_from(clock::time_point now) noexcept {
+  deadline_ = now + (peer_lacks_held() ? clock::duration(held_rest_max) : linger);
+}
+
 /// Whether nothing is lost by closing now, or lingering is over.
 bool endpoint::may_close() noexcept {
-  if (peer_ended_ || output_error_ != 0) return true;
+  if (output_error_ != 0) return true;
+  if (peer_lacks_held()) return false;  // the kernel reads it only as long as its shard is there
+  if (peer_ended_) return true;
   // The end of our side counts as one byte; it is the kernel's to deliver, like all that is acknowledged already.
   return pool_.home_.draining() && looks_until_quiet_ == 0 && unacknowledged_bytes(fd_) <= 1;
 }
@@ -388,11 +424,11 @@ void endpoint::advance_close() noexcept {
   if (closing_ == closing::sending_rest) {
     if (output_error_ == 0 && !output_empty()) return;
     closing_ = closing::lingering;
-    deadline_ = clock::now() + linger;
+    linger_from(clock::now());
     if (!peer_ended_) shut_down_output();  // the close does it where nothing can come back
   }
   if (closing_ == closing::lingering) {
-    if (out().in_flight() || !may_close()) return;
+    if (sends() || !may_close()) return;
     closing_ = closing::cancelling;
     if (starved().linked()) starved().unlink();
     pool_.kernel_.cancel(in());
@@ -407,158 +443,24 @@ void endpoint::check_deadline(clock::time_point now) noexcept {
   if (ends_soon_ && (now >= deadline_ || (heard_ && !heard_lately_))) end_input();
   heard_lately_ = false;
   if (closing_ == closing::no || closing_ >= closing::cancelling) return;
-  if (now >= deadline_ && closing_ == closing::sending_rest) {
+  bool held = held_ != 0 || held_elsewhere_;
+  if (held && closing_ == closing::lingering) {
+    held = peer_lacks_held();
+    if (!held) linger_from(now);
+    if (held && pool_.home_.draining()) now += held_rest_max - send_rest_max;
+  }
+  if (now >= deadline_ && (closing_ == closing::sending_rest || (held && output_error_ == 0))) {
     ++pool_.stats_.rests_dropped;
     break_output(ETIMEDOUT);
-    pool_.kernel_.cancel(out());
+    cancel_send();
   }
   if (looks_until_quiet_ != 0) --looks_until_quiet_;
   advance_close();
-  if (now >= deadline_ && closing_ == closing::lingering && !out().in_flight()) {
+  if (now >= deadline_ && closing_ == closing::lingering && !sends()) {
     ++pool_.stats_.lingers_passed;
     peer_ended_ = true;
     advance_close();
   }
-}
-
-// --- the pool ---
-
-endpoint_pool::endpoint_pool(shard& home)
-    : home_(home),
-      bytes_(this_bytes()),
-      buffers_(resource<buffer_pool>()),
-      freed_descriptors_(detail::this_freed_descriptors()),
-      kernel_(home.loop().kernel()) {
-  publish();
-  home_.loop().add(*this);
-  try {
-    home_.add_drainable(*this);  // last: whoever knows a pool must not find it gone
-  } catch (...) {
-    home_.loop().remove(*this);
-    throw;
-  }
-}
-
-endpoint_pool::~endpoint_pool() {
-  SKERRY_ASSERT(stats_.endpoints == 0, "a shard ends after its last connection");
-  if (armed()) timers::this_timers().cancel(*this);
-  home_.remove_drainable(*this);
-  home_.loop().remove(*this);
-}
-
-void endpoint_pool::publish() {
-  observe::registry& metrics = *this_shard().metrics;
-  published_.push_back(metrics.add_gauge([this] { return static_cast<std::int64_t>(stats_.endpoints); },
-                                         {"skerry_net_connections", "Open connections, closing ones included."}));
-  auto count = [&](const std::uint64_t& value, const char* name, const char* help) {
-    published_.push_back(metrics.add_counter([&value] { return value; }, {name, help}));
-  };
-  count(stats_.accept_failures, "skerry_net_accept_failures_total",
-        "Times accepting had to pause, mostly for lack of descriptors.");
-  count(stats_.rests_dropped, "skerry_net_rests_dropped_total", "Closed connections whose peer did not take the rest.");
-  count(stats_.lingers_passed, "skerry_net_lingers_passed_total",
-        "Closed connections whose peer did not end its side in time.");
-}
-
-endpoint* endpoint_pool::adopt(int fd, bool accepted, std::uint16_t server, bool draining) {
-  unique_fd owned(fd);
-  auto* made = new endpoint(*this, fd, accepted, server);
-  owned.release();
-  all_.push_back(*made);
-  ++stats_.endpoints;
-  if (accepted) ++accepted_;
-  if (draining || (accepted && home_.draining())) {
-    made->begin_drain();
-    if (ending_soon_ != 0) look_soon();
-  }
-  return made;
-}
-
-endpoint* endpoint_pool::adopt(detail::parcel& from, std::uint16_t server, bool draining) {
-  auto* made = new endpoint(*this, from, server);
-  made->fd_ = from.fd.release();
-  all_.push_back(*made);
-  ++stats_.endpoints;
-  if (made->accepted()) ++accepted_;
-  if (made->wants_input()) made->arm_recv();
-  if (draining || from.draining || (made->accepted() && home_.draining())) {
-    made->begin_drain(true);
-    if (ending_soon_ != 0) look_soon();
-  }
-  return made;
-}
-
-void endpoint_pool::want_flush(endpoint& e) {
-  if (e.to_flush_) return;
-  to_flush_.push_back(&e);
-  e.to_flush_ = true;
-}
-
-void endpoint_pool::flush() noexcept {
-  for (endpoint* e : to_flush_) {
-    e->to_flush_ = false;
-    e->send_pending();
-  }
-  to_flush_.clear();
-}
-
-/// Deadlines are looked at all together, this often, while somebody is closing or about to end.
-void endpoint_pool::look_soon() noexcept {
-  const bool often = home_.draining() || ending_soon_ != 0;
-  const clock::time_point when = clock::now() + (often ? endpoint::drain_look : endpoint::linger);
-  if (armed() && next_look_ <= when) return;
-  if (armed()) timers::this_timers().cancel(*this);
-  next_look_ = when;
-  timers::this_timers().arm(*this, when);
-}
-
-void endpoint_pool::expired() noexcept {
-  clock::time_point now = clock::now();
-  all_.for_each([&](endpoint& e) { e.check_deadline(now); });
-  if (closing_ != 0 || ending_soon_ != 0) look_soon();
-}
-
-void endpoint_pool::freed(endpoint& e) noexcept {
-  if (--closing_ == 0 && ending_soon_ == 0 && armed()) timers::this_timers().cancel(*this);  // an idle shard sleeps
-  gone(e);
-  freed_descriptors_.closed();
-}
-
-void endpoint_pool::gone(endpoint& e) noexcept {
-  static_cast<skerry::detail::list_hook<pool_tag>&>(e).unlink();
-  --stats_.endpoints;
-  if (e.accepted()) --accepted_;
-  delete &e;
-  home_.drain_progressed();
-}
-
-void endpoint_pool::begin_drain() noexcept {
-  acceptors_.for_each([](acceptor& a) {
-    if (!a.goes_on_in_drain()) a.end();
-  });
-  all_.for_each([](endpoint& e) {
-    if (e.accepted()) e.begin_drain();
-  });
-  if (closing_ != 0 || ending_soon_ != 0) look_soon();
-}
-
-void endpoint_pool::begin_drain_of(std::uint16_t server) noexcept {
-  all_.for_each([&](endpoint& e) {
-    if (e.server() == server) e.begin_drain();
-  });
-  if (closing_ != 0 || ending_soon_ != 0) look_soon();
-}
-
-bool endpoint_pool::drained() const noexcept {
-  bool taken = true;
-  acceptors_.for_each([&](const acceptor& a) { taken = taken && a.drained(); });
-  return taken && accepted_ == 0;
-}
-bool endpoint_pool::empty() const noexcept { return stats_.endpoints == 0 && acceptors_.empty(); }
-
-endpoint_pool& this_endpoints() {
-  endpoint_pool* found = resources().find<endpoint_pool>();
-  return found != nullptr ? *found : resources().emplace<endpoint_pool>(this_assembled_shard());
 }
 
 }  // namespace skerry::net

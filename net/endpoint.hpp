@@ -24,6 +24,9 @@
 /// begins is served. So whoever connected less than `first_bytes_max` ago and has said nothing yet, and whose bytes the
 /// kernel has, are waited for that long: the end comes when something has come and nothing more since the last look.
 ///
+/// A large send may leave its memory to the kernel (detail/zero_copy_send.hpp): what the kernel has taken then stays in
+/// `held_` pieces until the peer has it. Neither the next send nor a move waits for that, but the close does.
+///
 /// Bytes written in one turn leave in one send: the first write puts the endpoint on the pool's list, and the pool
 /// sends in the flush phase.
 ///
@@ -69,6 +72,8 @@ namespace skerry::net {
 namespace detail {
 struct parcel;
 class freed_descriptors;
+class zero_copy_send;
+struct held_tag;
 }  // namespace detail
 class endpoint_pool;
 class endpoint;
@@ -109,6 +114,8 @@ class endpoint final : public skerry::detail::pooled,
   static constexpr std::chrono::milliseconds drain_look{20};
   static constexpr std::uint8_t quiet_looks = 5;
   static constexpr std::chrono::seconds send_rest_max{5};
+  /// As the kernel does for a socket that was closed before its peer had acknowledged all.
+  static constexpr std::chrono::seconds held_rest_max{60};
   static constexpr std::chrono::milliseconds first_bytes_max{500};
 
   endpoint(endpoint_pool& pool, int fd, bool accepted, std::uint16_t server) noexcept;
@@ -139,7 +146,7 @@ class endpoint final : public skerry::detail::pooled,
   // --- to another shard ---
   /// Receives and sends no more; what is under way is asked to end.
   void begin_leaving() noexcept;
-  bool may_leave() const noexcept { return !in().in_flight() && !out().in_flight(); }
+  bool may_leave() const noexcept { return !in().in_flight() && !sends(); }
   /// All there is to move, with the descriptor. Throws std::bad_alloc.
   detail::parcel pack();
   /// It lives on elsewhere.
@@ -169,6 +176,7 @@ class endpoint final : public skerry::detail::pooled,
   friend class endpoint_pool;
   friend struct in_operation;
   friend struct out_operation;
+  friend class detail::zero_copy_send;
 
   struct received {
     static void* operator new(std::size_t bytes) { return frame_pool::allocate_frame(bytes); }
@@ -196,10 +204,16 @@ class endpoint final : public skerry::detail::pooled,
   void take_received(std::uint16_t number, std::uint32_t bytes, bool wanted) noexcept;
   void store(buffer bytes) noexcept;
   void drop_received() noexcept;
+  bool sends() const noexcept { return out().in_flight() || zero_copy_ != nullptr; }
+  void cancel_send() noexcept;
+  void go_on_sending() noexcept;
+  void let_go_of_piece() noexcept;
   void end_output() noexcept;
   void break_output(int error) noexcept;
   void wake_reader() noexcept;
   void wake_writer() noexcept;
+  bool peer_lacks_held() noexcept;
+  void linger_from(clock::time_point now) noexcept;
   bool may_close() noexcept;
   void advance_close() noexcept;
 
@@ -210,6 +224,7 @@ class endpoint final : public skerry::detail::pooled,
   received* received_last_ = nullptr;
   byte_queue pending_;
   byte_queue sending_;
+  detail::zero_copy_send* zero_copy_ = nullptr;  // sends sending_ instead of out()
   clock::time_point deadline_;  // for the first bytes in a drain; once it closes, of the step that it is in
   int fd_;
   std::int16_t input_error_ = 0;  // an errno
@@ -217,7 +232,8 @@ class endpoint final : public skerry::detail::pooled,
   std::uint16_t received_count_ = 0;
   std::uint16_t server_;
   closing closing_ = closing::no;
-  std::uint8_t looks_until_quiet_ = 0;  // nobody reads any more, and the peer has sent something lately
+  std::uint8_t looks_until_quiet_ : 4 = 0;  // nobody reads any more, and the peer has sent something lately
+  std::uint8_t held_ : 4 = 0;               // sends that the kernel has taken and still reads
   bool accepted_ : 1;
   bool input_ended_ : 1 = false;      // readers get the end after what is queued
   bool peer_ended_ : 1 = false;       // the peer's end, or an error, has come
@@ -230,17 +246,22 @@ class endpoint final : public skerry::detail::pooled,
   bool ends_soon_ : 1 = false;        // a drain waits for what is on its way
   bool leaving_ : 1 = false;          // to another shard
   bool drain_begun_ : 1 = false;      // meanwhile: the next shard's to deal with
+  bool zero_copy_tried_ : 1 = false;  // or thought of
+  bool held_elsewhere_ : 1 = false;   // by the kernel, since before it moved here
+  bool copied_only_ : 1 = false;      // a send that leaves its memory to the kernel gains nothing here
   [[no_unique_address]] home_stamp home_;
 };
 
 /// What one shard's endpoints have come to, since the start where not told otherwise.
 struct endpoint_stats {
   using crosses_shards = endpoint_stats;
-  std::size_t endpoints = 0;          ///< open now, closing ones included
-  std::size_t listeners = 0;          ///< open now, closing ones included
-  std::uint64_t accept_failures = 0;  ///< times accepting had to pause, mostly for lack of descriptors
-  std::uint64_t rests_dropped = 0;    ///< peers that did not take what was written within send_rest_max
-  std::uint64_t lingers_passed = 0;   ///< peers that did not end their side within linger
+  std::size_t endpoints = 0;           ///< open now, closing ones included
+  std::size_t listeners = 0;           ///< open now, closing ones included
+  std::uint64_t accept_failures = 0;   ///< times accepting had to pause, mostly for lack of descriptors
+  std::uint64_t rests_dropped = 0;     ///< peers that did not take what was written within send_rest_max
+  std::uint64_t lingers_passed = 0;    ///< peers that did not end their side within linger
+  std::uint64_t zero_copy_sends = 0;   ///< left to the kernel to read
+  std::uint64_t zero_copy_copied = 0;  ///< of these, copied by the kernel after all
 };
 
 /// All endpoints and acceptors of one shard.
@@ -268,6 +289,7 @@ class endpoint_pool final : public poller, public drainable, private timers::tim
  private:
   friend class endpoint;
   friend class acceptor;
+  friend class detail::zero_copy_send;
   void want_flush(endpoint& e);
   void publish();
   void look_soon() noexcept;
@@ -282,6 +304,7 @@ class endpoint_pool final : public poller, public drainable, private timers::tim
   backend& kernel_;
   skerry::detail::intrusive_list<endpoint, pool_tag> all_;
   skerry::detail::intrusive_list<acceptor, pool_tag> acceptors_;
+  skerry::detail::intrusive_list<detail::zero_copy_send, detail::held_tag> held_;
   std::vector<endpoint*> to_flush_;  // keeps its memory; nothing is freed between a write and the flush phase behind it
   std::size_t accepted_ = 0;
   std::size_t closing_ = 0;

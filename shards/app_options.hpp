@@ -42,6 +42,7 @@ struct app_options {
   unsigned ring_entries = 512;                  ///< submission queue of each shard; a power of two, 64 to 32768
   std::chrono::milliseconds sqpoll_idle{0};     ///< a thread of the kernel's submits, asleep after so long; up to 10 s
   std::chrono::microseconds napi_busy_poll{0};  ///< poll the network so long before sleeping; up to 1 s
+  std::uint32_t send_zc_bytes = 0;              ///< send without copying from so many bytes on, up to 64 KiB; 0: never
   unsigned mailbox_capacity = 128;              ///< messages handed over in one batch per pair of shards; 1 to 65536
   std::chrono::nanoseconds drain_timeout = std::chrono::seconds(10);  ///< how long a stop may take; up to 24 h
   std::string admin = "auto";         ///< the admin endpoint: ADDR:PORT, off, or 127.0.0.1:9180 if that is free

@@ -223,6 +223,8 @@ std::vector<option> detail::standard_options(app_options& o) {
               o.sqpoll_idle, "a number", 0ms, 10s),
       between("napi-busy-poll-us", "N", "poll the network this long before sleeping; 0: do not", o.napi_busy_poll,
               "a number", 0us, 1s),
+      between("send-zc-bytes", "N", "send without copying (SEND_ZC) from so many bytes on; 0: never", o.send_zc_bytes,
+              "a number", 0, 65536),
       between("mailbox-capacity", "N", "messages handed over in one batch between two shards", o.mailbox_capacity,
               "a number", 1, 65536),
       between("drain-timeout", "TIME", "how long a graceful stop may take: 10s, 500ms, 2m", o.drain_timeout,
@@ -297,7 +299,9 @@ command_line::outcome command_line::parse(int argc, const char* const* argv, app
     find("config")->read_mentioned();
     if (!config_.empty()) read_config(config_);
     for (const option& each : all_) each.read_mentioned();
-    if (features_) return exit_request{0, as_text(examine_io_uring({options_.sqpoll_idle, options_.napi_busy_poll}))};
+    const auto& o = options_;
+    if (features_)
+      return exit_request{0, as_text(examine_io_uring({o.sqpoll_idle, o.napi_busy_poll, o.send_zc_bytes}))};
     return options_;
   } catch (const startup_error& why) {
     std::string text = fmt::format("{}: {}\n", program_, why.what());

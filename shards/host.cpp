@@ -109,8 +109,8 @@ host::host(const app_options& options, placement where, clock_source& time,
   SKERRY_ASSERT(count > 0, "a host has at least one shard");
   require_descriptors(count, options_.port ? 4 : 2);
   if (backends_.empty()) {
-    chosen_backends chosen =
-        make_backends(options_.backend, count, options_.ring_entries, {options_.sqpoll_idle, options_.napi_busy_poll});
+    chosen_backends chosen = make_backends(options_.backend, count, options_.ring_entries,
+                                           {options_.sqpoll_idle, options_.napi_busy_poll, options_.send_zc_bytes});
     backends_ = std::move(chosen.all);
     backend_reason_ = std::move(chosen.reason);
     io_uring_refused_ = chosen.refused;

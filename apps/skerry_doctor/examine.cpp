@@ -151,7 +151,7 @@ std::string describe_io_uring(report& to, const placement& chosen, const app_opt
   json& into = to.sections["io_uring"];
   const std::string disabled = first_line(root / "proc/sys/kernel/io_uring_disabled");
   if (!disabled.empty()) into["io_uring_disabled"] = std::strtol(disabled.c_str(), nullptr, 10);
-  const skerry::io_uring_extras asked{options.sqpoll_idle, options.napi_busy_poll};
+  const skerry::io_uring_extras asked{options.sqpoll_idle, options.napi_busy_poll, options.send_zc_bytes};
   try {
     auto rings = skerry::make_backends("io_uring", chosen.shards.size(), options.ring_entries, asked).all;
     into["usable"] = true;

@@ -11,6 +11,7 @@
 #include <system_error>
 #include <vector>
 
+#include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -56,6 +57,13 @@ struct socket_pair {
   }
 
   std::array<int, 2> ends{-1, -1};
+};
+
+struct closed_at_end {
+  ~closed_at_end() {
+    for (const int fd : all) ::close(fd);
+  }
+  std::vector<int> all;
 };
 
 /// Three receive buffers of four bytes each, each before the one that is filled before it: who runs on past the end of
@@ -106,14 +114,17 @@ class trial final : private operation {
 
   submission& submit() noexcept { return on_.submit(*this); }
   /// Whether there is one more, and it was no error.
-  bool succeeds() noexcept {
+  bool succeeds() noexcept { return comes() && result_ >= 0; }
+  /// Whether there is one more.
+  bool comes() noexcept {
     const clock::time_point deadline = clock::now() + std::chrono::seconds(1);
     const std::size_t before = count_;
     while (count_ == before && in_flight() && clock::now() < deadline) on_.wait(deadline);
-    return count_ != before && result_ >= 0;
+    return count_ != before;
   }
   std::int32_t result() const noexcept { return result_; }
   bool goes_on() const noexcept { return completion::more(flags_); }
+  bool notified() const noexcept { return (flags_ & IORING_CQE_F_NOTIF) != 0; }
   std::uint16_t buffer() const noexcept { return completion::buffer_number(flags_); }
 
  private:
@@ -206,12 +217,7 @@ bool multishot_receive_works(backend& on) {
 }
 
 bool multishot_accept_works(backend& on) {
-  struct closed_at_end {
-    ~closed_at_end() {
-      for (const int fd : all) ::close(fd);
-    }
-    std::vector<int> all;
-  } fds;
+  closed_at_end fds;
   const auto make = [&] { return fds.all.emplace_back(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)); };
   sockaddr_un name{};
   name.sun_family = AF_UNIX;
@@ -254,6 +260,27 @@ bool bundles_work(backend& on) {
   if (buffers.in(0, 4) != together.substr(0, 4) || buffers.in(1, 3) != together.substr(4)) return false;
   if (!pair.say(last) || !receive.succeeds() || receive.goes_on()) return false;
   return receive.buffer() == trial_buffers::numbers[2] && receive.result() == 1 && buffers.in(2, 1) == last;
+}
+
+bool zero_copy_works(backend& on) {
+  closed_at_end fds;
+  const auto make = [&] { return fds.all.emplace_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)); };
+  sockaddr_in name{};
+  name.sin_family = AF_INET;
+  name.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof name;
+  auto* const address = reinterpret_cast<sockaddr*>(&name);
+  const int listening = make(), connected = make();
+  if (::bind(listening, address, size) != 0 || ::listen(listening, 1) != 0) return false;
+  if (::getsockname(listening, address, &size) != 0 || ::connect(connected, address, size) != 0) return false;
+  const int accepted = fds.all.emplace_back(::accept4(listening, nullptr, nullptr, SOCK_CLOEXEC));
+  constexpr std::string_view bytes = "abcdefgh";
+  trial send(on);
+  prepare::send_zero_copy(send.submit(), connected, bytes.data(), bytes.size());
+  if (!send.succeeds() || send.result() != bytes.size()) return false;
+  if (send.goes_on() && (!send.comes() || send.goes_on() || !send.notified())) return false;
+  char got[bytes.size()]{};
+  return ::recv(accepted, got, sizeof got, MSG_DONTWAIT) == bytes.size() && std::string_view(got, sizeof got) == bytes;
 }
 
 }  // namespace skerry::detail

@@ -72,5 +72,7 @@ bool multishot_accept_works(backend& on);
 bool multishot_poll_works(backend& on);
 /// One completion that fills two buffers, nothing out of place, and an end after as many bytes as were asked for.
 bool bundles_work(backend& on);
+/// Over TCP on loopback, where it copies after all and says so: two completions, and what was sent arrives.
+bool zero_copy_works(backend& on);
 
 }  // namespace skerry::detail

@@ -13,6 +13,7 @@ std::uint32_t wanted_by(const job& j) noexcept {
   switch (j.what.opcode) {
     case IORING_OP_POLL_ADD: return j.what.poll32_events;
     case IORING_OP_SEND:
+    case IORING_OP_SEND_ZC:
     case IORING_OP_SENDMSG:
     case IORING_OP_CONNECT: return EPOLLOUT;
     default: return is_transfer(j.what) && !is_read(j.what) ? EPOLLOUT : EPOLLIN;

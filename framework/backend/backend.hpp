@@ -98,6 +98,9 @@ class backend {
   const backend_stats& stats() const noexcept { return stats_; }
   /// Whether one receive may fill several buffers: only where somebody has seen it work.
   bool bundles = false;
+  /// From so many bytes on a send leaves its memory to the kernel; 0: none does. Only where somebody has seen it work.
+  std::uint32_t zero_copy_from = 0;
+  bool zero_copy_anywhere = false;  ///< also where that gains nothing, as on loopback: for tests and measurements
 
  protected:
   explicit backend(std::uint32_t receive_buffers) : receive_buffers_(receive_buffers) {}

@@ -14,6 +14,8 @@
 ///     accept_multishot     one per connection, until one without more   descriptor
 ///     recv                 one per arrival, until one without more      bytes; the buffer's number in flags
 ///     send, sendmsg        one                                          bytes, perhaps fewer than asked for
+///     send_zero_copy       as send; with `more`, one more when the      bytes, as above; of the second, `copied` or 0
+///                          kernel no longer reads the memory
 ///     recvmsg              one; the rest as recvmsg(2) writes it        bytes, those of a whole datagram if so asked
 ///     recvmsg_multishot    as recv                                      io_uring_recvmsg_out and the two lengths of
 ///                                                                       `layout`, whose areas follow it, and bytes
@@ -73,6 +75,9 @@ constexpr bool has_buffer(std::uint32_t flags) noexcept { return (flags & IORING
 constexpr std::uint16_t buffer_number(std::uint32_t flags) noexcept {
   return static_cast<std::uint16_t>(flags >> IORING_CQE_BUFFER_SHIFT);
 }
+/// The second completion of send_zero_copy. Its result may be `copied`: after all (IORING_NOTIF_USAGE_ZC_COPIED).
+constexpr bool lets_go(std::uint32_t flags) noexcept { return (flags & IORING_CQE_F_NOTIF) != 0; }
+constexpr std::int32_t copied = INT32_MIN;
 }  // namespace completion
 
 /// The only requests there are. Each takes a zeroed slot from `backend::submit`.
@@ -126,6 +131,13 @@ struct prepare {
     set(s, IORING_OP_SEND, fd, data, bytes, reinterpret_cast<std::uint64_t>(to));
     s.addr_len = to_bytes;
     s.msg_flags = MSG_NOSIGNAL | MSG_WAITALL;
+  }
+
+  /// One piece, of a TCP connection.
+  static void send_zero_copy(submission& s, int fd, const void* data, std::uint32_t bytes) noexcept {
+    send(s, fd, data, bytes);
+    s.opcode = IORING_OP_SEND_ZC;
+    s.ioprio = 1u << 3;  // IORING_SEND_ZC_REPORT_USAGE
   }
 
   /// `message` and all it points to live until the completion.

@@ -68,6 +68,7 @@ struct parcel {
   bool peer_ended = false;
   bool shutdown_wanted = false;
   bool draining = false;
+  bool held = false;       ///< the source's kernel may still read what was sent without copying
   bool has_place = false;  ///< of that server: it counts there, and is to count at the target
   bool counted = false;    ///< set by the target: it does
 };

@@ -109,6 +109,25 @@ function(skerry_test_on_sqpoll)
   endforeach()
 endfunction()
 
+# The same programs once more with sends that the kernel does not copy (--send-zc-bytes), also on loopback: on the kernel, which
+# also disturbs, and with `RUNS` seeds in a simulation, which looks whether bytes stay as they are until it lets go. On loopback the
+# kernel copies into pages of its own, which a tiny receive buffer has no room for: it drops them, and sending again takes seconds.
+function(skerry_test_on_zero_copy)
+  cmake_parse_arguments(arg "" "RUNS" "" ${ARGN})
+  foreach(name IN LISTS arg_UNPARSED_ARGUMENTS)
+    get_test_property(${name} LABELS labels)
+    add_test(NAME ${name}@zc COMMAND ${name})
+    set_tests_properties(${name}@zc PROPERTIES LABELS "${labels};zc;no-asan;no-tsan" TIMEOUT 600
+      ENVIRONMENT "SKERRY_TEST_SEND_ZC=1;SKERRY_TEST_FAULTS=1;GTEST_FILTER=-*tiny_window*:*slow_reader*:*only_a_part*:*closes_at_once_only*")
+    if(TEST ${name}@sim)
+      get_test_property(${name}@sim ENVIRONMENT environment)
+      add_test(NAME ${name}@sim@zc COMMAND ${name} --gtest_repeat=${arg_RUNS} --gtest_brief)
+      set_tests_properties(${name}@sim@zc PROPERTIES LABELS "${labels};sim;zc" TIMEOUT 600
+        ENVIRONMENT "${environment};SKERRY_TEST_SEND_ZC=1")
+    endif()
+  endforeach()
+endfunction()
+
 # What a source that links the given targets is compiled with, in a response file: for tests that call the compiler.
 function(skerry_compile_arguments name out)
   add_library(${name} INTERFACE)

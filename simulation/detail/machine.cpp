@@ -75,6 +75,7 @@ void machine::start_now(std::function<task<>()> main, bool auto_shutdown) {
   kernels_.clear();
   for (shard_id id = 0; id < count; ++id) {
     auto made = std::make_unique<simulated_backend>(*this, id, given.ring_entries);
+    made->zero_copy_from = given.send_zc_bytes;
     kernels_.push_back(made.get());
     kernels.push_back(std::move(made));
   }

@@ -8,10 +8,14 @@
 #include <algorithm>
 #include <bit>
 #include <cerrno>
+#include <chrono>
+#include <string_view>
 #include <utility>
 
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 
 namespace skerry::sim::detail {
 
@@ -32,7 +36,8 @@ machine& request::owner() const noexcept { return from_.owner(); }
 void request::finish(std::int32_t result, std::uint32_t flags) noexcept {
   SKERRY_ASSERT(!finished_, "a simulated operation ends once");
   finished_ = true;
-  at_.reset();
+  std::weak_ptr<node> at = std::exchange(at_, nullptr);
+  if (what_.opcode == IORING_OP_SEND_ZC) return from_.read_on(*this, std::move(at), result);
   from_.arrive(*this, result, flags, true);
 }
 
@@ -178,6 +183,7 @@ std::int32_t simulated_backend::refusal(const submission& what) noexcept {
     case IORING_OP_POLL_ADD: return -EBADF;
     case IORING_OP_RECV:
     case IORING_OP_SEND:
+    case IORING_OP_SEND_ZC:
     case IORING_OP_RECVMSG:
     case IORING_OP_SENDMSG: return -ECONNRESET;
     case IORING_OP_CONNECT: return -ENETDOWN;
@@ -234,6 +240,47 @@ void simulated_backend::arrive(request& r, std::int32_t result, std::uint32_t fl
   dead_ ? runner_->wake() : world::current().can_run(*runner_);
 }
 
+namespace {
+std::string_view bytes_of(const submission& what) noexcept {
+  return {reinterpret_cast<const char*>(what.addr), what.len};
+}
+}  // namespace
+
+/// What is refused may be answered once or twice.
+void simulated_backend::read_on(request& r, std::weak_ptr<node> at, std::int32_t result) noexcept {
+  world& w = world::current();
+  if (dead_ || (result < 0 && w.draw(2) == 0)) return arrive(r, result, 0, true);
+  r.left = bytes_of(r.what_);
+  arrive(r, result, IORING_CQE_F_MORE, false);
+  if (result <= 0) at.reset();  // nothing is on its way, so nobody has to acknowledge it
+  look_whether_acknowledged(r.op_, r.number_, std::move(at),
+                            w.between(std::chrono::microseconds(1), std::chrono::milliseconds(2)));
+}
+
+void simulated_backend::look_whether_acknowledged(operation& op, std::uint64_t number, std::weak_ptr<node> at,
+                                                  std::chrono::nanoseconds next) noexcept {
+  world::current().after(next, [&m = of_, life = of_.lives(), shard = shard_, &op, number, at = std::move(at), next] {
+    simulated_backend* const kernel = m.lives() == life ? m.kernel(shard) : nullptr;
+    if (kernel == nullptr || kernel->dead_) return;
+    const auto found = kernel->requests_.find(&op);
+    SKERRY_ASSERT(found != kernel->requests_.end() && found->second->number_ == number,
+                  "a send lasts until it lets go");
+    const std::shared_ptr<node> there = at.lock();
+    int unacknowledged = 0;
+    if (there != nullptr && there->descriptors != 0) there->control(SIOCOUTQ, unacknowledged);
+    if (unacknowledged == 0) return kernel->let_go(*found->second);
+    constexpr std::chrono::nanoseconds seldom = std::chrono::seconds(1);
+    kernel->look_whether_acknowledged(op, number, at, std::min(2 * next, seldom));
+  });
+}
+
+void simulated_backend::let_go(request& r) noexcept {
+  SKERRY_ASSERT(bytes_of(r.what_) == r.left, "bytes that the kernel sends without copying stay as they are");
+  r.left.clear();
+  const bool copied = !dead_ && world::current().draw(16) == 0;
+  arrive(r, copied ? completion::copied : 0, IORING_CQE_F_NOTIF, true);
+}
+
 /// In the order in which they came but for neighbours that change places, and some that stay for the next time.
 void simulated_backend::reap() noexcept {
   world& w = world::current();
@@ -266,10 +313,14 @@ void simulated_backend::die() noexcept {
   dead_ = true;
   std::vector<request*> all;
   for (const auto& [op, each] : requests_) {
-    if (!each->finished_) all.push_back(each.get());
+    if (!each->finished_ || !each->left.empty()) all.push_back(each.get());
   }
   std::ranges::sort(all, {}, [](const request* each) { return each->number_; });
   for (request* each : all) {
+    if (each->finished_) {
+      let_go(*each);
+      continue;
+    }
     if (each->at_ != nullptr) std::erase(each->at_->waiting_, each);
     each->finish(refusal(each->what_));
   }

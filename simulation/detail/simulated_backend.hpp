@@ -11,6 +11,9 @@
 /// A **node** is what a descriptor stands for: a connection's end, a listener, a file. It answers at once, or keeps the
 /// request until it changes.
 ///
+/// A send that does not copy is answered twice: the bytes go at once, and must be as they were when the peer has
+/// acknowledged all, or the connection is gone. Only then the second completion comes.
+///
 /// What goes wrong for every kind of operation is drawn here: interruption, lack of memory, late completions. What
 /// goes wrong for one kind (resets, short transfers, full disks) is the node's.
 ///
@@ -21,8 +24,10 @@
 #include <skerry/framework/backend/backend.hpp>
 
 #include <cerrno>
+#include <chrono>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <unordered_map>
 #include <vector>
 
@@ -60,6 +65,7 @@ class request {
   int take_buffer(void*& data, std::uint32_t& bytes) noexcept;
 
   std::uint64_t progress = 0;  ///< of an operation that goes in parts: bytes moved
+  std::string left;            ///< of a send without copying: the bytes as they were when it was answered
 
  private:
   friend class node;
@@ -148,6 +154,10 @@ class simulated_backend final : public backend {
   void process_all() noexcept;
   void process(const submission& what) noexcept;
   void arrive(request& r, std::int32_t result, std::uint32_t flags, bool last) noexcept;
+  void read_on(request& r, std::weak_ptr<node> at, std::int32_t result) noexcept;
+  void look_whether_acknowledged(operation& op, std::uint64_t number, std::weak_ptr<node> at,
+                                 std::chrono::nanoseconds next) noexcept;
+  void let_go(request& r) noexcept;
   std::int32_t refusal(const submission& what) noexcept;
   void reap() noexcept;
 

@@ -42,6 +42,7 @@ bool byte_node::attempt(request& r) noexcept {
     case IORING_OP_RECV:
     case IORING_OP_READ: return attempt_input(r);
     case IORING_OP_SEND:
+    case IORING_OP_SEND_ZC:
     case IORING_OP_WRITE:
     case IORING_OP_WRITEV: return attempt_output(r);
     default: r.finish(-EOPNOTSUPP); return true;

@@ -4,6 +4,7 @@
 #include <skerry/framework/reactor/reactor.hpp>
 #include <skerry/framework/task/spawn.hpp>
 #include <skerry/framework/task/yield.hpp>
+#include <skerry/net/detail/zero_copy_send.hpp>
 #include <skerry/net/listener.hpp>
 #include <skerry/net/stream.hpp>
 #include <skerry/shards/submit_to.hpp>
@@ -240,11 +241,14 @@ TEST(stream, a_write_past_the_high_water_mark_waits_until_the_peer_reads) {
                                         static_cast<std::size_t>(queued_bytes(pair.theirs.fd(), SIOCINQ));
     EXPECT_GE(taken, 2 * net::endpoint::high_water);
     EXPECT_LE(taken, 2 * net::endpoint::high_water + with_the_kernel);
-    EXPECT_EQ(net::this_bytes().bytes_in_use(), 2 * net::endpoint::high_water);
+    const unsigned held_max = test_support::zero_copy_wanted() ? net::detail::zero_copy_send::held_max : 0;
+    EXPECT_GE(net::this_bytes().bytes_in_use(), 2 * net::endpoint::high_water);
+    EXPECT_LE(net::this_bytes().bytes_in_use(), (2 + held_max) * net::endpoint::high_water);
     EXPECT_EQ(pair.ours.try_write(std::as_bytes(std::span(sent))), 0u);
     EXPECT_TRUE(co_await pair.theirs.receive_all() == sent);
     co_await writer;
-    EXPECT_EQ(net::this_bytes().bytes_in_use(), 0u);
+    while (net::this_bytes().bytes_in_use() != 0)
+      co_await turn();  // of a send that is not copied, the kernel tells later
   });
 }
 

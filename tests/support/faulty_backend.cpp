@@ -27,11 +27,13 @@ namespace {
 
 constexpr unsigned entries = 512;
 
+bool is_send(std::uint8_t opcode) noexcept { return opcode == IORING_OP_SEND || opcode == IORING_OP_SEND_ZC; }
+
 /// A datagram goes whole or not at all.
 bool is_datagram(const submission& asked) noexcept {
   int type = 0;
   socklen_t size = sizeof type;
-  return asked.opcode == IORING_OP_SEND &&
+  return is_send(asked.opcode) &&
          (::getsockopt(asked.fd, SOL_SOCKET, SO_TYPE, &type, &size) != 0 || type != SOCK_STREAM);
 }
 
@@ -45,6 +47,7 @@ std::span<const iovec> pieces_of(const submission& asked) noexcept {
 std::uint64_t bytes_of(const submission& asked) noexcept {
   switch (asked.opcode) {
     case IORING_OP_SEND:
+    case IORING_OP_SEND_ZC:
     case IORING_OP_READ:
     case IORING_OP_WRITE:
     case IORING_OP_READ_FIXED:
@@ -63,7 +66,7 @@ std::uint64_t bytes_allowed(const submission& asked, std::uint32_t bytes_max) no
   constexpr std::uint64_t block = 4096;
   const std::uint64_t all = bytes_of(asked);
   if (bytes_max == 0 || bytes_max >= all || is_datagram(asked)) return all;
-  if (asked.opcode == IORING_OP_SEND || (::fcntl(asked.fd, F_GETFL) & O_DIRECT) == 0) return bytes_max;
+  if (is_send(asked.opcode) || (::fcntl(asked.fd, F_GETFL) & O_DIRECT) == 0) return bytes_max;
   return bytes_max < block ? all : bytes_max / block * block;
 }
 
@@ -143,6 +146,7 @@ faulty_backend::faulty_backend(std::unique_ptr<backend> behind, fault_plan plan,
   kernel_flags_ = &always_;
   entry_flags_ = 1;
   bundles = behind_->bundles;
+  zero_copy_from = behind_->zero_copy_from;
 }
 
 faulty_backend::~faulty_backend() { SKERRY_ASSERT(held_.empty(), "a shard ends after its last completion"); }
@@ -269,6 +273,11 @@ std::string backend_of_environment() {
 std::chrono::milliseconds sqpoll_of_environment() {
   const char* idle = std::getenv("SKERRY_SQPOLL_IDLE_MS");
   return std::chrono::milliseconds(idle != nullptr ? std::stoul(idle) : 0);
+}
+
+bool zero_copy_wanted() noexcept {
+  static const bool yes = std::getenv("SKERRY_TEST_SEND_ZC") != nullptr;
+  return yes;
 }
 
 bool disturbed() noexcept {

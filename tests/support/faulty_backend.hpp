@@ -109,6 +109,10 @@ std::string backend_of_environment();
 /// And what SKERRY_SQPOLL_IDLE_MS says; CTest runs programs so as <name>@sqpoll.
 std::chrono::milliseconds sqpoll_of_environment();
 
+/// Whether SKERRY_TEST_SEND_ZC is set: all sends of connections leave their memory to the kernel, also on loopback.
+/// CTest runs programs so as <name>@zc.
+bool zero_copy_wanted() noexcept;
+
 /// Whether SKERRY_TEST_FAULTS is set: for tests of the order in which the kernel answers.
 bool disturbed() noexcept;
 

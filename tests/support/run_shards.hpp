@@ -10,6 +10,8 @@
 #include <skerry/shards/app_options.hpp>
 #include <skerry/shards/host.hpp>
 #include <skerry/shards/placement.hpp>
+#include <skerry/shards/shard.hpp>
+#include <skerry/shards/submit_to.hpp>
 
 #include <chrono>
 #include <cstddef>
@@ -74,9 +76,24 @@ class manual_clock final : public clock_source {
   std::chrono::nanoseconds passed_ = std::chrono::hours(1);
 };
 
+/// `main` on shards whose connections send as the environment says.
+inline task<> with_its_sends(const std::function<task<>()>& main) {
+  if (zero_copy_wanted()) {
+    for (shard_id id = 0; id < shard_count(); ++id) {
+      co_await submit_to(id, [] {
+        backend& kernel = this_assembled_shard().loop().kernel();
+        kernel.zero_copy_from = 1;
+        kernel.zero_copy_anywhere = true;
+      });
+    }
+  }
+  co_await main();
+}
+
 /// As block_on does, on `backends`, or on one that the host makes.
-inline void run_alone(const std::function<task<>()>& main, std::vector<std::unique_ptr<backend>> backends,
+inline void run_alone(const std::function<task<>()>& body, std::vector<std::unique_ptr<backend>> backends,
                       const std::string& log_level = "warning") {
+  const std::function<task<>()> main = [&] { return with_its_sends(body); };
   placement where;
   where.shards.resize(1);
   where.count_reason = "test";
@@ -95,8 +112,9 @@ inline void run_alone(const std::function<task<>()>& main, std::vector<std::uniq
 }
 
 /// Runs `main` on shard 0 of `options.shards` shards. Rethrows what main throws.
-inline void run_shards(const app_options& options, const std::function<task<>()>& main,
+inline void run_shards(const app_options& options, const std::function<task<>()>& body,
                        clock_source& time = kernel_clock()) {
+  const std::function<task<>()> main = [&] { return with_its_sends(body); };
   if (simulation != nullptr) {
     const bool by_hand = &time != &kernel_clock();
     using way = simulation_of_tests::way;
