@@ -78,7 +78,7 @@ void zero_copy_send::complete(std::int32_t result, std::uint32_t flags) noexcept
     const bool second = completion::lets_go(flags);
     if (second && result == completion::copied) {
       ++pool_.stats_.zero_copy_copied;
-      if (of_ != nullptr) of_->copied_only_ = !pool_.kernel_.zero_copy_anywhere;
+      if (of_ != nullptr && !pool_.kernel_.zero_copy_anywhere) of_->copied_only_ = true;
     }
     return held_.empty() ? answered(second ? result_ : result) : let_go();
   }

@@ -6,18 +6,18 @@
 ///
 ///     sending_ --begin()--> first completion
 ///                             bytes were taken: the block is this piece's, which the endpoint counts, and what is
-///                             left of it is copied, to go with the next send at once
+///                             left in it is copied, to go with the next send at once
 ///                               second completion: the block goes back to its pool
 ///                             none were: the block stays in sending_
 ///                               second completion, which then waits for nobody: as after a plain send
 ///
 /// A connection tries it when it has `backend::zero_copy_from` bytes at once to send, and never if both its ends are on
-/// this host: there the kernel copies after all, and tells about it besides. It tells so of other devices, too; then the
+/// this host: there the kernel copies after all, and tells so besides. It tells so of other devices, too; then the
 /// connection tries no more. Nor does it when memory cannot be kept in place (RLIMIT_MEMLOCK): the same bytes go by a
 /// plain send.
 ///
 /// Rejected: to wait with the next send for the second completion, which comes when the peer has acknowledged: that
-/// would be one piece per round trip. So would a move have to wait for a peer that does not read: pieces stay behind
+/// would be one piece per round trip. So would a move wait for a peer that does not read: pieces stay behind
 /// with the pool, and the close, on the other shard, waits until the peer has acknowledged.
 ///
 /// Affinity:   home shard.

@@ -75,6 +75,7 @@ const std::vector<sample> samples{
     {"ring-entries", "128", "100"},
     {"sqpoll-idle-ms", "0", "10001"},  // what others do: startup_test
     {"napi-busy-poll-us", "0", "1000001"},
+    {"send-zc-bytes", "0", "65537"},
     {"mailbox-capacity", "1", "0"},
     {"drain-timeout", "1500ms", "soon"},
     {"admin", "off", "9180"},

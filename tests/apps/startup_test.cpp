@@ -285,7 +285,8 @@ TEST(io_uring_features, are_told_with_a_reason_each_also_within_the_least_of_loc
       const finished_program run = run_program(program, {"--io-uring-features"}, how);
       EXPECT_EQ(run.status, 0) << run.output;
       EXPECT_GT(rows_in(run.output), 20u) << run.output;
-      for (const char* name : {"deferred task work", "multishot receive", "receive bundles", "NAPI busy polling"}) {
+      for (const char* name :
+           {"deferred task work", "multishot receive", "receive bundles", "NAPI busy polling", "zero-copy send"}) {
         EXPECT_NE(run.output.find(name), std::string::npos) << name << " is not in:\n" << run.output;
       }
     }
@@ -301,7 +302,7 @@ std::string line_of(const std::string& table, const std::string& name) {
 TEST(io_uring_features, that_are_asked_for_by_options_say_whether_they_are) {
   const std::string off = run_program(ECHO_SERVER, {"--io-uring-features"}).output;
   const std::string on = run_program(ECHO_SERVER, {"--io-uring-features", "--sqpoll-idle-ms", "1"}).output;
-  for (const char* name : {"kernel thread submits", "NAPI busy polling"}) {
+  for (const char* name : {"kernel thread submits", "NAPI busy polling", "zero-copy send"}) {
     EXPECT_NE(line_of(off, name).find(" opt-in, off "), std::string::npos) << off;
   }
   if (line_of(on, "kernel thread submits").find(" has it ") == std::string::npos) GTEST_SKIP() << on;
@@ -309,7 +310,7 @@ TEST(io_uring_features, that_are_asked_for_by_options_say_whether_they_are) {
   EXPECT_NE(line_of(on, "NAPI busy polling").find(" opt-in, off "), std::string::npos) << on;
 }
 
-const strings extras{"--sqpoll-idle-ms", "--napi-busy-poll-us"};
+const strings extras{"--sqpoll-idle-ms", "--napi-busy-poll-us", "--send-zc-bytes"};
 
 TEST(extras_of_io_uring, are_refused_beside_epoll) {
   for (const std::string& extra : extras) {

@@ -150,6 +150,7 @@ TEST(napi, is_registered_on_the_ring_of_each_shard) {
 TEST(extras, are_refused_beside_epoll) {
   EXPECT_THROW(make_backends("epoll", 1, entries, {1ms, {}}), startup_error);
   EXPECT_THROW(make_backends("epoll", 1, entries, {{}, 1us}), startup_error);
+  EXPECT_THROW(make_backends("epoll", 1, entries, {{}, {}, 1}), startup_error);
 }
 
 }  // namespace

@@ -115,6 +115,7 @@ const std::vector<sample> samples{
     {"ring-entries", "1024", [](const app_options& o) { return o.ring_entries == 1024; }},
     {"sqpoll-idle-ms", "10000", [](const app_options& o) { return o.sqpoll_idle == 10s; }},
     {"napi-busy-poll-us", "50", [](const app_options& o) { return o.napi_busy_poll == 50us; }},
+    {"send-zc-bytes", "65536", [](const app_options& o) { return o.send_zc_bytes == 65536; }},
     {"mailbox-capacity", "64", [](const app_options& o) { return o.mailbox_capacity == 64; }},
     {"drain-timeout", "2m", [](const app_options& o) { return o.drain_timeout == 2min; }},
     {"admin", "127.0.0.1:9180", [](const app_options& o) { return o.admin == "127.0.0.1:9180"; }},
@@ -141,6 +142,7 @@ TEST(options, have_the_documented_defaults) {
   EXPECT_EQ(o.ring_entries, 512u);
   EXPECT_EQ(o.sqpoll_idle, 0ms);
   EXPECT_EQ(o.napi_busy_poll, 0us);
+  EXPECT_EQ(o.send_zc_bytes, 0u);
   EXPECT_EQ(o.mailbox_capacity, 128u);
   EXPECT_EQ(o.drain_timeout, 10s);
   EXPECT_EQ(o.admin, "auto");
