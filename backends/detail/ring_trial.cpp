@@ -124,19 +124,20 @@ class trial final : private operation {
   }
   std::int32_t result() const noexcept { return result_; }
   bool goes_on() const noexcept { return completion::more(flags_); }
-  bool notified() const noexcept { return (flags_ & IORING_CQE_F_NOTIF) != 0; }
+  bool lets_go() const noexcept { return completion::lets_go(flags_); }
+  std::int32_t first_result() const noexcept { return first_result_; }
   std::uint16_t buffer() const noexcept { return completion::buffer_number(flags_); }
 
  private:
   void complete(std::int32_t result, std::uint32_t flags) noexcept override {
-    ++count_;
+    if (++count_ == 1) first_result_ = result;
     result_ = result;
     flags_ = flags;
   }
 
   backend& on_;
   std::size_t count_ = 0;
-  std::int32_t result_ = 0;
+  std::int32_t first_result_ = 0, result_ = 0;
   std::uint32_t flags_ = 0;
 };
 
@@ -277,8 +278,9 @@ bool zero_copy_works(backend& on) {
   constexpr std::string_view bytes = "abcdefgh";
   trial send(on);
   prepare::send_zero_copy(send.submit(), connected, bytes.data(), bytes.size());
-  if (!send.succeeds() || send.result() != bytes.size()) return false;
-  if (send.goes_on() && (!send.comes() || send.goes_on() || !send.notified())) return false;
+  while (send.comes() && send.goes_on()) {
+  }
+  if (send.first_result() != bytes.size() || !send.lets_go()) return false;
   char got[bytes.size()]{};
   return ::recv(accepted, got, sizeof got, MSG_DONTWAIT) == bytes.size() && std::string_view(got, sizeof got) == bytes;
 }

@@ -475,6 +475,7 @@ void tcp_socket::closed() noexcept {
   const bool lost = unread() > 0 || !outside_.empty();
   if (reset_at_close || lost) {
     flight_.clear();
+    unacknowledged_ = 0;
     dead_ = true;
     return send_reset();
   }
@@ -485,6 +486,7 @@ void tcp_socket::vanished() noexcept {
   gone_ = dead_ = true;
   in().net().unbind(*this);
   flight_.clear();
+  unacknowledged_ = 0;
   for (const auto& each : std::exchange(waiting_, {})) each->vanished();
 }
 

@@ -267,7 +267,7 @@ void simulated_backend::look_whether_acknowledged(operation& op, std::uint64_t n
                   "a send lasts until it lets go");
     const std::shared_ptr<node> there = at.lock();
     int unacknowledged = 0;
-    if (there != nullptr && there->descriptors != 0) there->control(SIOCOUTQ, unacknowledged);
+    if (there != nullptr) there->control(SIOCOUTQ, unacknowledged);
     if (unacknowledged == 0) return kernel->let_go(*found->second);
     constexpr std::chrono::nanoseconds seldom = std::chrono::seconds(1);
     kernel->look_whether_acknowledged(op, number, at, std::min(2 * next, seldom));

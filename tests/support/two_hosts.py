@@ -46,8 +46,8 @@ def lay_wire(far, prepare):
 
 
 class Server:
-    def __init__(self, far, program, options=("--shards", "2", "--overprovision")):
-        command = [program, "--port", "0", "--bind", THEIRS, "--admin", "off", *options]
+    def __init__(self, far, program, options=("--shards", "2", "--overprovision"), admin="off"):
+        command = [program, "--port", "0", "--bind", THEIRS, "--admin", admin, *options]
         self.process = subprocess.Popen(far.enter + command, stderr=subprocess.PIPE, text=True)
         for line in self.process.stderr:
             listening = re.search(r"listening on [0-9.]+:(\d+)", line)
