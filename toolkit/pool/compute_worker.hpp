@@ -147,6 +147,9 @@ class compute_worker : public detail::list_hook<compute_worker> {
   /// Whether nobody waits for the job's result any more.
   bool stop_requested() const noexcept { return root_ != nullptr && root_->stop_requested(); }
 
+  /// Whether there is something that others could steal from here, or nobody would.
+  bool has_work_aside() const noexcept { return pool_ == nullptr || !deque_.looks_empty(); }
+
  private:
   friend class compute_pool;
   compute_worker(compute_pool& pool, const std::atomic<std::uint32_t>& sleepers, std::uint64_t seed,
