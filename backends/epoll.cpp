@@ -43,7 +43,7 @@
 #include <utility>
 
 #include <fcntl.h>
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <sys/eventfd.h>
 
 namespace skerry {

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <exception>
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <sys/utsname.h>
 
 namespace skerry {

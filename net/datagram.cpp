@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <skerry/framework/observe/log.hpp>
 #include <skerry/framework/startup_error.hpp>
 #include <skerry/net/datagram.hpp>
 #include <skerry/net/detail/datagram_state.hpp>
@@ -63,6 +64,8 @@ datagram_socket bind_or_explain(const address& at) {
     explain_refusal(at, error);
   }
 }
+
+void log_listening_for_datagrams(const address& at) { log::info("listening on {} for datagrams", at.text()); }
 
 }  // namespace detail
 

@@ -35,7 +35,6 @@
 #include <skerry/framework/backend/operation.hpp>
 #include <skerry/framework/detail/intrusive_list.hpp>
 #include <skerry/framework/io/buffer_pool.hpp>
-#include <skerry/framework/observe/log.hpp>
 #include <skerry/framework/task/chain.hpp>
 #include <skerry/framework/task/spawn.hpp>
 #include <skerry/framework/task/task.hpp>
@@ -279,6 +278,7 @@ namespace detail {
 void require_free_datagram_port(const address& at);
 /// The same for a refusal of the socket itself.
 datagram_socket bind_or_explain(const address& at);
+void log_listening_for_datagrams(const address& at);
 }  // namespace detail
 
 /// Has the port `at` on every shard and runs `handler(datagram_socket)` there; the handler has no captures. The kernel
@@ -296,7 +296,7 @@ task<address> bind_on_all_shards(address at, Handler) {
     return real;
   };
   for (shard_id s = 0; s < shard_count(); ++s) at = co_await submit_to(s, open, at);
-  log::info("listening on {} for datagrams", at.text());
+  detail::log_listening_for_datagrams(at);
   co_await admin::end_listening();
   co_return at;
 }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <skerry/framework/observe/log.hpp>
 #include <skerry/framework/resources.hpp>
 #include <skerry/net/listener.hpp>
 #include <skerry/net/socket.hpp>
@@ -49,6 +50,8 @@ class end_of_tasks_aside final : public service {
 }  // namespace
 
 scope& scope_of(in_drain how) { return how == in_drain::finishes ? *this_shard().root : aside_here(); }
+
+void log_listening(const address& at) { log::info("listening on {}", at.text()); }
 
 void end_tasks_aside_with_app() { this_assembled_shard().add_service(std::make_unique<end_of_tasks_aside>()); }
 

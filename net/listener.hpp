@@ -16,7 +16,6 @@
 ///               listener goes on in it.
 /// Limits:       acceptor.hpp's; a backlog of 4096 in the kernel.
 
-#include <skerry/framework/observe/log.hpp>
 #include <skerry/framework/task/spawn.hpp>
 #include <skerry/net/acceptor.hpp>
 #include <skerry/net/admin/admin.hpp>
@@ -83,6 +82,8 @@ namespace detail {
 scope& scope_of(in_drain how);
 /// When the app ends, so do all shards' tasks aside: as a service of this shard, behind those that it adds later.
 void end_tasks_aside_with_app();
+
+void log_listening(const address& at);
 
 /// Accepts until the app stops.
 template <class Handler>
@@ -151,7 +152,7 @@ task<> accept_on_all_shards(listener first, Handler) {
   co_await admin::begin_listening();
   address at = first.where();
   co_await detail::share_with_all_shards<Handler>(std::move(first), in_drain::finishes);
-  log::info("listening on {}", at.text());
+  detail::log_listening(at);
   co_await admin::end_listening();
 }
 
@@ -163,7 +164,7 @@ template <class Handler>
 task<address> listen_on_all_shards(address at, Handler) {
   co_await admin::begin_listening();
   at = co_await detail::open_on_all_shards<Handler>(at, in_drain::finishes);
-  log::info("listening on {}", at.text());
+  detail::log_listening(at);
   co_await admin::end_listening();
   co_return at;
 }

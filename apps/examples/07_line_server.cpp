@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A TCP server on all shards: answers each line in upper case. Ctrl-C ends it, after what is in flight.
 // Run it with: build/release/apps/07_line_server    and talk to it with: build/release/apps/08_client 7777 hello
+#include <skerry/framework/observe/log.hpp>
 #include <skerry/framework/startup_error.hpp>
 #include <skerry/net/io/buffered_reader.hpp>
 #include <skerry/net/listener.hpp>

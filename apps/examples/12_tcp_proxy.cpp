@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A TCP proxy: passes bytes both ways, to the first of its servers' addresses that answers.
 // Run it with: build/release/apps/12_tcp_proxy --to 127.0.0.1:7777,[::1]:7777    while 07_line_server runs
+#include <skerry/framework/observe/log.hpp>
 #include <skerry/framework/startup_error.hpp>
 #include <skerry/framework/task/combine.hpp>
 #include <skerry/net/connect.hpp>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A chat over a Unix socket: whoever connects, on whichever shard, sees what all say, and the kernel tells who it is.
 // Run it with: build/release/apps/13_chat --at unix:/tmp/chat    and join, more than once, with: nc -U /tmp/chat
+#include <skerry/framework/observe/log.hpp>
 #include <skerry/framework/startup_error.hpp>
 #include <skerry/net/io/buffered_reader.hpp>
 #include <skerry/net/listener.hpp>

@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <kv_server/glob.hpp>
 #include <kv_server/kv_shard.hpp>
 #include <kv_server/server_commands.hpp>

@@ -17,7 +17,7 @@
 #include <utility>
 #include <vector>
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <skerry_doctor/examine.hpp>
 #include <sys/resource.h>
 #include <sys/utsname.h>

@@ -10,7 +10,7 @@
 #include <system_error>
 #include <utility>
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <liburing.h>
 #include <linux/capability.h>
 #include <poll.h>

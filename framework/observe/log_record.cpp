@@ -6,7 +6,7 @@
 #include <iterator>
 
 #include <boost/locale/utf.hpp>
-#include <fmt/chrono.h>
+#include <fmt/core.h>
 
 namespace skerry {
 
@@ -55,16 +55,16 @@ void append_line(std::string& out, const log_record& record, log_format format) 
   const bool json = format == log_format::json;
   const std::size_t before = out.size();
   const auto to = std::back_inserter(out);
-  const auto seconds = std::chrono::floor<std::chrono::seconds>(record.wall);
-  const auto ms = std::chrono::floor<std::chrono::milliseconds>(record.wall - seconds).count();
-  const std::tm date = fmt::gmtime(seconds.count());
-  const std::string_view level = level_names[static_cast<std::size_t>(record.level)];
-  if (json) {
-    fmt::format_to(to, R"({{"time":"{:%FT%T}.{:03}Z","level":"{}","shard":)", date, ms, level);
-  } else {
-    fmt::format_to(to, "{:%FT%T}.{:03}Z {:<5} {}", date, ms, level, record.shard ? "shard " : "no shard");
-  }
-  if (record.shard || json) out += record.shard ? fmt::to_string(*record.shard) : "null";
+  const auto day = std::chrono::floor<std::chrono::days>(record.wall);
+  const std::chrono::year_month_day date{std::chrono::sys_days(day)};
+  const std::chrono::hh_mm_ss time(std::chrono::floor<std::chrono::milliseconds>(record.wall - day));
+  const std::string_view to_shard = json ? R"(","shard":)" : record.shard ? " shard " : " no shard";
+  fmt::format_to(to, "{}{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z{}{:<{}}{}", json ? R"({"time":")" : "",
+                 static_cast<int>(date.year()), static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()),
+                 time.hours().count(), time.minutes().count(), time.seconds().count(), time.subseconds().count(),
+                 json ? R"(","level":")" : " ", level_names[static_cast<std::size_t>(record.level)], json ? 0 : 5,
+                 to_shard);
+  if (record.shard || json) out += record.shard ? std::to_string(*record.shard) : "null";
   if (json || !record.task.empty()) {
     out += json ? R"(,"task":")" : " \"";
     append_escaped(out, record.task, json);

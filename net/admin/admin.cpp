@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <skerry/framework/observe/log.hpp>
 #include <skerry/framework/resources.hpp>
 #include <skerry/framework/startup_error.hpp>
 #include <skerry/framework/sync/event.hpp>
@@ -34,7 +35,7 @@
 #include <utility>
 #include <vector>
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 namespace skerry::net::admin {
 
@@ -174,10 +175,13 @@ task<response> hops() {
     for (std::size_t from = 0; from < all.size(); ++from) {
       const pair_stats& pair = all[to][from];
       const auto longest = std::ranges::find_if(pair.waits | std::views::reverse, std::identity()).base();
-      fmt::format_to(std::back_inserter(out),
-                     R"({}{{"from":{},"to":{},"messages":{},"batches":{},"wait_us":{},"waits":[{}]}})",
-                     out.size() == 1 ? "" : ",\n", from, to, pair.requests, pair.batches,
-                     pair.queue_wait.count() / 1000, fmt::join(pair.waits.begin(), longest, ","));
+      fmt::format_to(
+          std::back_inserter(out), R"({}{{"from":{},"to":{},"messages":{},"batches":{},"wait_us":{},"waits":[)",
+          out.size() == 1 ? "" : ",\n", from, to, pair.requests, pair.batches, pair.queue_wait.count() / 1000);
+      for (auto wait = pair.waits.begin(); wait != longest; ++wait) {
+        fmt::format_to(std::back_inserter(out), "{}{}", wait == pair.waits.begin() ? "" : ",", *wait);
+      }
+      out += "]}";
     }
   }
   co_return response::json(out + "]\n");

@@ -14,7 +14,7 @@
 #include <utility>
 
 #include <ares.h>
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 namespace skerry::net::dns {
 

@@ -4,12 +4,13 @@
 #include <skerry/net/http/date.hpp>
 
 #include <algorithm>
+#include <charconv>
 #include <chrono>
 #include <iterator>
 #include <stdexcept>
 #include <system_error>
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 namespace skerry::net::http::detail {
 
@@ -87,6 +88,13 @@ constexpr std::size_t copied_body_max = 16 * 1024;
 // The write limit is for so many bytes.
 constexpr std::size_t write_slice = 64 * 1024;
 constexpr std::uint64_t unknown_size = UINT64_MAX;
+
+/// Writes the line into the room and returns it.
+std::string_view content_length(std::array<char, 40>& room, std::uint64_t bytes) noexcept {
+  char* const digits = std::ranges::copy(std::string_view("Content-Length: "), room.data()).out;
+  char* const digits_end = std::to_chars(digits, room.data() + room.size() - 2, bytes).ptr;
+  return {room.data(), std::ranges::copy(std::string_view("\r\n"), digits_end).out};
+}
 
 /// The trace id in a `traceparent`, "00-" 32 hexadecimal digits "-" and more; empty if it is none.
 std::string_view trace_id_of(std::string_view traceparent) noexcept {
@@ -373,13 +381,10 @@ task<> connection<Stream>::answer(response& made) {
   if (producer != nullptr && !size && !chunked_out_) closing_ = true;
   if (producer != nullptr && !(chunked_out_ && takes_trailers(head.fields))) made.drop_header("Trailer");
 
-  fmt::memory_buffer framing;
-  if (producer != nullptr) {
-    if (size && !bare) fmt::format_to(std::back_inserter(framing), "Content-Length: {}\r\n", *size);
-    if (chunked_out_ && !bare) framing.append(std::string_view("Transfer-Encoding: chunked\r\n"));
-  } else if (!bare) {
-    fmt::format_to(std::back_inserter(framing), "Content-Length: {}\r\n", made.bytes().size());
-  }
+  std::array<char, 40> room;
+  std::string_view framing;
+  if (!bare && chunked_out_) framing = "Transfer-Encoding: chunked\r\n";
+  if (!bare && (producer == nullptr || size)) framing = content_length(room, size.value_or(made.bytes().size()));
   std::string_view connection_line = closing_ ? "Connection: close\r\n" : "";
   if (!closing_ && head.minor_version == 0) connection_line = "Connection: keep-alive\r\n";
 
@@ -387,7 +392,7 @@ task<> connection<Stream>::answer(response& made) {
   response_begun_ = true;
   std::string& out = at_work_->out;
   out.clear();
-  write_head(out, made, stock_.date_line(), {framing.data(), framing.size()}, connection_line);
+  write_head(out, made, stock_.date_line(), framing, connection_line);
   std::string_view body = no_body ? std::string_view() : made.bytes();
   if (body.size() <= copied_body_max) {
     out.append(body);

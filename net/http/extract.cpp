@@ -3,7 +3,7 @@
 
 #include <stdexcept>
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 namespace skerry::net::http::detail {
 

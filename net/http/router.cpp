@@ -6,7 +6,7 @@
 #include <iterator>
 #include <stdexcept>
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 namespace skerry::net::http {
 

@@ -23,7 +23,7 @@
 #include <span>
 #include <system_error>
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 namespace skerry::net::http {
 

@@ -8,7 +8,7 @@
 #include <string>
 
 #include <execinfo.h>
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <pthread.h>
 #include <spawn.h>
 #include <sys/time.h>

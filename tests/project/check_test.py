@@ -65,6 +65,7 @@ VIOLATIONS = [
     ("framework/a2.cpp", SPDX + "#include <skerry/framework/../net/x.hpp>\n", 2, "include that climbs"),
     ("framework/a3.cpp", SPDX + "\n#include <liburing.h>\n", 3, "liburing outside the io_uring backend"),
     ("framework/a4.cpp", SPDX + "void f() { io_uring_submit(&r); }\n", 2, "liburing outside the io_uring backend"),
+    ("net/a4.cpp", SPDX + "#include <fmt/core.h>\n#include <fmt/format.h>\n", 3, "a formatter of its own"),
     ("shards/a5.cpp", SPDX + "#include <hwloc.h>\n", 2, "hwloc outside topology"),
     ("apps/a6.cpp", SPDX + "\n\nstatic thread_local int x;\n", 4, "thread_local outside this_shard"),
     ("net/a7.cpp", SPDX + "auto t = std::chrono::steady_clock::now();\n", 2, "reading a clock"),

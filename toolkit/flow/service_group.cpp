@@ -4,7 +4,7 @@
 #include <skerry/framework/task/spawn.hpp>
 #include <skerry/toolkit/flow/service_group.hpp>
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 namespace skerry::detail {
 
