@@ -9,6 +9,9 @@ target_compile_options(skerry_options INTERFACE
   -Wall -Wextra -Wshadow -Wconversion
   $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>  # g++ 12 warns of every "literal" + std::string (GCC bug 105651)
   $<$<BOOL:${SKERRY_WERROR}>:-Werror>
+  # A section for each function and constant, so that a program's linker can leave out what it does not use and put
+  # what belongs together side by side (apps/CMakeLists.txt).
+  $<$<AND:$<CONFIG:Release>,$<CXX_COMPILER_ID:GNU,Clang>>:-ffunction-sections$<SEMICOLON>-fdata-sections>
   $<$<CXX_COMPILER_ID:GNU>:-fcoroutines>)
 
 # Assertions say net/stream.hpp, not where somebody's build tree was; in Release debug information does too, so that
