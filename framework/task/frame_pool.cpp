@@ -8,7 +8,7 @@
 namespace skerry {
 
 frame_pool::~frame_pool() {
-  SKERRY_ASSERT(in_use_ == 0,
+  SKERRY_ASSERT(in_use() == 0,
                 "every task must have ended before its shard ends; somebody holds a task or a join_handle");
   while (chunks_ != nullptr) {
     slab* last = std::exchange(chunks_, chunks_->next_chunk);
@@ -42,8 +42,19 @@ void* frame_pool::allocate_slowly(std::size_t bytes) {
     frame = std::exchange(bump_, bump_ + rounded);
     detail::unpoison(frame, rounded);
   }
-  ++in_use_;
+  ++made_;
   return frame;
+}
+
+std::size_t frame_pool::in_use() const noexcept {
+  std::size_t used = made_;
+  for (const free_frame* each : free_) {
+    for (; each != nullptr; --used) {
+      detail::unpoison(each, sizeof *each);
+      detail::poison(std::exchange(each, each->next), sizeof *each);
+    }
+  }
+  return used;
 }
 
 void frame_pool::next_slab() {
@@ -61,6 +72,7 @@ void frame_pool::next_slab() {
 }
 
 void frame_pool::release_large(void* memory) noexcept {
+  --made_;
   bytes_reserved_ -= slab_of(memory).large_bytes;
   std::free(&slab_of(memory));
 }

@@ -43,14 +43,12 @@ class frame_pool {
       free_frame* frame = free_[index];
       detail::unpoison(frame, (index + 1) * class_bytes);
       free_[index] = frame->next;
-      ++in_use_;
       return frame;
     }
     return allocate_slowly(bytes);
   }
 
   void release(void* memory, std::size_t bytes) noexcept {
-    --in_use_;
     std::size_t index = class_of(bytes);
     if (index < class_count) [[likely]] {
       auto* frame = static_cast<free_frame*>(memory);
@@ -62,8 +60,8 @@ class frame_pool {
     release_large(memory);
   }
 
-  /// Frames handed out and not yet given back.
-  std::size_t in_use() const noexcept { return in_use_; }
+  /// Frames handed out and not yet given back. Counts those that are free: every await would pay for a counter.
+  std::size_t in_use() const noexcept;
   /// Bytes taken from the system.
   std::size_t bytes_reserved() const noexcept { return bytes_reserved_; }
 
@@ -76,10 +74,10 @@ class frame_pool {
 
   /// Asserts that this is the home shard.
   static void release_frame(void* memory, std::size_t bytes) noexcept {
-    const slab& from = slab_of(memory);
-    if (from.home != detail::current_shard) [[unlikely]]
+    shard_core* here = detail::current_shard;
+    if (slab_of(memory).home != here) [[unlikely]]
       return release_elsewhere(memory);
-    from.owner->release(memory, bytes);
+    here->frames->release(memory, bytes);  // the slab's owner, known without a look at the slab
   }
 
  private:
@@ -114,7 +112,7 @@ class frame_pool {
   std::byte* chunk_next_ = nullptr;  // slabs of the current chunk that are not in use yet
   std::byte* chunk_end_ = nullptr;
   slab* chunks_ = nullptr;
-  std::size_t in_use_ = 0;
+  std::size_t made_ = 0;  // frames in use or free
   std::size_t bytes_reserved_ = 0;
   std::size_t bytes_max_;
 };
