@@ -21,7 +21,10 @@ scheduling_group run_queue::add_group(const char* name, unsigned shares, std::ch
   return static_cast<scheduling_group>(index);
 }
 
-void run_queue::activate(group& g) noexcept {
+void run_queue::push_to_other(hook& task) noexcept {
+  group& g = *task.group_;
+  g.tasks.push(task);
+  if (g.active) return;
   g.virtual_runtime = std::max(g.virtual_runtime, reached_ - std::min(reached_, g.ahead));
   active_ |= 1u << (&g - groups_.data());
   g.active = true;
@@ -47,7 +50,8 @@ run_queue::turn run_queue::next_turn() noexcept {
   }
   express_run_ = 0;
   const turn next{least_used(), false};
-  reached_ = std::max(reached_, groups_[next.group].virtual_runtime);
+  running_ = &groups_[next.group];
+  reached_ = std::max(reached_, running_->virtual_runtime);
   return next;
 }
 

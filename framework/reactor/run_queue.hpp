@@ -61,10 +61,9 @@ class run_queue {
     return ++task_ids_;
   }
   static void push(hook& task) noexcept {
-    group& g = *task.group_;
-    g.tasks.push(task);
-    if (!g.active) [[unlikely]]
-      detail::current_shard->ready->activate(g);
+    run_queue& queue = *detail::current_shard->ready;
+    if (task.group_ != queue.running_) return queue.push_to_other(task);
+    queue.running_->tasks.push(task);
   }
   void push_express(hook& task) noexcept {
     express_.push(task);
@@ -82,6 +81,7 @@ class run_queue {
   hook* pop(turn t) noexcept { return (t.express ? express_ : groups_[t.group].tasks).pop(); }
   void end_turn(turn t) noexcept {
     group& g = groups_[t.group];
+    running_ = nullptr;
     if (t.express || g.tasks.head != nullptr) return;
     g.active = false;
     active_ &= ~(1u << t.group);
@@ -109,18 +109,24 @@ class run_queue {
  private:
   struct lane {
     hook* head = nullptr;
-    hook** end = &head;  // where the next one is linked
+    hook* last = nullptr;  // its link says nothing
 
     void push(hook& task) noexcept {
-      task.next_ = nullptr;
-      *end = &task;
-      end = &task.next_;
+      if (head == nullptr) {
+        head = &task;
+      } else {
+        last->next_ = &task;
+      }
+      last = &task;
     }
     hook* pop() noexcept {
       hook* first = head;
       if (first == nullptr) return nullptr;
-      head = first->next_;
-      if (head == nullptr) end = &head;
+      if (first == last) {
+        head = nullptr;
+      } else {
+        head = first->next_;
+      }
       return first;
     }
   };
@@ -134,9 +140,10 @@ class run_queue {
     const char* name = "";
   };
 
-  void activate(group& g) noexcept;
+  void push_to_other(hook& task) noexcept;
   unsigned least_used() const noexcept;
 
+  group* running_ = nullptr;  // whose turn it is; a push to it waits for no load through the task
   std::uint32_t active_ = 0;
   bool interrupted_ = false;
   std::uint64_t reached_ = std::uint64_t{1} << 56;  // the greatest one that was the least: where idle groups start
