@@ -143,10 +143,11 @@ class call final : public message {
         this_mailboxes().reply(owner_);
       }
     }
-    void ended() noexcept override {
+    chain* ended() noexcept override {
       if (was_cancelled()) owner_.result_.set_error(target_stopping());
       scope_for_handlers(owner_.which_).remove(*this);
       this_mailboxes().reply(owner_);
+      return nullptr;
     }
 
    private:

@@ -48,9 +48,9 @@ class [[nodiscard("co_await it")]] timeout_awaiter final : public lone_fork<T>, 
 
  private:
   void expired() noexcept override { this->branch_.cancel(); }
-  void branch_ended(branch_base& which, outcome how) noexcept override {
+  chain* branch_ended(branch_base& which, outcome how) noexcept override {
     timers::this_timers().cancel(*this);
-    lone_fork<T>::branch_ended(which, how);
+    return lone_fork<T>::branch_ended(which, how);
   }
 
   clock::time_point deadline_;

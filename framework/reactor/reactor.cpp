@@ -91,18 +91,21 @@ template <bool Traced>
 void reactor::run_slice(run_queue::turn t) noexcept {
   shard_core& core = core_;
   slice_end_ = core.now + slice;
-  while (run_queue::hook* next = ready_.pop(t)) {
+  run_queue::hook* next = ready_.pop(t);
+  while (next != nullptr) {
     auto& task = *static_cast<detail::chain*>(next);
     const std::uint64_t id = task.id();  // the step may be its last
     if constexpr (Traced) observe::trace(observe::trace_kind::task_begin, id);
-    task.step(core);
+    next = ready_.queue_or_next(task.step(core));
     if constexpr (Traced) observe::trace(observe::trace_kind::task_end, id);
     if (--steps_until_clock_ == 0) {
       tick(t);
       if (phase_over_ || core_.now >= slice_end_) break;
     }
     if (bell_.rung() || ready_.interrupted()) break;
+    if (next == nullptr) next = ready_.pop(t);
   }
+  if (next != nullptr) run_queue::push(*next);
   core_.current = nullptr;
   ready_.end_turn(t);
   // Several groups share the shard: what this one used must be known before the next one is chosen.

@@ -79,6 +79,12 @@ class run_queue {
   turn next_turn() noexcept;
   /// Null when the lane is empty.
   hook* pop(turn t) noexcept { return (t.express ? express_ : groups_[t.group].tasks).pop(); }
+  /// Queues `woken`, if any, or gives it back if it is this turn's next: then the caller runs or queues it at once.
+  hook* queue_or_next(hook* woken) noexcept {
+    if (woken == nullptr || (woken->group_ == running_ && running_->tasks.head == nullptr)) return woken;
+    push(*woken);
+    return nullptr;
+  }
   void end_turn(turn t) noexcept {
     group& g = groups_[t.group];
     running_ = nullptr;

@@ -63,11 +63,9 @@ class fork : public leaf {
  protected:
   ~fork() = default;
 
-  /// `which` has ended: decides about the others, then calls `one_less`.
-  virtual void branch_ended(branch_base& which, outcome how) noexcept = 0;
-  void one_less() noexcept {
-    if (--running_ == 0) wake();
-  }
+  /// `which` has ended: decides about the others, then gives what `one_less` gives: whom the last end wakes.
+  virtual chain* branch_ended(branch_base& which, outcome how) noexcept = 0;
+  chain* one_less() noexcept { return --running_ == 0 ? woken() : nullptr; }
 
  private:
   template <class T>
@@ -113,7 +111,7 @@ class branch : public branch_base {
   std::exception_ptr take_error() noexcept final { return result_.take_error(); }
 
  protected:
-  void ended() noexcept override { owner_->branch_ended(*this, result_.how()); }
+  chain* ended() noexcept override { return owner_->branch_ended(*this, result_.how()); }
 
  private:
   /// Has not begun, or has thrown. Out of line: with it inside, no destructor of a branch is inlined (8 % of when_all).
@@ -143,7 +141,7 @@ class lone_fork : public fork {
  protected:
   ~lone_fork() = default;
   void for_each_branch(fork::visitor visit) noexcept override { visit(branch_); }
-  void branch_ended(branch_base&, outcome) noexcept override { one_less(); }
+  chain* branch_ended(branch_base&, outcome) noexcept override { return one_less(); }
 
   branch<T> branch_;
 };
@@ -156,10 +154,10 @@ class joint_fork : public fork {
     if (failure_ != nullptr) [[unlikely]]
       report_unseen(failure_);
   }
-  void branch_ended(branch_base& which, outcome how) noexcept override {
+  chain* branch_ended(branch_base& which, outcome how) noexcept override {
     if (how == outcome::error) [[unlikely]]
       fail(which.take_error());
-    one_less();
+    return one_less();
   }
   void rethrow_failure() {
     if (failure_ != nullptr) [[unlikely]]

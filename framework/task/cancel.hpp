@@ -160,9 +160,9 @@ class [[nodiscard("co_await it")]] finally_awaiter final : public lone_fork<T> {
     visit(this->branch_);
     visit(cleanup_);
   }
-  void branch_ended(branch_base& which, outcome) noexcept override {
+  chain* branch_ended(branch_base& which, outcome) noexcept override {
     if (&which == &this->branch_) cleanup_.begin(*this);
-    this->one_less();
+    return this->one_less();
   }
 
   branch<void> cleanup_;

@@ -8,14 +8,14 @@
 
 namespace skerry::detail {
 
-void chain::destroy_and_end() noexcept {
+chain* chain::destroy_and_end() noexcept {
   SKERRY_ASSERT(state_ == chain_state::destroying, "the run queue holds ready tasks");
-  if (!may_be_destroyed()) return;
+  if (!may_be_destroyed()) return nullptr;
   was_cancelled_ = true;
   root_.destroy();
   state_ = chain_state::done;
   // Still current: whatever ends with the task (a log line about it) is charged to it.
-  ended();
+  return ended();
 }
 
 void chain::cancel() noexcept {
@@ -43,10 +43,18 @@ void throw_cancelled() {
   throw std::system_error(std::make_error_code(std::errc::operation_canceled), "the awaited task was cancelled");
 }
 
-void spawned_base::ended() noexcept {
-  home().remove(*this);
-  if (joiner_ != nullptr) return std::exchange(joiner_, nullptr)->wake();
+chain* spawned_base::ended() noexcept {
+  const bool last_of_scope = home().take_out(*this);
+  if (last_of_scope || joiner_ == nullptr) return ended_alone(last_of_scope);
+  return joiner_->woken();
+}
+
+/// Out of line, so that most ends save no registers.
+[[gnu::noinline]] chain* spawned_base::ended_alone(bool last_of_scope) noexcept {
+  if (last_of_scope) home().tell_waiter();
+  if (joiner_ != nullptr) return joiner_->woken();
   if (!handle_held_) dispose();
+  return nullptr;
 }
 
 void spawned_base::report_unseen() const noexcept {

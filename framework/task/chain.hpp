@@ -65,6 +65,8 @@ class leaf {
   void suspend(std::coroutine_handle<> resume_point) noexcept;
   /// Queues the chain to run, or to be destroyed when it is being cancelled.
   void wake() noexcept;
+  /// The same as the last thing that `ended` does: gives the chain for it to return.
+  chain* woken() noexcept;
   /// From let_go, instead of letting go: what was waited for has come, only the wake-up has not. The task will go on
   /// with it, and its next wait ends it.
   void come_too_late() noexcept;
@@ -92,14 +94,16 @@ class chain : public list_hook<scope_tag>, public run_queue::hook {
   void cancel() noexcept;
   /// Like cancel, but one whose wait is over does not go on either: what it waited for is given back.
   void abandon() noexcept;
-  /// Runs or destroys, as the state says; called by the run queue.
-  void step(shard_core& shard) noexcept;
+  /// Runs or destroys, as the state says; called by the run queue. Gives what `ended` gives.
+  chain* step(shard_core& shard) noexcept;
   /// A frame ends that had waited or is the outermost: `parent` goes on if there is one.
   void frame_ended(std::coroutine_handle<> parent) noexcept {
     SKERRY_ASSERT(state_ == chain_state::running, "only the running task can finish");
     state_ = parent == end_of_chain() ? chain_state::done : chain_state::rising;
     resume_point_ = parent;
   }
+  /// Its wait is over: it is to be queued, to run or to be destroyed when it is being cancelled.
+  chain* woken() noexcept;
   /// Goes to the back of the run queue; called by `yield` from await_suspend.
   void requeue(std::coroutine_handle<> resume_point) noexcept;
 
@@ -131,8 +135,9 @@ class chain : public list_hook<scope_tag>, public run_queue::hook {
       : above_(owner), name_(name), branch_(false), group_(group) {}
   ~chain() { SKERRY_ASSERT(state_ == chain_state::done || root_ == nullptr, "a task goes away when it has ended"); }
 
-  /// The last call on it: it may free itself.
-  virtual void ended() noexcept = 0;
+  /// The last call on it: it may free itself. Gives whom it has woken at the very end, not queued yet; null for nobody.
+  /// Who is next anyway then runs without going through the queue.
+  virtual chain* ended() noexcept = 0;
   /// Asked when its frames are about to be destroyed. One that says no stays as it is, out of the run queue, until
   /// `destroy_now()`: the body of a group waits so for its children, which may refer to what it holds.
   virtual bool may_be_destroyed() noexcept { return true; }
@@ -146,8 +151,7 @@ class chain : public list_hook<scope_tag>, public run_queue::hook {
   friend class leaf;
   chain& prepare(std::coroutine_handle<> root) noexcept;
   void begin_cancel() noexcept;
-  void destroy_and_end() noexcept;
-  void wake() noexcept;
+  chain* destroy_and_end() noexcept;
 
   std::coroutine_handle<> root_;          // the outermost frame, until done
   std::coroutine_handle<> resume_point_;  // set by whoever sets the state to unstarted, queued or rising
@@ -174,9 +178,11 @@ inline void leaf::suspend(std::coroutine_handle<> resume_point) noexcept {
   current->resume_point_ = resume_point;
 }
 
-inline void leaf::wake() noexcept {
+inline void leaf::wake() noexcept { run_queue::push(*woken()); }
+
+inline chain* leaf::woken() noexcept {
   SKERRY_ASSERT(chain_ != nullptr, "a wake-up belongs to a wait");
-  chain_->wake();
+  return chain_->woken();
 }
 
 inline void leaf::come_too_late() noexcept {
@@ -193,11 +199,11 @@ inline chain& chain::prepare(std::coroutine_handle<> root) noexcept {
   return *this;
 }
 
-inline void chain::wake() noexcept {
+inline chain* chain::woken() noexcept {
   if (state_ != chain_state::suspended) [[unlikely]]  // running: the wait ended before the step that began it
     SKERRY_ASSERT(waits_for() != nullptr, "a waiting task is woken, once per wait");
   state_ = state_ == chain_state::cancelling ? chain_state::destroying : chain_state::queued;
-  run_queue::push(*this);
+  return this;
 }
 
 inline void chain::requeue(std::coroutine_handle<> resume_point) noexcept {
@@ -207,7 +213,7 @@ inline void chain::requeue(std::coroutine_handle<> resume_point) noexcept {
   run_queue::push(*this);
 }
 
-inline void chain::step(shard_core& shard) noexcept {
+inline chain* chain::step(shard_core& shard) noexcept {
   shard.current = this;
   if (state_ > chain_state::queued) [[unlikely]]
     return destroy_and_end();
@@ -223,11 +229,12 @@ inline void chain::step(shard_core& shard) noexcept {
     if (cancel_requested_) [[unlikely]]
       begin_cancel();
   } else if (state_ == chain_state::done) {
-    ended();
+    return ended();
   } else if (cancel_requested_) [[unlikely]] {
     // It suspended after the request and is in the run queue already: destroyed there instead of resumed.
     state_ = chain_state::destroying;
   }
+  return nullptr;
 }
 
 }  // namespace skerry::detail

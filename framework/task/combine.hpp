@@ -130,12 +130,12 @@ class race : public fork {
   void let_go() noexcept final { first_ != nullptr ? come_too_late() : for_each_branch(End); }
 
  protected:
-  void branch_ended(branch_base& which, outcome how) noexcept final {
+  chain* branch_ended(branch_base& which, outcome how) noexcept final {
     if (first_ == nullptr && how != outcome::none) {
       first_ = &which;
       for_each_branch(End);
     }
-    one_less();
+    return one_less();
   }
   /// Whether `which` was the first; rethrows what it threw.
   bool won(branch_base& which) const {

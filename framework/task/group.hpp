@@ -51,9 +51,9 @@ class group : protected detail::joint_fork {
     children_.cancel();
     fork::let_go();
   }
-  void branch_ended(detail::branch_base& which, detail::outcome how) noexcept override {
+  detail::chain* branch_ended(detail::branch_base& which, detail::outcome how) noexcept override {
     if (children_.empty()) destroy_body();
-    joint_fork::branch_ended(which, how);
+    return joint_fork::branch_ended(which, how);
   }
   /// Destroys a body that was kept for the children.
   virtual void destroy_body() noexcept = 0;
@@ -128,11 +128,11 @@ class group::child final : public detail::branch<T>, public detail::pooled {
       : detail::branch<T>(std::move(body), name, charged_to, *home.waiting()), home_(home) {}
 
  private:
-  void ended() noexcept override {
-    group& home = home_;
-    home.children_.remove(*this);
-    home.branch_ended(*this, this->result().how());
+  detail::chain* ended() noexcept override {
+    home_.children_.remove(*this);
+    detail::chain* woken = home_.branch_ended(*this, this->result().how());
     delete this;
+    return woken;
   }
 
   group& home_;

@@ -36,11 +36,16 @@ class scope {
     ++added_total_;
   }
   void remove(detail::chain& task) noexcept {
+    if (take_out(task)) [[unlikely]]
+      tell_waiter();
+  }
+  /// Half of `remove`: true when the other half is due.
+  bool take_out(detail::chain& task) noexcept {
     task.unlink();
     ++removed_total_;
-    if (waiter_ != nullptr && empty()) [[unlikely]]
-      std::exchange(waiter_, nullptr)->wake();
+    return waiter_ != nullptr && empty();
   }
+  void tell_waiter() noexcept { std::exchange(waiter_, nullptr)->wake(); }
   /// Asks every task to end, and refuses new ones. Idempotent.
   void cancel() noexcept {
     // Cancelling queues tasks but ends none, so the list stays as it is while we walk it.

@@ -33,13 +33,11 @@ class join_handle;
 
 namespace detail {
 
-class join_leaf;
-
 /// The part of a spawned task that does not depend on its type.
 class spawned_base : public chain, public pooled {
  public:
   bool has_ended() const noexcept { return state() == chain_state::done; }
-  void set_joiner(join_leaf* joiner) noexcept {
+  void set_joiner(chain* joiner) noexcept {
     SKERRY_ASSERT(joiner == nullptr || joiner_ == nullptr, "a join_handle is awaited by one task at a time");
     joiner_ = joiner;
   }
@@ -49,25 +47,26 @@ class spawned_base : public chain, public pooled {
     if (has_ended()) dispose();
   }
   bool joined() const noexcept { return joined_; }
-  chain* joined_by() const noexcept;  ///< who waits for its end; null for nobody
+  chain* joined_by() const noexcept { return has_ended() ? nullptr : joiner_; }  ///< who waits for its end
 
  protected:
   spawned_base(scope& home, const char* name, scheduling_group group) noexcept : chain(name, group, &home) {}
   virtual ~spawned_base() = default;
   virtual std::exception_ptr error() const noexcept = 0;
-  void ended() noexcept override;
+  chain* ended() noexcept override;
   void dispose() noexcept {
     if (!joined_) [[unlikely]]
       report_unseen();
     delete this;
   }
   void report_unseen() const noexcept;
+  chain* ended_alone(bool last_of_scope) noexcept;
   scope& home() const noexcept { return *static_cast<scope*>(owner()); }
 
   // The small ones fill the chain's padding.
   bool handle_held_ = true;
   bool joined_ = false;
-  join_leaf* joiner_ = nullptr;
+  chain* joiner_ = nullptr;
 };
 
 /// Waits for a spawned task; the part of `co_await join_handle` that does not depend on the type.
@@ -78,7 +77,7 @@ class join_leaf : public leaf {
   void await_suspend(std::coroutine_handle<> resume_point) {
     if (current_shard->before_join != nullptr) [[unlikely]]
       current_shard->before_join(*node_);
-    node_->set_joiner(this);
+    node_->set_joiner(current_shard->current);
     suspend(resume_point);
   }
   void let_go() noexcept final {
@@ -88,10 +87,8 @@ class join_leaf : public leaf {
   const char* describe() const noexcept final { return "join"; }
 
  protected:
-  friend class spawned_base;
   spawned_base* node_;
 };
-inline chain* spawned_base::joined_by() const noexcept { return joiner_ != nullptr ? joiner_->waiting() : nullptr; }
 
 template <class T>
 class spawned : public spawned_base {
@@ -127,9 +124,9 @@ class spawned_call final : public spawned<T> {
   auto call() { return (*fn_)(); }
 
  private:
-  void ended() noexcept override {
+  chain* ended() noexcept override {
     fn_.reset();
-    spawned<T>::ended();
+    return spawned<T>::ended();
   }
 
   std::optional<Fn> fn_;

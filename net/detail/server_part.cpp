@@ -58,11 +58,12 @@ void connection_task::connection_left() noexcept {
   server().left();
 }
 
-void connection_task::ended() noexcept {
+skerry::detail::chain* connection_task::ended() noexcept {
   if (const std::exception_ptr error = result_.take_error(); error != nullptr) server().failed(error);
   server().leave(peer_, was_cancelled(), gone_);  // may spawn, so before the root scope may be empty
   this_shard().root->remove(*this);
   delete this;
+  return nullptr;
 }
 
 /// A listener that is being accepted from, from the making of its loop on: a drain may come before the first step.

@@ -202,7 +202,7 @@ class connection_task final : public skerry::detail::chain, public skerry::detai
   peer_key peer() const noexcept { return peer_; }
 
  private:
-  void ended() noexcept override;
+  chain* ended() noexcept override;
 
   bool gone_ = false;  // fills the chain's padding
   const peer_key peer_;

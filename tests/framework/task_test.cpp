@@ -149,6 +149,25 @@ TEST(spawn, a_task_starts_from_the_run_queue_and_its_result_is_joined) {
   });
 }
 
+task<> write(std::string& out, char c) {
+  out += c;
+  co_return;
+}
+
+TEST(spawn, a_joiner_goes_on_behind_who_was_ready_before_it) {
+  block_on([]() -> task<> {
+    std::string out;
+    auto first = spawn(write(out, 'a'));
+    auto second = spawn(write(out, 'b'));
+    co_await first;
+    out += '1';
+    co_await second;
+    co_await spawn(write(out, 'c'));
+    out += '2';
+    EXPECT_EQ(out, "ab1c2");
+  });
+}
+
 TEST(spawn, joining_a_task_that_ended_long_ago_gives_its_result) {
   block_on([]() -> task<> {
     auto handle = spawn(ready(9));

@@ -157,10 +157,11 @@ class foreign_call final : public shards::foreign_item {
       }
       owner_.tell();
     }
-    void ended() noexcept override {
+    chain* ended() noexcept override {
       if (was_cancelled()) owner_.result_.set_error(why_not(shards::delivery::closed));
       this_shard().root->remove(*this);
       owner_.tell();
+      return nullptr;
     }
 
    private:

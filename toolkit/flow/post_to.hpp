@@ -107,12 +107,13 @@ class posted final : public message, public pooled {
         this_mailboxes().reply(owner_);
       }
     }
-    void ended() noexcept override {
+    chain* ended() noexcept override {
       if (std::exception_ptr error = was_cancelled() ? target_stopping() : result_.take_error()) {
         report_unseen_post(error);
       }
       this_shard().root->remove(*this);
       this_mailboxes().reply(owner_);
+      return nullptr;
     }
 
    private:
