@@ -11,7 +11,7 @@ void waiter::await_suspend(std::coroutine_handle<> resume_point) noexcept {
 void waiter::let_go() noexcept {
   unlink();
   --list_->waiting_count_;
-  list_->serve();
+  if (!list_->waiting_.empty()) list_->serve();
   wake();
 }
 

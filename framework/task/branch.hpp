@@ -44,7 +44,9 @@ namespace detail {
 
 class branch_base;
 
-inline void cancel_branch(chain& each) noexcept { each.cancel(); }
+inline void cancel_branch(chain& each) noexcept {
+  if (each.state() != chain_state::done) each.cancel();
+}
 inline void abandon_branch(chain& each) noexcept { each.abandon(); }
 
 /// Logs and counts what a branch of the running task threw when nobody waits for it any more.
@@ -95,16 +97,18 @@ class branch : public branch_base {
  public:
   template <class... Chain>
   explicit branch(task<T>&& body, Chain&&... name_group_parent) noexcept
-      : branch_base(std::forward<Chain>(name_group_parent)...), body_(std::move(body).release(result_)) {}
+      : branch_base(std::forward<Chain>(name_group_parent)...) {
+    hold(std::move(body).release(result_));
+  }
   ~branch() {
-    if (body_ != nullptr || result_.how() == outcome::error) [[unlikely]]
+    if (!started() || result_.how() == outcome::error) [[unlikely]]
       give_up();
   }
 
   void begin(fork& owner) noexcept {
     owner_ = &owner;
     ++owner.running_;
-    start(std::exchange(body_, nullptr));
+    start(resume_point());
   }
   const result_slot<T>& result() const noexcept { return result_; }
   T take() { return result_.take(); }
@@ -116,12 +120,11 @@ class branch : public branch_base {
  private:
   /// Has not begun, or has thrown. Out of line: with it inside, no destructor of a branch is inlined (8 % of when_all).
   [[gnu::cold, gnu::noinline]] void give_up() noexcept {
-    if (body_ != nullptr) body_.destroy();
+    if (!started()) resume_point().destroy();
     if (std::exception_ptr unseen = result_.error(); unseen != nullptr) report_unseen(unseen);
   }
 
   result_slot<T> result_;
-  std::coroutine_handle<> body_;  // until it begins
   fork* owner_;
 };
 

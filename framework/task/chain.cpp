@@ -21,7 +21,7 @@ chain* chain::destroy_and_end() noexcept {
 void chain::cancel() noexcept {
   if (std::exchange(cancel_requested_, true)) return;
   if (state_ == chain_state::suspended) {
-    begin_cancel();
+    if (current_shard->current != this) begin_cancel();  // else at the end of the step that began the wait
   } else if (state_ == chain_state::unstarted && root_ != nullptr) {
     state_ = chain_state::destroying;  // it is in the run queue
   }
@@ -34,7 +34,8 @@ void chain::abandon() noexcept {
 }
 
 void chain::begin_cancel() noexcept {
-  SKERRY_ASSERT(leaf_ != nullptr, "a suspended task waits for something");
+  // Queued, it suspended after the request and has been woken since: destroyed there instead of resumed.
+  if (state_ != chain_state::suspended) return void(state_ = chain_state::destroying);
   state_ = chain_state::cancelling;
   leaf_->let_go();
 }

@@ -100,7 +100,7 @@ class chain : public list_hook<scope_tag>, public run_queue::hook {
   void frame_ended(std::coroutine_handle<> parent) noexcept {
     SKERRY_ASSERT(state_ == chain_state::running, "only the running task can finish");
     state_ = parent == end_of_chain() ? chain_state::done : chain_state::rising;
-    resume_point_ = parent;
+    if (state_ == chain_state::rising) resume_point_ = parent;
   }
   /// Its wait is over: it is to be queued, to run or to be destroyed when it is being cancelled.
   chain* woken() noexcept;
@@ -115,7 +115,7 @@ class chain : public list_hook<scope_tag>, public run_queue::hook {
   bool was_cancelled() const noexcept { return was_cancelled_; }
   const char* name() const noexcept { return name_; }
   const leaf* waits_for() const noexcept {
-    return state_ > chain_state::queued && state_ < chain_state::destroying ? leaf_ : nullptr;
+    return state_ == chain_state::suspended || state_ == chain_state::cancelling ? leaf_ : nullptr;
   }
   /// The chain whose combinator this is a branch of; null for a spawned task.
   chain* parent() const noexcept { return branch_ ? static_cast<chain*>(above_) : nullptr; }
@@ -142,6 +142,7 @@ class chain : public list_hook<scope_tag>, public run_queue::hook {
   /// `destroy_now()`: the body of a group waits so for its children, which may refer to what it holds.
   virtual bool may_be_destroyed() noexcept { return true; }
   void* owner() const noexcept { return above_; }
+  void hold(std::coroutine_handle<> root) noexcept { resume_point_ = root; }  ///< until `start`
   void destroy_now() noexcept {
     SKERRY_ASSERT(state_ == chain_state::destroying, "only what was to be destroyed can be destroyed later");
     run_queue::push(*this);
@@ -174,6 +175,7 @@ inline void leaf::suspend(std::coroutine_handle<> resume_point) noexcept {
   SKERRY_ASSERT(current != nullptr, "only a task can wait");
   chain_ = current;
   current->leaf_ = this;
+  current->state_ = chain_state::suspended;
   current->waits_since_ = chain::stamp();
   current->resume_point_ = resume_point;
 }
@@ -200,8 +202,8 @@ inline chain& chain::prepare(std::coroutine_handle<> root) noexcept {
 }
 
 inline chain* chain::woken() noexcept {
-  if (state_ != chain_state::suspended) [[unlikely]]  // running: the wait ended before the step that began it
-    SKERRY_ASSERT(waits_for() != nullptr, "a waiting task is woken, once per wait");
+  if (state_ != chain_state::suspended) [[unlikely]]
+    SKERRY_ASSERT(state_ == chain_state::cancelling, "a waiting task is woken, once per wait");
   state_ = state_ == chain_state::cancelling ? chain_state::destroying : chain_state::queued;
   return this;
 }
@@ -219,21 +221,13 @@ inline chain* chain::step(shard_core& shard) noexcept {
     return destroy_and_end();
   do {
     state_ = chain_state::running;
-    leaf_ = nullptr;
     resume_point_.resume();
   } while (state_ == chain_state::rising);
-  if (state_ == chain_state::running) {
-    SKERRY_ASSERT(leaf_ != nullptr,
-                  "a task may await only what Skerry provides: its awaiter published nothing to wait for");
-    state_ = chain_state::suspended;
-    if (cancel_requested_) [[unlikely]]
-      begin_cancel();
-  } else if (state_ == chain_state::done) {
-    return ended();
-  } else if (cancel_requested_) [[unlikely]] {
-    // It suspended after the request and is in the run queue already: destroyed there instead of resumed.
-    state_ = chain_state::destroying;
-  }
+  if (state_ == chain_state::done) return ended();
+  SKERRY_ASSERT(state_ != chain_state::running,
+                "a task may await only what Skerry provides: its awaiter published nothing to wait for");
+  if (cancel_requested_) [[unlikely]]
+    begin_cancel();
   return nullptr;
 }
 

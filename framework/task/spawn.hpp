@@ -43,22 +43,23 @@ class spawned_base : public chain, public pooled {
   }
   /// The handle is gone.
   void drop() noexcept {
+    if (has_ended()) return dispose();
     handle_held_ = false;
-    if (has_ended()) dispose();
   }
   bool joined() const noexcept { return joined_; }
   chain* joined_by() const noexcept { return has_ended() ? nullptr : joiner_; }  ///< who waits for its end
 
  protected:
   spawned_base(scope& home, const char* name, scheduling_group group) noexcept : chain(name, group, &home) {}
-  virtual ~spawned_base() = default;
+  ~spawned_base() = default;
   virtual std::exception_ptr error() const noexcept = 0;
   chain* ended() noexcept override;
   void dispose() noexcept {
     if (!joined_) [[unlikely]]
       report_unseen();
-    delete this;
+    destroy();
   }
+  virtual void destroy() noexcept = 0;
   void report_unseen() const noexcept;
   chain* ended_alone(bool last_of_scope) noexcept;
   scope& home() const noexcept { return *static_cast<scope*>(owner()); }
@@ -110,6 +111,11 @@ class spawned : public spawned_base {
 
  protected:
   std::exception_ptr error() const noexcept final { return result_.error(); }
+  /// Leaves out the chain's destructor, whose assertions the end of the task has passed already.
+  void destroy() noexcept override {
+    std::destroy_at(&result_);
+    pooled::operator delete(this, sizeof *this);
+  }
 
  private:
   result_slot<T> result_;
@@ -128,6 +134,7 @@ class spawned_call final : public spawned<T> {
     fn_.reset();
     return spawned<T>::ended();
   }
+  void destroy() noexcept override { delete this; }
 
   std::optional<Fn> fn_;
 };

@@ -160,12 +160,20 @@ class result_slot<void> {
 
 template <class T>
 struct promise_base : pooled {
-  result_slot<T>* result;  ///< set before the first step
+  promise_base() noexcept {}
+  result_slot<T>* result;  ///< set before the first step, and so is what follows
   /// Who goes on after this frame: the one that awaits it, or `end_of_chain`. Null while the parent's await_suspend is
   /// on the stack, which looks at the result itself.
-  std::coroutine_handle<> parent;
+  union {
+    std::coroutine_handle<> parent;
+  };
 
-  task<T> get_return_object() noexcept;
+  /// Becomes the task when the frame is complete: its store would come between those of the frame, and divide them.
+  struct unmade_task {
+    promise_base& made;
+    operator task<T>() const noexcept;
+  };
+  unmade_task get_return_object() noexcept { return {*this}; }
   std::suspend_always initial_suspend() const noexcept { return {}; }
   std::suspend_never final_suspend() const noexcept {
     if (parent != nullptr) current_shard->current->frame_ended(parent);
@@ -215,6 +223,7 @@ class [[nodiscard("a task does nothing until it is awaited or spawned")]] task {
       bool await_ready() const noexcept { return false; }
       bool await_suspend(std::coroutine_handle<> parent) noexcept {
         frame_.promise().result = this;
+        frame_.promise().parent = nullptr;
         frame_.resume();
         if (this->filled()) return false;
         frame_.promise().parent = parent;
@@ -249,8 +258,8 @@ class [[nodiscard("a task does nothing until it is awaited or spawned")]] task {
 namespace detail {
 
 template <class T>
-task<T> promise_base<T>::get_return_object() noexcept {
-  return task<T>(std::coroutine_handle<promise<T>>::from_promise(static_cast<promise<T>&>(*this)));
+promise_base<T>::unmade_task::operator task<T>() const noexcept {
+  return task<T>(std::coroutine_handle<promise<T>>::from_promise(static_cast<promise<T>&>(made)));
 }
 
 template <class T>

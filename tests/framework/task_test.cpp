@@ -8,6 +8,7 @@
 #include <skerry/framework/task/yield.hpp>
 #include <skerry/shards/block_on.hpp>
 
+#include <coroutine>
 #include <cstdint>
 #include <memory>
 #include <stdexcept>
@@ -403,6 +404,41 @@ TEST(cancel, a_queued_task_that_waits_again_ends_there) {
     handle.abort();
     EXPECT_TRUE(co_await join_says_cancelled(handle));
     EXPECT_EQ(between, 1);
+  });
+}
+
+/// Asks its own task to end once it has suspended.
+struct ends_itself final : detail::leaf {
+  explicit ends_itself(join_handle<>& own) noexcept : self(own) {}
+  bool await_ready() const noexcept { return false; }
+  void await_suspend(std::coroutine_handle<> resume_point) noexcept {
+    suspend(resume_point);
+    self.abort();
+    suspended = true;
+  }
+  void await_resume() const noexcept {}
+  void let_go() noexcept override {
+    EXPECT_TRUE(suspended) << "asked before it waits for anything";
+    wake();
+  }
+  const char* describe() const noexcept override { return "its own end"; }
+
+  join_handle<>& self;
+  bool suspended = false;
+};
+
+TEST(cancel, a_task_that_ends_itself_while_it_suspends_is_asked_after_the_step) {
+  block_on([]() -> task<> {
+    join_handle<> handle;
+    record seen;
+    handle = spawn([&]() -> task<> {
+      guard here(seen.destroyed);
+      co_await ends_itself(handle);
+      ++seen.finished;
+    });
+    EXPECT_TRUE(co_await join_says_cancelled(handle));
+    EXPECT_EQ(seen.destroyed, 1);
+    EXPECT_EQ(seen.finished, 0);
   });
 }
 
