@@ -10,8 +10,8 @@
 ///     int total = co_await compute(sum, slots);
 ///
 /// Pieces have at most `grain` elements. As long as something lies aside that others could steal, a worker takes piece
-/// after piece from the front of its range; when nothing does, it puts half of what is left aside, which is a join. So a
-/// range of which nobody takes anything costs one look per piece, and work goes where workers are free. `reduce`
+/// after piece from the front of its range; when nothing does, it puts half of what is left aside, which is a join. So
+/// a range of which nobody takes anything costs one look per piece, and work goes where workers are free. `reduce`
 /// combines neighbours, in order: it has to be associative, and need not be commutative.
 ///
 /// Rejected: to halve until all pieces are small, whoever is free: 14 ns per piece.
