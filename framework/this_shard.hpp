@@ -34,6 +34,8 @@ namespace timers {
 class timer_service;
 }
 namespace detail {
+class call_origin;
+struct call_watch;
 class chain;
 class leaf;
 class mailboxes;
@@ -56,7 +58,7 @@ struct shard_core {
   observe::registry* metrics = nullptr;
   log_channel* log = nullptr;
   resource_table* resources = nullptr;
-  void (*before_join)(const detail::chain& task) = nullptr;  ///< throws if the running task may not wait for its end
+  detail::call_watch* calls = nullptr;  ///< null without service groups
   timers::timer_service* timers = nullptr;
   detail::mailboxes* boxes = nullptr;
   shard* assembled = nullptr;    ///< this shard as its assembler sees it
@@ -68,6 +70,7 @@ struct shard_core {
 namespace detail {
 /// Defined here, so that a program reads it with one instruction.
 inline constinit thread_local shard_core* current_shard = nullptr;
+
 }  // namespace detail
 
 inline bool on_shard() noexcept { return detail::current_shard != nullptr; }

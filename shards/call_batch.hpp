@@ -54,7 +54,7 @@ class call_batch final : private detail::message_waiter {
       call_batch& batch;
       bool await_ready() const noexcept { return batch.size_ == 0; }
       bool await_suspend(std::coroutine_handle<> resume_point) const noexcept {
-        for (std::size_t i = 0; i < batch.size_; ++i) batch.send(*batch.slots_[i]);
+        for (std::size_t i = 0; i < batch.size_; ++i) batch.send(batch.slots_[i]->with_origin());
         return batch.publish(resume_point);
       }
       void await_resume() const noexcept {}

@@ -68,6 +68,7 @@ class message {
 
   message(const message&) = delete;
   message& operator=(const message&) = delete;
+  shard_id target() const noexcept { return target_; }
   bool handed_over() const noexcept { return handed_over_; }  ///< the sender's question: nothing may be added to it
 
  protected:

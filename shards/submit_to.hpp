@@ -104,7 +104,7 @@ class call final : public message {
 
   void run_here() noexcept override {
     if constexpr (is_task) {
-      runner_.begin();
+      begin();
     } else {
       try {
         if constexpr (std::is_void_v<value>) {
@@ -122,8 +122,21 @@ class call final : public message {
   void cancel_here() noexcept override {
     if constexpr (is_task) runner_.cancel();
   }
-  void come_home() noexcept override { waiter_.one_home(); }
-
+  void come_home() noexcept override {
+    if constexpr (is_task) {
+      if (runner_.origin() != nullptr) [[unlikely]]
+        return come_home_with_origin();
+    }
+    waiter_.one_home();
+  }
+  /// To be sent. What is known of where it comes from goes along.
+  message& with_origin() noexcept {
+    if constexpr (is_task) {
+      if (current_shard->calls != nullptr) [[unlikely]]
+        runner_.find_origin(target());
+    }
+    return *this;
+  }
   value take() { return result_.take(); }
 
  private:
@@ -131,18 +144,7 @@ class call final : public message {
   class runner final : public chain {
    public:
     explicit runner(call& owner) noexcept : chain("submit_to", current_scheduling_group(), nullptr), owner_(owner) {}
-    void begin() noexcept {
-      scope& home = scope_for_handlers(owner_.which_);
-      try {
-        if (home.closing()) std::rethrow_exception(target_stopping());
-        returned body = owner_.apply();
-        home.add(*this);
-        start_express(std::move(body).release(owner_.result_));
-      } catch (...) {
-        owner_.result_.set_error(std::current_exception());
-        this_mailboxes().reply(owner_);
-      }
-    }
+    call_origin* origin() const noexcept override { return static_cast<call_origin*>(owner()); }
     chain* ended() noexcept override {
       if (was_cancelled()) owner_.result_.set_error(target_stopping());
       scope_for_handlers(owner_.which_).remove(*this);
@@ -157,6 +159,22 @@ class call final : public message {
     explicit no_runner(call&) noexcept {}
   };
 
+  void begin() noexcept {
+    scope& home = scope_for_handlers(which_);
+    try {
+      if (home.closing()) std::rethrow_exception(target_stopping());
+      returned body = apply();
+      home.add(runner_);
+      runner_.start_express(std::move(body).release(result_));
+    } catch (...) {
+      result_.set_error(std::current_exception());
+      this_mailboxes().reply(*this);
+    }
+  }
+  [[gnu::cold, gnu::noinline]] void come_home_with_origin() noexcept {
+    current_shard->calls->call_ended(*runner_.origin());
+    waiter_.one_home();
+  }
   returned apply() { return std::apply(fn_, std::move(arguments_)); }
 
   handler_scope which_;  // fills the message's padding
@@ -181,7 +199,7 @@ class [[nodiscard("co_await it: nothing is sent before")]] submit_awaiter final 
 
   bool await_ready() const noexcept { return false; }
   bool await_suspend(std::coroutine_handle<> resume_point) noexcept {
-    send(call_);
+    send(call_.with_origin());
     return publish(resume_point);
   }
   auto await_resume() { return call_.take(); }

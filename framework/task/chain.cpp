@@ -40,6 +40,8 @@ void chain::begin_cancel() noexcept {
   leaf_->let_go();
 }
 
+void chain::find_origin(shard_id target) noexcept { above_ = current_shard->calls->call_begins(target); }
+
 void throw_cancelled() {
   throw std::system_error(std::make_error_code(std::errc::operation_canceled), "the awaited task was cancelled");
 }

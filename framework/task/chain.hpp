@@ -119,6 +119,11 @@ class chain : public list_hook<scope_tag>, public run_queue::hook {
   }
   /// The chain whose combinator this is a branch of; null for a spawned task.
   chain* parent() const noexcept { return branch_ ? static_cast<chain*>(above_) : nullptr; }
+  /// Of a spawned task: the chain that waits for its end.
+  virtual chain* joined_by() const noexcept { return nullptr; }
+  /// Of a call's handler: what is known of where it comes from.
+  virtual call_origin* origin() const noexcept { return nullptr; }
+  [[gnu::cold]] void find_origin(shard_id target) noexcept;
   /// Counts up from 1 on each shard; the same in every run of a simulation.
   std::uint64_t id() const noexcept { return id_; }
   /// Time in units of 2^24 ns (17 ms), which wraps after two years: now, at its start, when it began to wait.
@@ -156,7 +161,7 @@ class chain : public list_hook<scope_tag>, public run_queue::hook {
 
   std::coroutine_handle<> root_;          // the outermost frame, until done
   std::coroutine_handle<> resume_point_;  // set by whoever sets the state to unstarted, queued or rising
-  void* const above_;
+  void* above_;
   const char* name_;
   std::uint64_t id_;  // since the start
   std::uint32_t started_at_, waits_since_;
@@ -165,6 +170,15 @@ class chain : public list_hook<scope_tag>, public run_queue::hook {
   bool was_cancelled_ = false;
   const bool branch_;
   const scheduling_group group_;
+};
+
+/// Keeps calls between shards from waiting for each other for ever (the toolkit's service groups).
+struct call_watch {
+  /// Throws if the running task may not wait for the end of `task`.
+  virtual void before_join(const chain& task) = 0;
+  /// The running task makes a call: what its handler on `target` is to know of where it comes from, until call_ended.
+  virtual call_origin* call_begins(shard_id target) noexcept = 0;
+  virtual void call_ended(call_origin& origin) noexcept = 0;
 };
 
 /// What `co_await` of something says that somebody else cancelled: std::system_error(operation_canceled).

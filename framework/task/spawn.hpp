@@ -47,7 +47,8 @@ class spawned_base : public chain, public pooled {
     handle_held_ = false;
   }
   bool joined() const noexcept { return joined_; }
-  chain* joined_by() const noexcept { return has_ended() ? nullptr : joiner_; }  ///< who waits for its end
+  /// Who waits for its end.
+  chain* joined_by() const noexcept final { return has_ended() ? nullptr : joiner_; }
 
  protected:
   spawned_base(scope& home, const char* name, scheduling_group group) noexcept : chain(name, group, &home) {}
@@ -76,8 +77,8 @@ class join_leaf : public leaf {
   explicit join_leaf(spawned_base* node) noexcept : node_(node) {}
   bool await_ready() const noexcept { return node_->has_ended(); }
   void await_suspend(std::coroutine_handle<> resume_point) {
-    if (current_shard->before_join != nullptr) [[unlikely]]
-      current_shard->before_join(*node_);
+    if (current_shard->calls != nullptr) [[unlikely]]
+      current_shard->calls->before_join(*node_);
     node_->set_joiner(current_shard->current);
     suspend(resume_point);
   }

@@ -4,6 +4,8 @@
 #include <skerry/framework/task/spawn.hpp>
 #include <skerry/toolkit/flow/service_group.hpp>
 
+#include <new>
+
 #include <fmt/core.h>
 
 namespace skerry::detail {
@@ -13,10 +15,9 @@ namespace {
 /// The task that waits for `task`, as far as anybody can tell; null at the end.
 const chain* waits_for(const chain& task, bool& by_join) noexcept {
   if (task.parent() != nullptr) return task.parent();
-  const auto* spawned = dynamic_cast<const spawned_base*>(&task);
-  if (spawned == nullptr || spawned->joined_by() == nullptr) return nullptr;
-  by_join = true;
-  return spawned->joined_by();
+  const chain* joiner = task.joined_by();
+  by_join |= joiner != nullptr;
+  return joiner;
 }
 
 /// Visits `task` and those that wait for it, until `visit` says so: true. Tasks that wait for each other in a ring are
@@ -33,31 +34,72 @@ bool find_upwards(const chain* task, bool& by_join, Visit visit) noexcept {
   return false;
 }
 
-}  // namespace
-
-path_of_task::path_of_task(const call_path& path) noexcept : task_(this_shard().current), path_(&path) {
-  path_of_task*& first = group_table::here().running_[group_table::bucket_of(*task_)];
-  next_ = std::exchange(first, this);
+/// The calls that led to the running task; null if it began them. `by_join`: to one that waits for it by joining, and
+/// may stop that.
+const call_origin* current_origin(bool& by_join) noexcept {
+  const call_origin* found = nullptr;
+  find_upwards(this_shard().current, by_join, [&](const chain& task) {
+    found = task.origin();
+    return found != nullptr;
+  });
+  return found;
 }
 
-path_of_task::~path_of_task() {
-  path_of_task** at = &group_table::here().running_[group_table::bucket_of(*task_)];
-  while (*at != this) at = &(*at)->next_;
-  *at = next_;
+/// The last call with a group, `path` or before it; null without one.
+const call_origin* last_in_group(const call_origin* path) noexcept {
+  while (path != nullptr && path->group == nullptr) path = path->caller;
+  return path;
+}
+
+/// Throws unless `next` climbs.
+void require_climb(const call_origin& next) {
+  const call_origin* before = last_in_group(next.caller);
+  if (before == nullptr || next.group->level() > before->group->level()) return;
+  std::string chain;
+  bool comes_back = false;
+  for (const call_origin* each = &next; each != nullptr; each = each->caller) {
+    chain.insert(0, fmt::format("{} (shard {} to {}){}", each->group != nullptr ? each->group->name() : "no group",
+                                each->from, each->to, each == &next ? "" : ", "));
+    comes_back |= each != &next && each->group == next.group;
+  }
+  throw group_reentered(fmt::format(
+      "a call chain {} service group \"{}\" of level {}: {}; under load such calls wait for each other for ever. Make "
+      "the inner call in a group of a level above {}",
+      comes_back ? "comes back into" : "does not climb to", next.group->name(), next.group->level(), chain,
+      before->group->level()));
+}
+
+/// Makes the target's table.
+class table_maker final : public message, public pooled {
+ public:
+  explicit table_maker(shard_id target) noexcept : message(target) {}
+  void run_here() noexcept override {
+    group_table::here();
+    this_mailboxes().reply(*this);
+  }
+  void cancel_here() noexcept override {}
+  void come_home() noexcept override { delete this; }
+};
+
+}  // namespace
+
+call_path::call_path(const service_group* of, shard_id target) : call_origin(of, target) {
+  bool by_join = false;
+  caller = current_origin(by_join);
+  if (!by_join || caller == nullptr) return;
+  for (const call_origin* each = caller; each != nullptr; each = each->caller) copied.push_back(*each);
+  for (std::size_t i = 0; i + 1 < copied.size(); ++i) copied[i].caller = &copied[i + 1];
+  caller = copied.data();
 }
 
 call_under_way::call_under_way(group_table& groups, const service_group& group, shard_id target)
-    : task_(this_shard().current) {
-  bool by_join = false;
-  path_ = {&group, this_shard_id(), target, groups.current_path(by_join)};
+    : groups_(groups), task_(this_shard().current), path_(&group, target) {
   require_climb(path_);
-  if (by_join && path_.caller != nullptr) {
-    for (const call_path* each = path_.caller; each != nullptr; each = each->caller) copied_.push_back(*each);
-    for (std::size_t i = 0; i + 1 < copied_.size(); ++i) copied_[i].caller = &copied_[i + 1];
-    path_.caller = copied_.data();
-  }
+  groups.reach(target);
   groups.add(*this);
 }
+
+call_under_way::~call_under_way() { groups_.remove(*this); }
 
 group_credits::group_credits(const service_group& of, shard_id targets) : group(&of) {
   SKERRY_ASSERT(of.credits() > 0, "a group without credits could call nobody");
@@ -92,47 +134,40 @@ group_credits& group_table::of(const service_group& group) {
   return *groups_.emplace_back(std::make_unique<group_credits>(group, shard_count()));
 }
 
-std::size_t group_table::bucket_of(const chain& task) noexcept { return task.id() % buckets; }
+void group_table::reach(shard_id target) {
+  reached_.resize(shard_count());
+  if (target >= shard_count() || target == this_shard_id() || reached_[target]) return;
+  this_mailboxes().send(*new table_maker(target));
+  reached_[target] = true;
+}
 
-const call_path* group_table::current_path(bool& by_join) const noexcept {
-  const call_path* found = nullptr;
-  find_upwards(this_shard().current, by_join, [&](const chain& task) {
-    for (const path_of_task* each = running_[bucket_of(task)]; each != nullptr; each = each->next_) {
-      if (each->task_ == &task) found = each->path_;
-    }
-    return found != nullptr;
-  });
-  return found;
+call_origin* group_table::call_begins(shard_id target) noexcept {
+  if (sent_ != nullptr) return std::exchange(sent_, nullptr);
+  bool ignored = false;
+  if (current_origin(ignored) == nullptr) return nullptr;
+  try {
+    reach(target);
+    return new plain_call_path(nullptr, target);
+  } catch (const std::bad_alloc&) {
+    return nullptr;  // begins a chain
+  }
+}
+
+void group_table::call_ended(call_origin& origin) noexcept {
+  if (origin.group == nullptr) delete static_cast<plain_call_path*>(&origin);
 }
 
 void group_table::before_join(const chain& task) {
-  const group_table& groups = here();
-  if (groups.under_way_.empty()) return;
+  if (under_way_.empty()) return;
   bool ignored = false;
-  const call_path* caller = groups.current_path(ignored);
+  const call_origin* caller = current_origin(ignored);
   if (caller == nullptr) return;
-  groups.under_way_.for_each([&](const call_under_way& call) {
+  under_way_.for_each([&](call_under_way& call) {
     if (!find_upwards(&call.task(), ignored, [&task](const chain& each) { return &each == &task; })) return;
-    call_path joined = call.path();
+    call_origin joined = call.path();
     joined.caller = caller;
     require_climb(joined);
   });
-}
-
-void require_climb(const call_path& next) {
-  if (next.caller == nullptr || next.group->level() > next.caller->group->level()) return;
-  std::string chain;
-  bool comes_back = false;
-  for (const call_path* each = &next; each != nullptr; each = each->caller) {
-    chain.insert(
-        0, fmt::format("{} (shard {} to {}){}", each->group->name(), each->from, each->to, each == &next ? "" : ", "));
-    comes_back |= each != &next && each->group == next.group;
-  }
-  throw group_reentered(fmt::format(
-      "a call chain {} service group \"{}\" of level {}: {}; under load such calls wait for each other for ever. Make "
-      "the inner call in a group of a level above {}",
-      comes_back ? "comes back into" : "does not climb to", next.group->name(), next.group->level(), chain,
-      next.caller->group->level()));
 }
 
 task<units> take_credit(group_credits& from, shard_id target) {

@@ -19,21 +19,23 @@
 /// climb, and so one that comes back into a group from its own chain, throws at once, and names the chain.
 ///
 ///     caller's frame on A              handler's chain on B             handler's chain on A
-///     call_path index A -> B  <------- call_path storage B -> A <------ index again: throws group_reentered
+///     index A -> B            <------- storage B -> A          <------ index again: throws group_reentered
 ///
-/// The chain is a list through the frames that wait, which live until the reply. Who belongs to it: the handler, its
-/// branches, the children of its groups. A task that is spawned begins a chain of its own, since nobody need wait for
-/// it; it belongs to another from when a task of that joins it:
+/// The chain is a list through the frames and messages that wait, which live until the reply. A call without a group
+/// (`submit_to(shard, …)`, call_batch, invoke_on, map_all, what is built of these) belongs to it and is named as "no
+/// group"; it holds no credit and need not climb. Who else belongs to it: the handler, its branches, the children of
+/// its groups. A task that is spawned begins a chain of its own, since nobody need wait for it; it belongs to another
+/// from when a task of that joins it:
 ///
 ///     what a spawned task does          as long as nobody joins it      joined by a task of the chain
 ///     it calls in a group               free                            must climb
 ///     such a call is under way          free                            must have climbed, or `co_await handle` throws
+///     it calls without a group          its handler begins a chain      its handler belongs to the chain
+///     such a call is under way          free                            not seen: its handler hears of no join
 ///     its handler ends before it        free                            its calls keep a copy of where they came from
 ///
-/// Not seen is a chain that goes on by a call without a group (`submit_to(shard, …)`, invoke_on): what that calls
-/// begins anew. To see it, each task would have to carry its chain: 8 bytes, which make a sleeping one 16 bytes larger.
-/// So what a handler calls, and what then calls in groups, is called in a group itself. Nor do other waits (an event, a
-/// channel, a semaphore) say for whom they wait.
+/// A handler knows its chain by the word that names a task's owner, which was null there: messages and tasks are no
+/// larger. Other waits (an event, a channel, a semaphore, for what was posted) do not say for whom they wait.
 ///
 /// Rejected: that a spawned task inherits its maker's chain. One that nobody joins (a cache that is filled, a service
 /// that is started by the first call) would be refused as long as the handler runs, which is a matter of chance, or for
@@ -43,7 +45,8 @@
 ///               the same on all shards: at namespace scope, in a header `inline constexpr`.
 /// Errors:       as submit_to; group_reentered, also from `co_await handle`, which may then be awaited again.
 /// Cancellation: waiting for a credit ends at once; a call as submit_to's.
-/// Limits:       credits 1 to 2^32 for each pair of shards and group, the own shard included.
+/// Limits:       credits 1 to 2^32 for each pair of shards and group, the own shard included. A call without a group
+///               takes a small frame where it belongs to a chain, and begins one where there is no memory for that.
 
 #include <skerry/framework/detail/intrusive_list.hpp>
 #include <skerry/framework/observe/metrics.hpp>
@@ -53,7 +56,6 @@
 #include <skerry/shards/submit_to.hpp>
 #include <skerry/toolkit/sync/mutex.hpp>
 
-#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -92,39 +94,39 @@ namespace detail {
 
 class group_table;
 
-/// One call between groups, in the frame that waits for it; read on other shards until the reply.
-struct call_path {
-  const service_group* group;
+/// One call of a chain, in the frame that waits for it; read on other shards until the reply.
+class call_origin {
+ public:
+  call_origin(const service_group* of, shard_id target) noexcept : group(of), from(this_shard_id()), to(target) {}
+
+  const service_group* group;  // null: a call without one
   shard_id from, to;
-  const call_path* caller;  // null at the chain's begin
+  const call_origin* caller = nullptr;  // null at the chain's begin, which has a group
 };
 
-/// While a handler runs: which chain of calls its task belongs to.
-class path_of_task {
- public:
-  explicit path_of_task(const call_path& path) noexcept;
-  ~path_of_task();
-  path_of_task(const path_of_task&) = delete;
-  path_of_task& operator=(const path_of_task&) = delete;
-
- private:
-  friend class group_table;
-  const chain* task_;
-  const call_path* path_;
-  path_of_task* next_;  // in its bucket
+/// The running task's next call, and what led to it.
+struct call_path : call_origin {
+  call_path(const service_group* group, shard_id target);
+  call_path(const call_path&) = delete;
+  call_path& operator=(const call_path&) = delete;
+  std::vector<call_origin> copied;  // of callers who may go before this call does
+};
+/// Of a call without a group, as long as there is one.
+struct plain_call_path final : call_path, pooled {
+  using call_path::call_path;
 };
 
 /// A call of the running task from its begin to its end, listed on its shard. Throws unless it climbs.
 class call_under_way : public list_hook<call_under_way> {
  public:
   call_under_way(group_table& groups, const service_group& group, shard_id target);
-  ~call_under_way() { unlink(); }
-  const call_path& path() const noexcept { return path_; }
+  ~call_under_way();
+  call_origin& path() noexcept { return path_; }
   const chain& task() const noexcept { return *task_; }
 
  private:
+  group_table& groups_;
   const chain* task_;
-  std::vector<call_path> copied_;  // of the caller's, who may go before this call does
   call_path path_;
 };
 
@@ -141,64 +143,46 @@ struct group_credits {
 };
 
 /// What a shard knows of groups; a resource, made when it is first asked for.
-class group_table {
+class group_table final : public call_watch {
  public:
-  group_table() noexcept { this_shard().before_join = &before_join; }
-  ~group_table() { this_shard().before_join = nullptr; }
+  group_table() noexcept { this_shard().calls = this; }
+  ~group_table() { this_shard().calls = nullptr; }
   group_table(const group_table&) = delete;
   group_table& operator=(const group_table&) = delete;
 
   static group_table& here();
   group_credits& of(const service_group& group);
   void add(call_under_way& begun) noexcept { under_way_.push_back(begun); }
-  /// The calls that led to the running task; null if it began them. `by_join`: to one that waits for it by joining, and
-  /// may stop that.
-  const call_path* current_path(bool& by_join) const noexcept;
+  void remove(call_under_way& ended) noexcept {
+    ended.unlink();
+    if (sent_ == &ended.path()) sent_ = nullptr;
+  }
+  /// The running task's next message is that of `call`, and has a handler that may call.
+  void sends(call_under_way& call) noexcept { sent_ = &call.path(); }
+  /// What is sent to `target` from now on finds a table there, which sees what its handlers call.
+  void reach(shard_id target);
 
  private:
-  friend class path_of_task;
-  static constexpr std::size_t buckets = 64;
-  static std::size_t bucket_of(const chain& task) noexcept;
-  /// Throws if `task`, or what it waits for, is in a call that a call of the running task's chain must not wait for.
-  static void before_join(const chain& task);
+  void before_join(const chain& task) override;
+  call_origin* call_begins(shard_id target) noexcept override;
+  void call_ended(call_origin& origin) noexcept override;
 
   std::vector<std::unique_ptr<group_credits>> groups_;  // in the order of first use; programs have a few
-  std::array<path_of_task*, buckets> running_{};        // handlers, by the number of their task
+  std::vector<bool> reached_;                           // by target
+  call_origin* sent_ = nullptr;                         // for the next `call_begins`
   intrusive_list<call_under_way, call_under_way> under_way_;
 };
-
-/// Throws unless `next` climbs.
-void require_climb(const call_path& next);
 
 /// Waits for a credit, and is counted meanwhile.
 task<units> take_credit(group_credits& from, shard_id target);
 
 template <class Fn, class... Args>
-task<call_value_t<Fn, Args...>> handle_in_group(borrowed<const call_path> path, Args... args) {
-  const path_of_task mine(path.get());
-  co_return co_await Fn{}(std::move(args)...);
-}
-
-/// What crosses instead of Fn.
-template <class Fn>
-struct in_group {
-  template <class... Args>
-  auto operator()(borrowed<const call_path> path, Args... args) const {
-    if constexpr (any_task<std::invoke_result_t<Fn&, Args...>>) {
-      return handle_in_group<Fn, Args...>(path, std::move(args)...);
-    } else {
-      return Fn{}(std::move(args)...);  // calls nobody
-    }
-  }
-};
-
-template <class Fn, class... Args>
 task<call_value_t<Fn, Args...>> submit_in_group(const service_group& group, shard_id target, Args... args) {
   group_table& groups = group_table::here();
-  const call_under_way call(groups, group, target);
+  call_under_way call(groups, group, target);
   units credit = co_await take_credit(groups.of(group), target);
-  co_return co_await skerry::submit_to(target, in_group<Fn>(), borrowed<const call_path>(call.path()),
-                                       std::move(args)...);
+  if constexpr (any_task<std::invoke_result_t<Fn&, Args...>>) groups.sends(call);
+  co_return co_await skerry::submit_to(target, Fn(), std::move(args)...);
 }
 
 }  // namespace detail
