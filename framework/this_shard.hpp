@@ -71,6 +71,15 @@ namespace detail {
 /// Defined here, so that a program reads it with one instruction.
 inline constinit thread_local shard_core* current_shard = nullptr;
 
+/// Whose an object is, in debug builds (SKERRY_HOME_STAMPS). The toolkit's home_stamp names the task that made it, too.
+struct home_mark {
+#ifdef SKERRY_HOME_STAMPS
+  void check(const char* rule) const noexcept { SKERRY_ASSERT(home == current_shard, rule); }
+  const shard_core* home = current_shard;
+#else
+  void check(const char*) const noexcept {}
+#endif
+};
 }  // namespace detail
 
 inline bool on_shard() noexcept { return detail::current_shard != nullptr; }

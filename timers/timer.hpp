@@ -23,10 +23,12 @@ namespace skerry::timers {
 class timer : public timer_node {
  public:
   virtual void expired() noexcept = 0;
+  timer& at_home() noexcept { return home_.check("a timer is used on the shard that made it"), *this; }
 
  protected:
   using timer_node::timer_node;
   ~timer() = default;
+  [[no_unique_address]] skerry::detail::home_mark home_;
 };
 
 /// `when + d` without overflow: the far future stays the far future.
@@ -42,9 +44,9 @@ class timer_service final : public poller {
   void arm(timer& t, clock::time_point deadline) noexcept {
     std::uint64_t tick = tick_after(deadline);
     overdue_ |= tick <= wheel_.now();
-    wheel_.arm(t, tick);
+    wheel_.arm(t.at_home(), tick);
   }
-  void cancel(timer& t) noexcept { wheel_.cancel(t); }
+  void cancel(timer& t) noexcept { wheel_.cancel(t.at_home()); }
 
   void poll() noexcept override {
     const std::uint64_t tick = tick_before(clock::now());

@@ -51,6 +51,7 @@ class event {
   auto wait() noexcept {
     return detail::wait_awaiter(waiting_, *this, [](event& e) { return e.is_set(); });
   }
+  void check_home() const noexcept { waiting_.check_home(); }
 
  private:
   detail::wait_list waiting_;
@@ -80,8 +81,8 @@ class latch {
 
   void count_down(std::uint64_t by = 1) noexcept {
     SKERRY_ASSERT(by <= count_, "a latch is counted down to zero and not past it");
-    count_ -= by;
-    if (count_ == 0) open_.set();
+    open_.check_home();
+    if ((count_ -= by) == 0) open_.set();
   }
   bool try_wait() const noexcept { return open_.is_set(); }
   auto wait() noexcept { return open_.wait(); }
@@ -121,6 +122,7 @@ class gate {
  public:
   struct leave {
     void operator()(gate* inside) const noexcept {
+      inside->empty_.check_home();
       if (--inside->holders_ == 0 && inside->closed_) inside->empty_.set();
     }
   };
@@ -130,6 +132,7 @@ class gate {
   ~gate() { SKERRY_ASSERT(holders_ == 0, "a gate must be empty before it goes away: close it and wait"); }
 
   [[nodiscard("what is not kept leaves at once")]] holder enter() {
+    empty_.check_home();
     if (closed_) throw gate_closed();
     ++holders_;
     return holder(this);

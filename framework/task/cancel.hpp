@@ -55,6 +55,8 @@ struct cancel_state {
   intrusive_list<cancel_listener, cancel_listener> listeners;
   std::size_t tokens = 0;
   bool cancelled = false;
+  [[no_unique_address]] home_mark home;
+  cancel_state& at_home() noexcept { return home.check("a cancel_source and its tokens stay on one shard"), *this; }
 };
 
 }  // namespace detail
@@ -70,10 +72,10 @@ class cancel_token {
     return *this;
   }
   ~cancel_token() {
-    if (source_ != nullptr) --source_->tokens;
+    if (source_ != nullptr) --source_->at_home().tokens;
   }
 
-  bool cancelled() const noexcept { return source_ != nullptr && source_->cancelled; }
+  bool cancelled() const noexcept { return source_ != nullptr && source_->at_home().cancelled; }
   /// Tells `listener` once, at the cancel; at once if that has been. It stops listening when it goes.
   void tell(detail::cancel_listener& listener) const noexcept {
     if (cancelled()) return listener.source_cancelled();
@@ -83,7 +85,7 @@ class cancel_token {
  private:
   friend class cancel_source;
   explicit cancel_token(detail::cancel_state* source) noexcept : source_(source) {
-    if (source_ != nullptr) ++source_->tokens;
+    if (source_ != nullptr) ++source_->at_home().tokens;
   }
 
   detail::cancel_state* source_ = nullptr;
@@ -99,7 +101,7 @@ class cancel_source final : private detail::cancel_listener {
 
   /// Asks everything under this source's tokens, and its children, to end.
   void cancel() noexcept {
-    if (std::exchange(state_.cancelled, true)) return;
+    if (std::exchange(state_.at_home().cancelled, true)) return;
     while (!state_.listeners.empty()) state_.listeners.pop_front().source_cancelled();
   }
   bool cancelled() const noexcept { return state_.cancelled; }

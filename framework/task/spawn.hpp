@@ -36,7 +36,9 @@ namespace detail {
 /// The part of a spawned task that does not depend on its type.
 class spawned_base : public chain, public pooled {
  public:
-  bool has_ended() const noexcept { return state() == chain_state::done; }
+  bool has_ended() const noexcept {
+    return home_.check("a join_handle stays on its shard"), state() == chain_state::done;
+  }
   void set_joiner(chain* joiner) noexcept {
     SKERRY_ASSERT(joiner == nullptr || joiner_ == nullptr, "a join_handle is awaited by one task at a time");
     joiner_ = joiner;
@@ -69,6 +71,7 @@ class spawned_base : public chain, public pooled {
   bool handle_held_ = true;
   bool joined_ = false;
   chain* joiner_ = nullptr;
+  [[no_unique_address]] home_mark home_;
 };
 
 /// Waits for a spawned task; the part of `co_await join_handle` that does not depend on the type.
@@ -171,7 +174,7 @@ class join_handle {
   /// Whether the task has ended, in whatever way.
   bool is_finished() const noexcept { return node_ == nullptr || node_->has_ended(); }
   void abort() noexcept {
-    if (node_ != nullptr) node_->cancel();
+    if (!is_finished()) node_->cancel();
   }
   explicit operator bool() const noexcept { return node_ != nullptr; }
 

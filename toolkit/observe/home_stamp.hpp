@@ -15,8 +15,9 @@
 ///       at toolkit/observe/home_stamp.hpp:62, shard 1, task "submit_to"
 ///
 /// On where CMake's SKERRY_HOME_STAMPS is: in builds of type Debug, the sanitizers' among them. Else it is empty and
-/// checks nothing. Local primitives, channels, received buffers and files are checked in every build, where they are
-/// used, and frames of tasks where they end; these name the task that touches.
+/// checks nothing. Join handles, timers and cancel sources are checked there, too, by the core (`home_mark`); local
+/// primitives, channels, received buffers and files in every build, where they are used, and frames of tasks where they
+/// end. These name the task that touches.
 ///
 /// Affinity:   made at home; `check` anywhere, which is its purpose.
 /// Invariants: an object lives on the shard that made it until its end.
