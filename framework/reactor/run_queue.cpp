@@ -28,6 +28,7 @@ void run_queue::push_to_other(hook& task) noexcept {
   g.virtual_runtime = std::max(g.virtual_runtime, reached_ - std::min(reached_, g.ahead));
   active_ |= 1u << (&g - groups_.data());
   g.active = true;
+  if (running_ == nullptr) running_ = &g;
   if (g.ahead != 0) interrupt();
 }
 

@@ -87,8 +87,8 @@ class run_queue {
   }
   void end_turn(turn t) noexcept {
     group& g = groups_[t.group];
-    running_ = nullptr;
     if (t.express || g.tasks.head != nullptr) return;
+    running_ = nullptr;
     g.active = false;
     active_ &= ~(1u << t.group);
   }
@@ -149,7 +149,7 @@ class run_queue {
   void push_to_other(hook& task) noexcept;
   unsigned least_used() const noexcept;
 
-  group* running_ = nullptr;  // whose turn it is; a push to it waits for no load through the task
+  group* running_ = nullptr;  // whose turn it is, or comes; a push to it waits for no load through the task
   std::uint32_t active_ = 0;
   bool interrupted_ = false;
   std::uint64_t reached_ = std::uint64_t{1} << 56;  // the greatest one that was the least: where idle groups start

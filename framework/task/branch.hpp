@@ -63,6 +63,8 @@ class fork : public leaf {
   virtual void for_each_branch(visitor visit) noexcept = 0;
 
  protected:
+  fork() = default;
+  explicit fork(unasked) noexcept : leaf(unasked()) {}
   ~fork() = default;
 
   /// `which` has ended: decides about the others, then gives what `one_less` gives: whom the last end wakes.
@@ -108,7 +110,7 @@ class branch : public branch_base {
   void begin(fork& owner) noexcept {
     owner_ = &owner;
     ++owner.running_;
-    start(resume_point());
+    start_held();
   }
   const result_slot<T>& result() const noexcept { return result_; }
   T take() { return result_.take(); }

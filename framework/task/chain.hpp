@@ -58,7 +58,9 @@ class leaf {
   leaf& operator=(const leaf&) = delete;
 
  protected:
-  leaf() = default;
+  leaf() noexcept : chain_(nullptr) {}
+  struct unasked {};
+  explicit leaf(unasked) noexcept {}  ///< nobody asks for `waiting()` before it suspends
   ~leaf() = default;
 
   /// Publishes this as what the current chain waits for; it continues at `resume_point`.
@@ -74,7 +76,7 @@ class leaf {
   chain* waiting() const noexcept { return chain_; }
 
  private:
-  chain* chain_ = nullptr;
+  chain* chain_;
 };
 
 /// The first two are those of a task that the run queue will resume. `rising` is a part of running: a frame has ended,
@@ -87,9 +89,11 @@ class chain : public list_hook<scope_tag>, public run_queue::hook {
   chain& operator=(const chain&) = delete;
 
   /// Queues the first step. `root` is the outermost frame, suspended at its start.
-  void start(std::coroutine_handle<> root) noexcept { run_queue::push(prepare(root)); }
+  void start(std::coroutine_handle<> root) noexcept { hold(root), start_held(); }
   /// Queues it before everything that is queued already (a message handler's first step).
-  void start_express(std::coroutine_handle<> root) noexcept { current_shard->ready->push_express(prepare(root)); }
+  void start_express(std::coroutine_handle<> root) noexcept {
+    hold(root), current_shard->ready->push_express(prepare());
+  }
   /// Asks it to end. Idempotent; never allocates, destroys or resumes.
   void cancel() noexcept;
   /// Like cancel, but one whose wait is over does not go on either: what it waited for is given back.
@@ -147,7 +151,8 @@ class chain : public list_hook<scope_tag>, public run_queue::hook {
   /// `destroy_now()`: the body of a group waits so for its children, which may refer to what it holds.
   virtual bool may_be_destroyed() noexcept { return true; }
   void* owner() const noexcept { return above_; }
-  void hold(std::coroutine_handle<> root) noexcept { resume_point_ = root; }  ///< until `start`
+  void hold(std::coroutine_handle<> root) noexcept { resume_point_ = root; }  ///< until `start_held`
+  void start_held() noexcept { run_queue::push(prepare()); }
   void destroy_now() noexcept {
     SKERRY_ASSERT(state_ == chain_state::destroying, "only what was to be destroyed can be destroyed later");
     run_queue::push(*this);
@@ -155,7 +160,7 @@ class chain : public list_hook<scope_tag>, public run_queue::hook {
 
  private:
   friend class leaf;
-  chain& prepare(std::coroutine_handle<> root) noexcept;
+  chain& prepare() noexcept;
   void begin_cancel() noexcept;
   chain* destroy_and_end() noexcept;
 
@@ -206,10 +211,10 @@ inline void leaf::come_too_late() noexcept {
   chain_->state_ = chain_state::suspended;
 }
 
-inline chain& chain::prepare(std::coroutine_handle<> root) noexcept {
+inline chain& chain::prepare() noexcept {
   SKERRY_ASSERT(state_ == chain_state::unstarted, "a task starts once");
   SKERRY_ASSERT(root_ == nullptr, "a task starts once");
-  root_ = resume_point_ = root;
+  root_ = resume_point_;
   started_at_ = stamp();
   id_ = current_shard->ready->admit(*this, group_);
   return *this;

@@ -77,7 +77,7 @@ class spawned_base : public chain, public pooled {
 /// Waits for a spawned task; the part of `co_await join_handle` that does not depend on the type.
 class join_leaf : public leaf {
  public:
-  explicit join_leaf(spawned_base* node) noexcept : node_(node) {}
+  explicit join_leaf(spawned_base* node) noexcept : leaf(unasked()), node_(node) {}
   bool await_ready() const noexcept { return node_->has_ended(); }
   void await_suspend(std::coroutine_handle<> resume_point) {
     if (current_shard->calls != nullptr) [[unlikely]]
