@@ -63,8 +63,6 @@ class fork : public leaf {
   virtual void for_each_branch(visitor visit) noexcept = 0;
 
  protected:
-  fork() = default;
-  explicit fork(unasked) noexcept : leaf(unasked()) {}
   ~fork() = default;
 
   /// `which` has ended: decides about the others, then gives what `one_less` gives: whom the last end wakes.

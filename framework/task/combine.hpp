@@ -130,7 +130,6 @@ class race : public fork {
   void let_go() noexcept final { first_ != nullptr ? come_too_late() : for_each_branch(End); }
 
  protected:
-  race() noexcept : fork(unasked()) {}
   chain* branch_ended(branch_base& which, outcome how) noexcept final {
     if (first_ == nullptr && how != outcome::none) {
       first_ = &which;
