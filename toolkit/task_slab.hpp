@@ -102,6 +102,8 @@ class slab_task final : public spawned<T> {
       : spawned<T>(*this_shard().root, name, current_scheduling_group()), place_(std::move(place)) {}
 
  private:
+  void destroy() noexcept override { delete this; }
+
   slab_claim place_;
 };
 

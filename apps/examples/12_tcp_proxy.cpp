@@ -17,9 +17,7 @@ using namespace skerry;
 using servers = std::vector<net::address>;  // a resource: each shard has its own
 
 task<> pass_on(net::stream& from, net::stream& to) {
-  while (true) {
-    buffer bytes = co_await from.read();
-    if (bytes.empty()) break;
+  for (buffer bytes = co_await from.read(); !bytes.empty(); bytes = co_await from.read()) {
     co_await to.write(bytes);  // waits for a slow reader, and so does not read for it
   }
   to.shutdown_output();  // the end is passed on, too; the other direction goes on

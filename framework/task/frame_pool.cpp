@@ -10,6 +10,7 @@ namespace skerry {
 frame_pool::~frame_pool() {
   SKERRY_ASSERT(in_use() == 0,
                 "every task must have ended before its shard ends; somebody holds a task or a join_handle");
+  detail::unpoison(&none_, sizeof none_);
   while (chunks_ != nullptr) {
     slab* last = std::exchange(chunks_, chunks_->next_chunk);
     detail::unpoison(last, chunk_bytes);
@@ -48,12 +49,7 @@ void* frame_pool::allocate_slowly(std::size_t bytes) {
 
 std::size_t frame_pool::in_use() const noexcept {
   std::size_t used = made_;
-  for (const free_frame* each : free_) {
-    for (; each != nullptr; --used) {
-      detail::unpoison(each, sizeof *each);
-      detail::poison(std::exchange(each, each->next), sizeof *each);
-    }
-  }
+  for (const free_frame* each : free_) used -= depth_of(each);
   return used;
 }
 

@@ -21,6 +21,7 @@
 #include <skerry/framework/detail/poison.hpp>
 #include <skerry/framework/this_shard.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -32,18 +33,23 @@ class frame_pool {
   static constexpr std::size_t pooled_bytes_max = 4096;
   static constexpr std::size_t slab_bytes = 64 * 1024;
 
-  explicit frame_pool(std::size_t bytes_max = std::size_t{16} << 30) noexcept : bytes_max_(bytes_max) {}
+  explicit frame_pool(std::size_t bytes_max = std::size_t{16} << 30) noexcept : bytes_max_(bytes_max) {
+    std::ranges::fill(free_, &none_);
+  }
   ~frame_pool();
   frame_pool(const frame_pool&) = delete;
   frame_pool& operator=(const frame_pool&) = delete;
 
   void* allocate(std::size_t bytes) {
     std::size_t index = class_of(bytes);
-    if (index < class_count && free_[index] != nullptr) [[likely]] {
+    if (index < class_count) [[likely]] {
       free_frame* frame = free_[index];
-      detail::unpoison(frame, (index + 1) * class_bytes);
-      free_[index] = frame->next;
-      return frame;
+      detail::unpoison(frame, sizeof *frame);
+      if (frame->next != nullptr) [[likely]] {
+        detail::unpoison(frame, (index + 1) * class_bytes);
+        free_[index] = frame->next;
+        return frame;
+      }
     }
     return allocate_slowly(bytes);
   }
@@ -53,6 +59,7 @@ class frame_pool {
     if (index < class_count) [[likely]] {
       auto* frame = static_cast<free_frame*>(memory);
       frame->next = free_[index];
+      frame->depth = depth_of(frame->next) + 1;
       free_[index] = frame;
       detail::poison(frame, (index + 1) * class_bytes);
       return;
@@ -60,7 +67,7 @@ class frame_pool {
     release_large(memory);
   }
 
-  /// Frames handed out and not yet given back. Counts those that are free: every await would pay for a counter.
+  /// Frames handed out and not yet given back.
   std::size_t in_use() const noexcept;
   /// Bytes taken from the system.
   std::size_t bytes_reserved() const noexcept { return bytes_reserved_; }
@@ -74,16 +81,23 @@ class frame_pool {
 
   /// Asserts that this is the home shard.
   static void release_frame(void* memory, std::size_t bytes) noexcept {
-    shard_core* here = detail::current_shard;
-    if (slab_of(memory).home != here) [[unlikely]]
+    const slab& from = slab_of(memory);
+    if (from.home != detail::current_shard) [[unlikely]]
       return release_elsewhere(memory);
-    here->frames->release(memory, bytes);  // the slab's owner, known without a look at the slab
+    from.owner->release(memory, bytes);
   }
 
  private:
   struct free_frame {
     free_frame* next;
+    std::size_t depth;  // free ones of this class from here on: a counter of its own would be a chain through memory
   };
+  static std::size_t depth_of(const free_frame* first) noexcept {
+    detail::unpoison(first, sizeof *first);
+    const std::size_t depth = first->depth;
+    detail::poison(first, sizeof *first);
+    return depth;
+  }
   struct alignas(class_bytes) slab {
     frame_pool* owner;        // null for a slab without one
     const void* home;         // the owner's shard; the slab itself if it has no owner, which is no shard
@@ -106,7 +120,8 @@ class frame_pool {
   void release_large(void* memory) noexcept;
   void next_slab();
 
-  free_frame* free_[class_count] = {};
+  free_frame none_{nullptr, 0};  // what is below the last free one
+  free_frame* free_[class_count];
   std::byte* bump_ = nullptr;  // free space of the current slab
   std::byte* bump_end_ = nullptr;
   std::byte* chunk_next_ = nullptr;  // slabs of the current chunk that are not in use yet

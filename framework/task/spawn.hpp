@@ -115,7 +115,8 @@ class spawned : public spawned_base {
 
  protected:
   std::exception_ptr error() const noexcept final { return result_.error(); }
-  /// Leaves out the chain's destructor, whose assertions the end of the task has passed already.
+  /// Leaves out the chain's destructor, whose assertions the end of the task has passed already. Who derives from it
+  /// and has a destructor says `delete this`.
   void destroy() noexcept override {
     std::destroy_at(&result_);
     pooled::operator delete(this, sizeof *this);
