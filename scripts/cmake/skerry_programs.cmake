@@ -118,7 +118,7 @@ function(skerry_test_on_zero_copy)
     get_test_property(${name} LABELS labels)
     add_test(NAME ${name}@zc COMMAND ${name})
     set_tests_properties(${name}@zc PROPERTIES LABELS "${labels};zc;no-asan;no-tsan" TIMEOUT 600
-      ENVIRONMENT "SKERRY_TEST_SEND_ZC=1;SKERRY_TEST_FAULTS=1;GTEST_FILTER=-*tiny_window*:*cancelled_write*:*slow_reader*:*only_a_part*:*closes_at_once_only*")
+      ENVIRONMENT "SKERRY_TEST_SEND_ZC=1;SKERRY_TEST_FAULTS=1;GTEST_FILTER=-*tiny_window*:*cancelled_write*:*written_and_not_sent*:*cancelled_at_any_step*:*slow_reader*:*only_a_part*:*closes_at_once_only*")
     if(TEST ${name}@sim)
       get_test_property(${name}@sim ENVIRONMENT environment)
       add_test(NAME ${name}@sim@zc COMMAND ${name} --gtest_repeat=${arg_RUNS} --gtest_brief)
