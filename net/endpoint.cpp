@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <skerry/framework/reactor/reactor.hpp>
-#include <skerry/net/acceptor.hpp>
 #include <skerry/net/detail/copied_buffers.hpp>
-#include <skerry/net/detail/freed_descriptors.hpp>
 #include <skerry/net/detail/moving.hpp>
 #include <skerry/net/detail/zero_copy_send.hpp>
 #include <skerry/net/endpoint.hpp>
@@ -265,7 +262,6 @@ void endpoint::let_go_of_piece() noexcept {
     if (held_ == 0 && !out().in_flight()) pool_.freed(*this);
     return;
   }
-  if (leaving_) wake_reader();
   if (closing_ == closing::lingering) linger_from(clock::now());
   if (closing_ != closing::no) advance_close();
 }

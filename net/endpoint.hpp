@@ -42,12 +42,13 @@
 ///
 /// Affinity:   home shard.
 /// Ownership:  the pool; a stream is a handle.
-/// Invariants: (1) at most one recv in flight, and one send or close; (2) the descriptor is closed after the
-///             last completion; (3) recv is unarmed while paused, starved of buffers, or not wanted any more;
-///             (4) one that has left has no descriptor.
+/// Invariants: (1) at most one recv in flight, and one send that is not answered, or close; (2) the descriptor is
+///             closed after the last completion, but for those of pieces that a reset gives up; (3) recv is unarmed
+///             while paused, starved of buffers, or not wanted any more; (4) one that has left has no descriptor.
 /// Limits:     `buffers_max` receive buffers, with what the kernel handed over in the same entry at most
-///             `buffers_max - 1 + buffers_per_entry`; `high_water` bytes in pending_ and as many in sending_;
-///             `send_rest_max` and then `linger` after the handle is gone, counted when they run out. 224 bytes.
+///             `buffers_max - 1 + buffers_per_entry`; `high_water` bytes in pending_, as many in sending_, and in each
+///             of zero_copy_send::held_max pieces; `send_rest_max` and then `linger` after the handle is gone, or
+///             `held_rest_max` while pieces are held, counted when they run out. 224 bytes.
 
 #include <skerry/framework/backend/operation.hpp>
 #include <skerry/framework/io/buffer_pool.hpp>

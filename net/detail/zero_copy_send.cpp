@@ -56,6 +56,7 @@ zero_copy_send::zero_copy_send(endpoint& of) noexcept : pool_(of.pool_), of_(&of
 bool zero_copy_send::begin(endpoint& of) noexcept {
   backend& kernel = of.pool_.kernel_;
   if (of.copied_only_ || of.held_ == held_max) return false;
+  if (of.held_elsewhere_ && of.peer_lacks_held()) return false;
   if (!of.zero_copy_tried_) {
     of.zero_copy_tried_ = true;
     of.copied_only_ = !kernel.zero_copy_anywhere && !leaves_host(of.fd_);

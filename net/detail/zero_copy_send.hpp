@@ -25,7 +25,8 @@
 ///             most `endpoint::held_rest_max` from one piece to the next, in a drain `send_rest_max`, and then resets
 ///             the connection, whereupon the kernel lets go.
 /// Invariants: bytes that the kernel may read are not changed, moved or given back.
-/// Limits:     `held_max` pieces per connection, whose next sends copy: 448 KiB.
+/// Limits:     `held_max` pieces per connection, whose next sends copy: 448 KiB. So do those after a move, until the
+///             peer has what stayed behind.
 
 #include <skerry/framework/backend/operation.hpp>
 #include <skerry/framework/task/frame_pool.hpp>

@@ -450,13 +450,16 @@ void fail_each_allocation(const std::function<task<>()>& body, const std::functi
   }
 }
 
-TEST(faults, of_the_heap_at_every_allocation_of_a_conversation_are_told) {
+/// A conversation whose sends are copied, or not from so many bytes on.
+void fail_each_allocation_of_a_conversation(std::uint32_t zero_copy_from) {
   const std::string sent = numbered_bytes(200'000);
   outcome of;
   int failed = 0;
   fail_each_allocation(
       [&]() -> task<> {
         of = outcome();
+        this_shard().loop->kernel().zero_copy_from = zero_copy_from;
+        this_shard().loop->kernel().zero_copy_anywhere = true;
         failed = co_await error_of(converse(of, sent));
       },
       [&] {
@@ -464,6 +467,11 @@ TEST(faults, of_the_heap_at_every_allocation_of_a_conversation_are_told) {
         const bool told = failed != 0 || of.connecting != 0 || of.writing != 0 || of.reading != 0 || of.serving != 0;
         EXPECT_TRUE(told || of.arrived.size() == sent.size());
       });
+}
+
+TEST(faults, of_the_heap_at_every_allocation_of_a_conversation_are_told) { fail_each_allocation_of_a_conversation(0); }
+TEST(faults, of_the_heap_at_every_allocation_of_a_conversation_that_is_not_copied_are_told) {
+  fail_each_allocation_of_a_conversation(1);
 }
 
 TEST(faults, of_the_heap_at_every_allocation_leave_the_old_file_or_the_new_one_whole) {
