@@ -59,4 +59,5 @@
 #include <skerry/timers/sleep.hpp>
 #include <skerry/timers/with_timeout.hpp>
 #include <skerry/toolkit/retry.hpp>
+#include <skerry/toolkit/sync/gate.hpp>
 #include <skerry/toolkit/sync/mutex.hpp>

@@ -11,6 +11,7 @@
 #include <skerry/framework/task/yield.hpp>
 #include <skerry/shards/block_on.hpp>
 #include <skerry/shards/shard.hpp>
+#include <skerry/toolkit/sync/gate.hpp>
 
 #include <cstddef>
 

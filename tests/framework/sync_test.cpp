@@ -6,6 +6,7 @@
 #include <skerry/framework/sync/event.hpp>
 #include <skerry/shards/block_on.hpp>
 #include <skerry/shards/submit_to.hpp>
+#include <skerry/toolkit/sync/gate.hpp>
 #include <skerry/toolkit/sync/mutex.hpp>
 
 #include <algorithm>

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-/// What the core has of a shard, touched on another: local primitives stop the process in every build, spawned tasks,
-/// timers and cancel sources in debug builds. The task that touches is named.
+/// What the core has of a shard, and what waits on its lists, touched on another: local primitives stop the process in
+/// every build, spawned tasks, timers and cancel sources in debug builds. The task that touches is named.
 
-#include <skerry/framework/sync/event.hpp>
 #include <skerry/framework/task/cancel.hpp>
 #include <skerry/framework/task/spawn.hpp>
 #include <skerry/shards/submit_to.hpp>
 #include <skerry/timers/sleep.hpp>
 #include <skerry/timers/timer.hpp>
+#include <skerry/toolkit/sync/gate.hpp>
 
 #include <chrono>
 #include <memory>

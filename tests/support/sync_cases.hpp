@@ -5,6 +5,7 @@
 /// `serve()` lets at least one waiter pass.
 
 #include <skerry/framework/sync/event.hpp>
+#include <skerry/toolkit/sync/gate.hpp>
 #include <skerry/toolkit/sync/mutex.hpp>
 
 #include <list>
