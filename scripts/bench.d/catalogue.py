@@ -275,7 +275,7 @@ ALIEN = [
 ]
 
 COMPUTE = [
-    Experiment("compute", {SKERRY: benchmark("compute_perf", f"compute_{work}", "ms", one_run=work == "fib"),
+    Experiment("compute", {SKERRY: benchmark("compute_perf", f"compute_{work}", "ms", counter="ms", one_run=True),
                            "oneTBB": peer_on_both("tbb_compute", f"{work}_ms")}, (
         Row(f"compute_{work}", what, "ms", budget=1, against="oneTBB"),))
     for work, what in (("fib", "fib(35) by fork and join on two threads, 15 million forks"),
