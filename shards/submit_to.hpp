@@ -143,7 +143,7 @@ class call final : public message {
   /// The task on the target: lives in the message, so nothing is allocated but its frames.
   class runner final : public chain {
    public:
-    explicit runner(call& owner) noexcept : chain("submit_to", current_scheduling_group(), nullptr), owner_(owner) {}
+    explicit runner(call& owner) noexcept : chain("submit_to", nullptr), owner_(owner) {}
     call_origin* origin() const noexcept override { return static_cast<call_origin*>(owner()); }
     chain* ended() noexcept override {
       if (was_cancelled()) owner_.result_.set_error(target_stopping());
@@ -151,6 +151,8 @@ class call final : public message {
       this_mailboxes().reply(owner_);
       return nullptr;
     }
+
+    using chain::never_starts;
 
    private:
     call& owner_;
@@ -165,8 +167,9 @@ class call final : public message {
       if (home.closing()) std::rethrow_exception(target_stopping());
       returned body = apply();
       home.add(runner_);
-      runner_.start_express(std::move(body).release(result_));
+      runner_.start_express(std::move(body).release(result_), group_);
     } catch (...) {
+      runner_.never_starts();
       result_.set_error(std::current_exception());
       this_mailboxes().reply(*this);
     }
@@ -177,7 +180,9 @@ class call final : public message {
   }
   returned apply() { return std::apply(fn_, std::move(arguments_)); }
 
-  handler_scope which_;  // fills the message's padding
+  // These fill the message's padding.
+  handler_scope which_;
+  scheduling_group group_ = is_task ? current_scheduling_group() : scheduling_group::main;
   [[no_unique_address]] Fn fn_;
   std::tuple<Args...> arguments_;
   message_waiter& waiter_;

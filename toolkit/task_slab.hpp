@@ -99,7 +99,7 @@ template <class T>
 class slab_task final : public spawned<T> {
  public:
   slab_task(slab_claim&& place, const char* name) noexcept
-      : spawned<T>(*this_shard().root, name, current_scheduling_group()), place_(std::move(place)) {}
+      : spawned<T>(*this_shard().root, name), place_(std::move(place)) {}
 
  private:
   void destroy() noexcept override { delete this; }

@@ -8,35 +8,46 @@
 ///
 /// Affinity:   one shard.
 /// Ownership:  none; the elements belong to others.
-/// Invariants: a hook is linked on both sides or on none; an element leaves before it is destroyed (asserted).
+/// Invariants: a hook is linked on both sides or on none; an element leaves before it is destroyed. Asserted, but for
+///             elements that know themselves whether they are in a list: their tag has a type `unchecked`.
 
 #include <skerry/framework/assert.hpp>
 
 namespace skerry::detail {
 
+template <class Tag>
+inline constexpr bool checked_links = !requires { typename Tag::unchecked; };
+
 /// `Tag` tells apart the lists that one element can be in at the same time.
 template <class Tag>
 class list_hook {
  public:
-  list_hook() = default;
+  list_hook() noexcept {
+    if constexpr (checked_links<Tag>) next_ = nullptr;
+  }
   list_hook(const list_hook&) = delete;
   list_hook& operator=(const list_hook&) = delete;
-  ~list_hook() { SKERRY_ASSERT(!linked(), "an element must leave its list before it goes away"); }
+  ~list_hook() {
+    if constexpr (checked_links<Tag>) SKERRY_ASSERT(!linked(), "an element must leave its list before it goes away");
+  }
 
-  bool linked() const noexcept { return next_ != nullptr; }
+  bool linked() const noexcept {
+    static_assert(checked_links<Tag>);
+    return next_ != nullptr;
+  }
 
   void unlink() noexcept {
-    SKERRY_ASSERT(linked(), "only an element of a list can leave it");
+    if constexpr (checked_links<Tag>) SKERRY_ASSERT(linked(), "only an element of a list can leave it");
     previous_->next_ = next_;
     next_->previous_ = previous_;
-    next_ = nullptr;
+    if constexpr (checked_links<Tag>) next_ = nullptr;
   }
 
  private:
   template <class T, class ListTag>
   friend class intrusive_list;
   list_hook* previous_;  // meaningful while linked
-  list_hook* next_ = nullptr;
+  list_hook* next_;
 };
 
 /// First in, first out. `T` derives from `list_hook<Tag>`.
@@ -46,7 +57,7 @@ class intrusive_list {
   intrusive_list() noexcept { head_.previous_ = head_.next_ = &head_; }
   ~intrusive_list() {
     SKERRY_ASSERT(empty(), "a list must be empty before it goes away");
-    head_.next_ = nullptr;
+    if constexpr (checked_links<Tag>) head_.next_ = nullptr;
   }
   intrusive_list(const intrusive_list&) = delete;
   intrusive_list& operator=(const intrusive_list&) = delete;
@@ -55,7 +66,7 @@ class intrusive_list {
 
   void push_back(T& element) noexcept {
     list_hook<Tag>& hook = element;
-    SKERRY_ASSERT(!hook.linked(), "an element is in one list at a time");
+    if constexpr (checked_links<Tag>) SKERRY_ASSERT(!hook.linked(), "an element is in one list at a time");
     hook.next_ = &head_;
     head_.previous_->next_ = &hook;  // between those to the hook, which g++ would merge by way of vector registers
     hook.previous_ = head_.previous_;

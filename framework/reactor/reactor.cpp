@@ -91,6 +91,7 @@ template <bool Traced>
 void reactor::run_slice(run_queue::turn t) noexcept {
   shard_core& core = core_;
   slice_end_ = core.now + slice;
+  unsigned left = steps_until_clock_;
   run_queue::hook* next = ready_.pop(t);
   while (next != nullptr) {
     auto& task = *static_cast<detail::chain*>(next);
@@ -98,13 +99,16 @@ void reactor::run_slice(run_queue::turn t) noexcept {
     if constexpr (Traced) observe::trace(observe::trace_kind::task_begin, id);
     next = ready_.queue_or_next(task.step(core));
     if constexpr (Traced) observe::trace(observe::trace_kind::task_end, id);
-    if (--steps_until_clock_ == 0) {
+    if (--left == 0) {
+      steps_until_clock_ = 0;
       tick(t);
+      left = steps_until_clock_;
       if (phase_over_ || core_.now >= slice_end_) break;
     }
     if (bell_.rung() || ready_.interrupted()) break;
     if (next == nullptr) next = ready_.pop(t);
   }
+  steps_until_clock_ = left;
   if (next != nullptr) run_queue::push(*next);
   core_.current = nullptr;
   ready_.end_turn(t);

@@ -38,6 +38,8 @@ class run_queue {
 
   class hook {
    protected:
+    hook() noexcept {}
+    explicit hook(const hook& other) noexcept : group_(other.group_) {}  ///< charged to the same group
     union {
       hook* next_;          // while in a lane
       detail::leaf* leaf_;  // for the task, while in none
@@ -45,7 +47,7 @@ class run_queue {
 
    private:
     friend class run_queue;
-    group* group_;  // of its shard's queue, since `admit`: a push that looked for it would take a dozen instructions
+    group* group_;  // of its shard's queue: a push that looked for it would take a dozen instructions
   };
 
   run_queue() noexcept;
@@ -55,11 +57,17 @@ class run_queue {
 
   bool empty() const noexcept { return active_ == 0 && express_.head == nullptr; }
 
-  /// Before a task's first push, once: says to which group it is charged. Gives its number.
-  std::uint64_t admit(hook& task, scheduling_group g) noexcept {
-    task.group_ = &groups_[static_cast<unsigned>(g)];
-    return ++task_ids_;
+  /// Before a task's first push.
+  void charge_to(hook& task, scheduling_group g) noexcept { task.group_ = &groups_[static_cast<unsigned>(g)]; }
+  /// As `other` is, or to `main` if that is null.
+  void charge_as(hook& task, const hook* other) noexcept {
+    task.group_ = other != nullptr ? other->group_ : &groups_.front();
   }
+  scheduling_group group_of(const hook& task) const noexcept {
+    return static_cast<scheduling_group>(task.group_ - groups_.data());
+  }
+  /// For a task that starts.
+  std::uint64_t next_id() noexcept { return ++task_ids_; }
   static void push(hook& task) noexcept {
     run_queue& queue = *detail::current_shard->ready;
     if (task.group_ != queue.running_) return queue.push_to_other(task);

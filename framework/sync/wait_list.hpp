@@ -49,6 +49,7 @@ class waiter : public leaf, public list_hook<waiter> {
 
  protected:
   explicit waiter(wait_list& list, std::uint64_t units = 1) noexcept : list_(&list), units_(units) {}
+  waiter(unasked u, wait_list& list) noexcept : leaf(u), list_(&list), units_(1) {}
   ~waiter();
 
  private:
@@ -120,7 +121,7 @@ template <class Owner, class Ready, class Resume = no_result>
 class [[nodiscard("co_await it")]] wait_awaiter final : public waiter {
  public:
   wait_awaiter(wait_list& list, Owner& owner, Ready ready, Resume resume = {}) noexcept
-      : waiter(list), owner_(owner), ready_(ready), resume_(resume) {}
+      : waiter(unasked(), list), owner_(owner), ready_(ready), resume_(resume) {}
   bool await_ready() const noexcept { return ready_(owner_); }
   auto await_resume() { return resume_(owner_, *this); }
 

@@ -30,6 +30,7 @@
 #include <cstddef>
 #include <exception>
 #include <functional>
+#include <memory>
 #include <type_traits>
 #include <utility>
 
@@ -63,16 +64,20 @@ class fork : public leaf {
   virtual void for_each_branch(visitor visit) noexcept = 0;
 
  protected:
+  fork() noexcept : leaf(unasked()) {}
   ~fork() = default;
 
   /// `which` has ended: decides about the others, then gives what `one_less` gives: whom the last end wakes.
   virtual chain* branch_ended(branch_base& which, outcome how) noexcept = 0;
   chain* one_less() noexcept { return --running_ == 0 ? woken() : nullptr; }
+  /// So many branches begin at once. One that begins while others run adds itself.
+  void expect(std::size_t branches) noexcept { running_ = branches; }
+  void one_more() noexcept { ++running_; }
 
  private:
   template <class T>
   friend class branch;
-  std::size_t running_ = 0;
+  std::size_t running_;
 };
 
 /// The part of a branch that does not depend on its type.
@@ -82,8 +87,8 @@ class branch_base : public chain {
   virtual std::exception_ptr take_error() noexcept = 0;
 
  protected:
-  explicit branch_base(chain& parent = waiting_task()) noexcept : branch_base(parent.name(), parent.group(), parent) {}
-  branch_base(const char* name, scheduling_group group, chain& parent) noexcept : chain(name, group, parent) {}
+  explicit branch_base(chain& parent = waiting_task()) noexcept : chain(parent.name(), parent) {}
+  branch_base(const char* name, chain& parent) noexcept : chain(name, parent) {}
 
  private:
   static chain& waiting_task() noexcept {
@@ -96,18 +101,14 @@ template <class T>
 class branch : public branch_base {
  public:
   template <class... Chain>
-  explicit branch(task<T>&& body, Chain&&... name_group_parent) noexcept
-      : branch_base(std::forward<Chain>(name_group_parent)...) {
+  explicit branch(task<T>&& body, Chain&&... name_parent) noexcept : branch_base(std::forward<Chain>(name_parent)...) {
     hold(std::move(body).release(result_));
   }
-  ~branch() {
-    if (!started() || result_.how() == outcome::error) [[unlikely]]
-      give_up();
-  }
+  ~branch() { settle(); }
 
+  /// The fork expects it.
   void begin(fork& owner) noexcept {
     owner_ = &owner;
-    ++owner.running_;
     start_held();
   }
   const result_slot<T>& result() const noexcept { return result_; }
@@ -118,14 +119,37 @@ class branch : public branch_base {
   chain* ended() noexcept override { return owner_->branch_ended(*this, result_.how()); }
 
  private:
+  template <class Branch>
+  friend union settled;
+
+  void settle() noexcept {
+    if (state() != chain_state::done || result_.how() == outcome::error) [[unlikely]]
+      give_up();
+  }
   /// Has not begun, or has thrown. Out of line: with it inside, no destructor of a branch is inlined (8 % of when_all).
   [[gnu::cold, gnu::noinline]] void give_up() noexcept {
-    if (!started()) resume_point().destroy();
+    if (state() == chain_state::unstarted) return resume_point().destroy();
+    SKERRY_ASSERT(state() == chain_state::done, "a combinator goes away when its branches have ended");
     if (std::exception_ptr unseen = result_.error(); unseen != nullptr) report_unseen(unseen);
   }
 
   result_slot<T> result_;
   fork* owner_;
+};
+
+/// A branch that goes without the destructors of its chain, which would write pointers to virtual functions that nobody
+/// reads any more, two stores each.
+template <class Branch>
+union settled {
+ public:
+  template <class Source>
+    requires std::is_constructible_v<Branch, Source>
+  explicit settled(Source&& source) : it(std::forward<Source>(source)) {}
+  ~settled() {
+    it.settle();
+    std::destroy_at(&it.result_);
+  }
+  Branch it;
 };
 
 /// A fork with one branch, which ends when that has ended.
@@ -135,6 +159,7 @@ class lone_fork : public fork {
   explicit lone_fork(task<T>&& body) noexcept : branch_(std::move(body)) {}
   void await_suspend(std::coroutine_handle<> resume_point) noexcept {
     suspend(resume_point);
+    expect(1);
     branch_.begin(*this);
   }
   T await_resume() { return branch_.take(); }

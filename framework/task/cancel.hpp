@@ -159,12 +159,12 @@ class [[nodiscard("co_await it")]] finally_awaiter final : public lone_fork<T> {
 
  private:
   void for_each_branch(fork::visitor visit) noexcept override {
-    visit(this->branch_);
-    visit(cleanup_);
+    this->branch_.state() != chain_state::done ? visit(this->branch_) : visit(cleanup_);
   }
   chain* branch_ended(branch_base& which, outcome) noexcept override {
-    if (&which == &this->branch_) cleanup_.begin(*this);
-    return this->one_less();
+    if (&which != &this->branch_) return this->one_less();
+    cleanup_.begin(*this);
+    return nullptr;
   }
 
   branch<void> cleanup_;

@@ -10,8 +10,8 @@ namespace skerry::detail {
 
 chain* chain::destroy_and_end() noexcept {
   SKERRY_ASSERT(state_ == chain_state::destroying, "the run queue holds ready tasks");
-  if (!may_be_destroyed()) return nullptr;
-  was_cancelled_ = true;
+  if (is_marked(asked_mark) && !may_be_destroyed()) return nullptr;
+  mark(destroyed_mark);
   root_.destroy();
   state_ = chain_state::done;
   // Still current: whatever ends with the task (a log line about it) is charged to it.
@@ -19,17 +19,18 @@ chain* chain::destroy_and_end() noexcept {
 }
 
 void chain::cancel() noexcept {
-  if (std::exchange(cancel_requested_, true)) return;
+  if (cancel_requested()) return;
+  mark(cancel_mark);
   if (state_ == chain_state::suspended) {
     if (current_shard->current != this) begin_cancel();  // else at the end of the step that began the wait
-  } else if (state_ == chain_state::unstarted && root_ != nullptr) {
+  } else if (state_ == chain_state::unstarted) {
     state_ = chain_state::destroying;  // it is in the run queue
   }
 }
 
 void chain::abandon() noexcept {
   if (state_ != chain_state::queued) return cancel();
-  cancel_requested_ = true;
+  mark(cancel_mark);
   state_ = chain_state::destroying;
 }
 
@@ -56,7 +57,7 @@ chain* spawned_base::ended() noexcept {
 [[gnu::noinline]] chain* spawned_base::ended_alone(bool last_of_scope) noexcept {
   if (last_of_scope) home().tell_waiter();
   if (joiner_ != nullptr) return joiner_->woken();
-  if (!handle_held_) dispose();
+  if (!is_marked(held_mark)) dispose();
   return nullptr;
 }
 

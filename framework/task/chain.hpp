@@ -40,7 +40,10 @@
 namespace skerry::detail {
 
 class chain;
-struct scope_tag;
+/// Of a scope's list: a task enters it before it is started and leaves it in `ended()`, each once.
+struct scope_tag {
+  using unchecked = void;
+};
 
 /// Stands for the parent of a chain's outermost frame.
 inline std::coroutine_handle<> end_of_chain() noexcept { return std::noop_coroutine(); }
@@ -90,11 +93,11 @@ class chain : public list_hook<scope_tag>, public run_queue::hook {
 
   /// Queues the first step. `root` is the outermost frame, suspended at its start.
   void start(std::coroutine_handle<> root) noexcept { hold(root), start_held(); }
-  /// Queues it before everything that is queued already (a message handler's first step).
-  void start_express(std::coroutine_handle<> root) noexcept {
-    hold(root), current_shard->ready->push_express(prepare());
+  /// Queues it before everything that is queued already (a message handler's first step), charged to `group`.
+  void start_express(std::coroutine_handle<> root, scheduling_group group) noexcept {
+    charge_to(group), hold(root), current_shard->ready->push_express(prepare());
   }
-  /// Asks it to end. Idempotent; never allocates, destroys or resumes.
+  /// Asks it to end, once it has been started. Idempotent; never allocates, destroys or resumes.
   void cancel() noexcept;
   /// Like cancel, but one whose wait is over does not go on either: what it waited for is given back.
   void abandon() noexcept;
@@ -111,18 +114,17 @@ class chain : public list_hook<scope_tag>, public run_queue::hook {
   /// Goes to the back of the run queue; called by `yield` from await_suspend.
   void requeue(std::coroutine_handle<> resume_point) noexcept;
 
-  scheduling_group group() const noexcept { return group_; }
+  scheduling_group group() const noexcept { return current_shard->ready->group_of(*this); }
   chain_state state() const noexcept { return state_; }
-  bool started() const noexcept { return root_ != nullptr; }
-  bool cancel_requested() const noexcept { return cancel_requested_; }
+  bool cancel_requested() const noexcept { return is_marked(cancel_mark); }
   /// Whether its frames were destroyed instead of running to their end.
-  bool was_cancelled() const noexcept { return was_cancelled_; }
+  bool was_cancelled() const noexcept { return is_marked(destroyed_mark); }
   const char* name() const noexcept { return name_; }
   const leaf* waits_for() const noexcept {
     return state_ == chain_state::suspended || state_ == chain_state::cancelling ? leaf_ : nullptr;
   }
   /// The chain whose combinator this is a branch of; null for a spawned task.
-  chain* parent() const noexcept { return branch_ ? static_cast<chain*>(above_) : nullptr; }
+  chain* parent() const noexcept { return is_marked(branch_mark) ? static_cast<chain*>(above_) : nullptr; }
   /// Of a spawned task: the chain that waits for its end.
   virtual chain* joined_by() const noexcept { return nullptr; }
   /// Of a call's handler: what is known of where it comes from.
@@ -137,21 +139,32 @@ class chain : public list_hook<scope_tag>, public run_queue::hook {
   std::coroutine_handle<> resume_point() const noexcept { return resume_point_; }
 
  protected:
-  chain(const char* name, scheduling_group group, chain& parent) noexcept
-      : above_(&parent), name_(name), branch_(true), group_(group) {}
-  /// One without a parent remembers in its place what `owner()` gives.
-  chain(const char* name, scheduling_group group, void* owner) noexcept
-      : above_(owner), name_(name), branch_(false), group_(group) {}
-  ~chain() { SKERRY_ASSERT(state_ == chain_state::done || root_ == nullptr, "a task goes away when it has ended"); }
+  /// A branch: charged as its parent is.
+  chain(const char* name, chain& parent) noexcept : hook(parent), above_(&parent), name_(name), marks_(branch_mark) {}
+  /// One without a parent remembers in its place what `owner()` gives. To be charged to a group, or started by
+  /// `start_express`, maybe on another shard.
+  chain(const char* name, void* owner, std::uint8_t marks = 0) noexcept : above_(owner), name_(name), marks_(marks) {}
+  ~chain() {
+    SKERRY_ASSERT(state_ == chain_state::done || state_ == chain_state::unstarted,
+                  "a task goes away when it has ended");
+  }
 
   /// The last call on it: it may free itself. Gives whom it has woken at the very end, not queued yet; null for nobody.
   /// Who is next anyway then runs without going through the queue.
   virtual chain* ended() noexcept = 0;
-  /// Asked when its frames are about to be destroyed. One that says no stays as it is, out of the run queue, until
-  /// `destroy_now()`: the body of a group waits so for its children, which may refer to what it holds.
+  /// Asked when the frames of one with `asked_mark` are about to be destroyed. Who says no stays as it is, out of the
+  /// run queue, until `destroy_now()`: the body of a group waits so for its children, which may refer to what it holds.
   virtual bool may_be_destroyed() noexcept { return true; }
+  /// Instead of a start: a cancel that comes later finds nothing to do.
+  void never_starts() noexcept { state_ = chain_state::done; }
   void* owner() const noexcept { return above_; }
-  void hold(std::coroutine_handle<> root) noexcept { resume_point_ = root; }  ///< until `start_held`
+  bool is_marked(std::uint8_t mark) const noexcept { return (marks_ & mark) != 0; }
+  void mark(std::uint8_t mark) noexcept { marks_ |= mark; }
+  void unmark(std::uint8_t mark) noexcept { marks_ &= static_cast<std::uint8_t>(~mark); }
+  static constexpr std::uint8_t asked_mark = 8, first_free_mark = 16;  ///< from that on for whoever derives
+  void charge_to(scheduling_group group) noexcept { current_shard->ready->charge_to(*this, group); }
+  void charge_as_current() noexcept { current_shard->ready->charge_as(*this, current_shard->current); }
+  void hold(std::coroutine_handle<> root) noexcept { root_ = resume_point_ = root; }  ///< until `start_held`
   void start_held() noexcept { run_queue::push(prepare()); }
   void destroy_now() noexcept {
     SKERRY_ASSERT(state_ == chain_state::destroying, "only what was to be destroyed can be destroyed later");
@@ -160,21 +173,23 @@ class chain : public list_hook<scope_tag>, public run_queue::hook {
 
  private:
   friend class leaf;
+  static constexpr std::uint8_t cancel_mark = 1, destroyed_mark = 2, branch_mark = 4;
   chain& prepare() noexcept;
   void begin_cancel() noexcept;
   chain* destroy_and_end() noexcept;
 
-  std::coroutine_handle<> root_;          // the outermost frame, until done
-  std::coroutine_handle<> resume_point_;  // set by whoever sets the state to unstarted, queued or rising
+  union {
+    std::coroutine_handle<> root_;  // the outermost frame, from `hold` until done
+  };
+  union {
+    std::coroutine_handle<> resume_point_;  // set by `hold` and by whoever sets the state to queued or rising
+  };
   void* above_;
   const char* name_;
   std::uint64_t id_;  // since the start
   std::uint32_t started_at_, waits_since_;
   chain_state state_ = chain_state::unstarted;
-  bool cancel_requested_ = false;
-  bool was_cancelled_ = false;
-  const bool branch_;
-  const scheduling_group group_;
+  std::uint8_t marks_ = 0;  // no bit-fields: g++ would keep the bits between them, and read before it writes
 };
 
 /// Keeps calls between shards from waiting for each other for ever (the toolkit's service groups).
@@ -213,10 +228,8 @@ inline void leaf::come_too_late() noexcept {
 
 inline chain& chain::prepare() noexcept {
   SKERRY_ASSERT(state_ == chain_state::unstarted, "a task starts once");
-  SKERRY_ASSERT(root_ == nullptr, "a task starts once");
-  root_ = resume_point_;
   started_at_ = stamp();
-  id_ = current_shard->ready->admit(*this, group_);
+  id_ = current_shard->ready->next_id();
   return *this;
 }
 
@@ -245,7 +258,7 @@ inline chain* chain::step(shard_core& shard) noexcept {
   if (state_ == chain_state::done) return ended();
   SKERRY_ASSERT(state_ != chain_state::running,
                 "a task may await only what Skerry provides: its awaiter published nothing to wait for");
-  if (cancel_requested_) [[unlikely]]
+  if (cancel_requested()) [[unlikely]]
     begin_cancel();
   return nullptr;
 }

@@ -58,7 +58,7 @@ stored_result_t<T> take_stored(branch<T>& from) {
 }
 
 template <class... Operation>
-using branches_of = std::tuple<branch<branch_result_t<Operation>>...>;
+using branches_of = std::tuple<settled<branch<branch_result_t<Operation>>>...>;
 
 /// A branch as an element of a vector, which wants a type that nothing derives from.
 template <class T>
@@ -68,7 +68,7 @@ class branch_element final : public branch<T> {
 
 template <class... Branch, class Visit>
 void visit_each(std::tuple<Branch...>& branches, Visit visit) {
-  std::apply([&](auto&... each) { (visit(each), ...); }, branches);
+  std::apply([&](auto&... each) { (visit(each.it), ...); }, branches);
 }
 template <class Branch, class Visit>
 void visit_each(std::vector<Branch>& branches, Visit visit) {
@@ -78,7 +78,7 @@ void visit_each(std::vector<Branch>& branches, Visit visit) {
 /// What `take` takes from each branch, in the form in which they are kept.
 template <class... Branch, class Take>
 auto gather(std::tuple<Branch...>& branches, Take take) {
-  return std::apply([&](auto&... each) { return std::tuple<decltype(take(each))...>{take(each)...}; }, branches);
+  return std::apply([&](auto&... each) { return std::tuple<decltype(take(each.it))...>{take(each.it)...}; }, branches);
 }
 template <class Branch, class Take>
 auto gather(std::vector<Branch>& branches, Take take) {
@@ -99,6 +99,11 @@ class fork_of : public Kind {
       : each_(std::make_move_iterator(bodies.begin()), std::make_move_iterator(bodies.end())) {}
   void await_suspend(std::coroutine_handle<> resume_point) noexcept {
     this->suspend(resume_point);
+    if constexpr (requires { each_.size(); }) {
+      this->expect(each_.size());
+    } else {
+      this->expect(std::tuple_size_v<Branches>);
+    }
     visit_each(each_, [this](auto& each) { each.begin(*this); });
   }
   void for_each_branch(fork::visitor visit) noexcept final { visit_each(each_, visit); }
@@ -138,7 +143,8 @@ class race : public fork {
     return one_less();
   }
   /// Whether `which` was the first; rethrows what it threw.
-  bool won(branch_base& which) const {
+  template <class T>
+  bool won(branch<T>& which) const {
     if (&which != first_) return false;
     if (std::exception_ptr error = which.take_error(); error != nullptr) [[unlikely]]
       std::rethrow_exception(std::move(error));
@@ -213,9 +219,10 @@ task<R> run_handler(Branch& won) {
 
 /// Gives the task that runs the winner's handler.
 template <class R, class... Branch>
-class [[nodiscard("co_await it")]] select_awaiter final : public fork_of<race<abandon_branch>, std::tuple<Branch...>> {
+class [[nodiscard("co_await it")]] select_awaiter final
+    : public fork_of<race<abandon_branch>, std::tuple<settled<Branch>...>> {
  public:
-  using fork_of<race<abandon_branch>, std::tuple<Branch...>>::fork_of;
+  using fork_of<race<abandon_branch>, std::tuple<settled<Branch>...>>::fork_of;
   task<R> await_resume() {
     std::optional<task<R>> chosen;
     visit_each(this->each_, [&](auto& each) {
@@ -252,7 +259,7 @@ auto when_all(std::vector<task<T>> tasks) {
 /// The index of the first to end, and a tuple of optional results, each as `when_all` gives it.
 template <detail::branchable... Operation>
   requires(sizeof...(Operation) > 0)
-auto when_any(Operation&&... operations) {
+[[gnu::always_inline]] inline auto when_any(Operation&&... operations) {
   return detail::any_awaiter<detail::branches_of<Operation...>>(
       detail::as_task(std::forward<Operation>(operations))...);
 }

@@ -59,6 +59,7 @@ class group : protected detail::joint_fork {
   virtual void destroy_body() noexcept = 0;
 
   scope children_;
+  detail::chain* caller_ = nullptr;  // once it waits
 
  private:
   template <class T>
@@ -71,7 +72,9 @@ namespace detail {
 template <class T>
 class group_body final : public branch<T> {
  public:
-  group_body(task<T>&& body, const scope& children) noexcept : branch<T>(std::move(body)), children_(children) {}
+  group_body(task<T>&& body, const scope& children) noexcept : branch<T>(std::move(body)), children_(children) {
+    this->mark(chain::asked_mark);
+  }
   void destroy_if_kept() noexcept {
     if (std::exchange(kept_, false)) this->destroy_now();
   }
@@ -95,6 +98,8 @@ class [[nodiscard("co_await it")]] group_awaiter final : public group {
   }
   void await_suspend(std::coroutine_handle<> resume_point) noexcept {
     suspend(resume_point);
+    caller_ = waiting();
+    expect(1);
     body_.begin(*this);
   }
   T await_resume() {
@@ -125,7 +130,9 @@ template <class T>
 class group::child final : public detail::branch<T>, public detail::pooled {
  public:
   child(group& home, task<T>&& body, const char* name, scheduling_group charged_to) noexcept
-      : detail::branch<T>(std::move(body), name, charged_to, *home.waiting()), home_(home) {}
+      : detail::branch<T>(std::move(body), name, *home.caller_), home_(home) {
+    this->charge_to(charged_to);
+  }
 
  private:
   detail::chain* ended() noexcept override {
@@ -140,10 +147,11 @@ class group::child final : public detail::branch<T>, public detail::pooled {
 
 template <class T>
 void group::spawn(task<T>&& body, const char* name, scheduling_group charged_to) {
-  SKERRY_ASSERT(waiting() != nullptr, "children come from a group's body, once it runs, or from each other");
+  SKERRY_ASSERT(caller_ != nullptr, "children come from a group's body, once it runs, or from each other");
   if (children_.closing()) return;
   auto* node = new child<T>(*this, std::move(body), name, charged_to);
   children_.add(*node);
+  one_more();
   node->begin(*this);
 }
 

@@ -29,11 +29,14 @@ class scope {
   scope(const scope&) = delete;
   scope& operator=(const scope&) = delete;
 
-  /// What comes while the scope is ending its maker cancels before it runs; after the end nothing may come (asserted).
-  void add(detail::chain& task) noexcept {
-    SKERRY_ASSERT(!closing_ || !empty(), "nothing starts in a scope that has ended");
+  /// True while the scope is ending: whoever made the task then cancels it before it runs. After the end nothing may
+  /// come (asserted).
+  bool add(detail::chain& task) noexcept {
+    const bool ending = closing_;
+    SKERRY_ASSERT(!ending || !empty(), "nothing starts in a scope that has ended");
     tasks_.push_back(task);
     ++added_total_;
+    return ending;
   }
   void remove(detail::chain& task) noexcept {
     if (take_out(task)) [[unlikely]]

@@ -21,6 +21,7 @@
 #include <skerry/framework/task/scope.hpp>
 #include <skerry/framework/task/task.hpp>
 
+#include <concepts>
 #include <memory>
 #include <optional>
 #include <type_traits>
@@ -46,19 +47,24 @@ class spawned_base : public chain, public pooled {
   /// The handle is gone.
   void drop() noexcept {
     if (has_ended()) return dispose();
-    handle_held_ = false;
+    unmark(held_mark);
   }
-  bool joined() const noexcept { return joined_; }
+  bool joined() const noexcept { return is_marked(joined_mark); }
   /// Who waits for its end.
   chain* joined_by() const noexcept final { return has_ended() ? nullptr : joiner_; }
 
  protected:
-  spawned_base(scope& home, const char* name, scheduling_group group) noexcept : chain(name, group, &home) {}
+  static constexpr std::uint8_t held_mark = first_free_mark, joined_mark = 2 * held_mark;
+
+  spawned_base(scope& home, const char* name) noexcept : chain(name, &home, held_mark) { charge_as_current(); }
+  spawned_base(scope& home, const char* name, scheduling_group group) noexcept : chain(name, &home, held_mark) {
+    charge_to(group);
+  }
   ~spawned_base() = default;
   virtual std::exception_ptr error() const noexcept = 0;
   chain* ended() noexcept override;
   void dispose() noexcept {
-    if (!joined_) [[unlikely]]
+    if (!joined()) [[unlikely]]
       report_unseen();
     destroy();
   }
@@ -67,9 +73,6 @@ class spawned_base : public chain, public pooled {
   chain* ended_alone(bool last_of_scope) noexcept;
   scope& home() const noexcept { return *static_cast<scope*>(owner()); }
 
-  // The small ones fill the chain's padding.
-  bool handle_held_ = true;
-  bool joined_ = false;
   chain* joiner_ = nullptr;
   [[no_unique_address]] home_mark home_;
 };
@@ -78,7 +81,11 @@ class spawned_base : public chain, public pooled {
 class join_leaf : public leaf {
  public:
   explicit join_leaf(spawned_base* node) noexcept : leaf(unasked()), node_(node) {}
-  bool await_ready() const noexcept { return node_->has_ended(); }
+  bool await_ready() const noexcept {
+    if (!node_->has_ended()) return false;
+    SKERRY_ASSERT(!node_->joined(), "a result is fetched once");
+    return true;
+  }
   void await_suspend(std::coroutine_handle<> resume_point) {
     if (current_shard->calls != nullptr) [[unlikely]]
       current_shard->calls->before_join(*node_);
@@ -98,16 +105,18 @@ class join_leaf : public leaf {
 template <class T>
 class spawned : public spawned_base {
  public:
-  spawned(scope& home, const char* name, scheduling_group group) noexcept : spawned_base(home, name, group) {}
+  template <class... Group>
+  spawned(scope& home, const char* name, Group... group) noexcept : spawned_base(home, name, group...) {}
 
   join_handle<T> begin(task<T>&& body) noexcept {
-    home().add(*this);
+    const bool too_late = home().add(*this);
     start(std::move(body).release(result_));
-    if (home().closing()) cancel();
+    if (too_late) [[unlikely]]
+      cancel();
     return join_handle<T>(this);
   }
   T take_result() {
-    joined_ = true;
+    mark(joined_mark);
     if (!result_.has_value() && was_cancelled()) [[unlikely]]
       throw_cancelled();
     return result_.take();
@@ -130,8 +139,9 @@ class spawned : public spawned_base {
 template <class T, class Fn>
 class spawned_call final : public spawned<T> {
  public:
-  spawned_call(Fn&& fn, scope& home, const char* name, scheduling_group group)
-      : spawned<T>(home, name, group), fn_(std::move(fn)) {}
+  template <class... Group>
+  spawned_call(Fn&& fn, scope& home, const char* name, Group... group)
+      : spawned<T>(home, name, group...), fn_(std::move(fn)) {}
   auto call() { return (*fn_)(); }
 
  private:
@@ -168,7 +178,6 @@ class join_handle {
       T await_resume() { return static_cast<detail::spawned<T>*>(node_)->take_result(); }
     };
     SKERRY_ASSERT(node_ != nullptr, "an empty join_handle cannot be awaited");
-    SKERRY_ASSERT(!node_->joined(), "a result is fetched once");
     return awaiter(node_);
   }
 
@@ -193,21 +202,22 @@ join_handle<T> spawn_in(scope& home, task<T>&& body, const char* name, schedulin
 }
 }  // namespace detail
 
-/// Starts `body` in this shard's root scope; it first runs from the run queue. `name` must live for ever (a literal).
-/// Throws std::bad_alloc when the frame pool is at its limit. While the shard ends, the task is cancelled before it
-/// runs; after that, this asserts.
-template <class T>
-[[gnu::always_inline]] inline join_handle<T> spawn(task<T>&& body, const char* name = "task",
-                                                   scheduling_group group = current_scheduling_group()) {
-  return (new detail::spawned<T>(*this_shard().root, name, group))->begin(std::move(body));
+/// Starts `body` in this shard's root scope; it first runs from the run queue. `name` must live for ever (a literal). A
+/// third argument, a scheduling_group, says where it is charged: by default where the running task is. Throws
+/// std::bad_alloc when the frame pool is at its limit. While the shard ends, the task is cancelled before it runs;
+/// after that, this asserts.
+template <class T, std::same_as<scheduling_group>... Group>
+[[gnu::always_inline]] inline join_handle<T> spawn(task<T>&& body, const char* name = "task", Group... group) {
+  task<T> mine(std::move(body));  // at once: to look there again later is a load
+  return (new detail::spawned<T>(*this_shard().root, name, group...))->begin(std::move(mine));
 }
 
 /// Calls `fn()` and starts the task it returns; keeps `fn` and its captures until that task has ended.
-template <class Fn>
+template <class Fn, std::same_as<scheduling_group>... Group>
   requires detail::any_task<std::invoke_result_t<Fn&>>
-auto spawn(Fn fn, const char* name = "task", scheduling_group group = current_scheduling_group()) {
+auto spawn(Fn fn, const char* name = "task", Group... group) {
   using T = typename detail::task_value<std::invoke_result_t<Fn&>>::type;
-  auto node = std::make_unique<detail::spawned_call<T, Fn>>(std::move(fn), *this_shard().root, name, group);
+  auto node = std::make_unique<detail::spawned_call<T, Fn>>(std::move(fn), *this_shard().root, name, group...);
   task<T> body = node->call();
   return node.release()->begin(std::move(body));
 }

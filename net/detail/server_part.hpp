@@ -192,7 +192,9 @@ inline constexpr peer_key refused_peer = nobody - 1;
 class connection_task final : public skerry::detail::chain, public skerry::detail::pooled {
  public:
   connection_task(server_part& of, peer_key peer) noexcept
-      : chain(peer == refused_peer ? "refusal" : "connection", current_scheduling_group(), &of), peer_(peer) {}
+      : chain(peer == refused_peer ? "refusal" : "connection", &of), peer_(peer) {
+    charge_as_current();
+  }
 
   void begin(task<>&& body) noexcept;
   server_part& server() const noexcept { return *static_cast<server_part*>(owner()); }

@@ -143,15 +143,14 @@ class foreign_call final : public shards::foreign_item {
   /// The task on the shard.
   class runner final : public shards::chain {
    public:
-    explicit runner(foreign_call& owner) noexcept
-        : chain("alien call", scheduling_group::main, nullptr), owner_(owner) {}
+    explicit runner(foreign_call& owner) noexcept : chain("alien call", nullptr), owner_(owner) {}
     void begin() noexcept {
       scope& home = *this_shard().root;
       if (home.closing()) return owner_.refused();
       try {
         returned body = owner_.apply();
         home.add(*this);
-        return start_express(std::move(body).release(owner_.result_));
+        return start_express(std::move(body).release(owner_.result_), scheduling_group::main);
       } catch (...) {
         owner_.result_.set_error(std::current_exception());
       }

@@ -94,14 +94,14 @@ class posted final : public message, public pooled {
  private:
   class runner final : public chain {
    public:
-    explicit runner(posted& owner) noexcept : chain("post_to", current_scheduling_group(), nullptr), owner_(owner) {}
+    explicit runner(posted& owner) noexcept : chain("post_to", nullptr), owner_(owner) {}
     void begin() noexcept {
       scope& home = *this_shard().root;
       try {
         if (home.closing()) std::rethrow_exception(target_stopping());
         returned body = owner_.apply();
         home.add(*this);
-        start_express(std::move(body).release(result_));
+        start_express(std::move(body).release(result_), charged_to_);
       } catch (...) {
         report_unseen_post(std::current_exception());
         this_mailboxes().reply(owner_);
@@ -117,6 +117,7 @@ class posted final : public message, public pooled {
     }
 
    private:
+    const scheduling_group charged_to_ = current_scheduling_group();  // fills the chain's padding
     posted& owner_;
     result_slot<value> result_;
   };

@@ -67,7 +67,7 @@ std::vector<chain*> live_branches(const leaf* wait) {
   here->all.clear();
   several->for_each_branch([](chain& each) noexcept {
     std::vector<chain*>& all = resource<branches_seen>().all;
-    const bool lives = each.started() && each.state() != chain_state::done;
+    const bool lives = each.state() != chain_state::done;
     if (lives && all.size() < tasks_told_max) all.push_back(&each);
   });
   return here->all;
