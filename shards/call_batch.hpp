@@ -29,9 +29,9 @@
 namespace skerry {
 
 template <class Fn, class... Args>
-class call_batch final : private detail::message_waiter {
+class call_batch final : private detail::leaf {
  public:
-  using call_type = detail::call<Fn, Args...>;
+  using call_type = detail::call<call_batch, Fn, Args...>;
   using value = typename call_type::value;
 
   explicit call_batch(std::size_t capacity, detail::handler_scope which = detail::handler_scope::root)
@@ -43,8 +43,7 @@ class call_batch final : private detail::message_waiter {
   template <class... Given>
   void add(shard_id target, Fn fn, Given&&... args) {
     SKERRY_ASSERT(size_ < capacity_, "a call_batch holds as many calls as it was made for");
-    message_waiter& waiter = *this;
-    slots_[size_].emplace(target, waiter, which_, std::move(fn), std::forward<Given>(args)...);
+    slots_[size_].emplace(target, *this, which_, std::move(fn), std::forward<Given>(args)...);
     ++size_;
   }
 
@@ -54,8 +53,11 @@ class call_batch final : private detail::message_waiter {
       call_batch& batch;
       bool await_ready() const noexcept { return batch.size_ == 0; }
       bool await_suspend(std::coroutine_handle<> resume_point) const noexcept {
-        for (std::size_t i = 0; i < batch.size_; ++i) batch.send(batch.slots_[i]->with_origin());
-        return batch.publish(resume_point);
+        batch.away_ = batch.size_ + 1;  // one more, so that none that comes home at once is the last
+        for (std::size_t i = 0; i < batch.size_; ++i) detail::this_mailboxes().send(batch.slots_[i]->with_origin());
+        if (--batch.away_ == 0) return false;
+        batch.suspend(resume_point);
+        return true;
       }
       void await_resume() const noexcept {}
     };
@@ -74,6 +76,10 @@ class call_batch final : private detail::message_waiter {
   }
 
  private:
+  friend call_type;
+  void one_home() noexcept {
+    if (--away_ == 0) wake();
+  }
   void let_go() noexcept override {
     // A cancelled call may come home at once, and the last one ends the wait; none goes before the task runs again.
     for (std::size_t i = 0; i < size_; ++i) detail::this_mailboxes().cancel(*slots_[i]);
@@ -83,6 +89,7 @@ class call_batch final : private detail::message_waiter {
   std::unique_ptr<std::optional<call_type>[]> slots_;
   std::size_t capacity_;
   std::size_t size_ = 0;
+  std::size_t away_ = 0;
   detail::handler_scope which_;
 };
 

@@ -58,8 +58,6 @@ struct queue {
   alignas(64) std::atomic<bool> starved{false};
 };
 
-message& message_of(std::uintptr_t entry) noexcept { return *reinterpret_cast<message*>(entry & ~std::uintptr_t{3}); }
-
 }  // namespace
 
 class queue_matrix {
@@ -109,28 +107,27 @@ mailboxes::mailboxes(shard_core& core, queue_matrix& queues, const std::vector<r
 }
 
 mailboxes::~mailboxes() {
-  SKERRY_ASSERT(outstanding_ == 0, "a shard ends after its last message has come home");
+  SKERRY_ASSERT(outstanding() == 0, "a shard ends after its last message has come home");
   core_.boxes = nullptr;
 }
 
 void mailboxes::cancel(message& m) noexcept {
-  SKERRY_ASSERT(m.sender_ == core_.id, "only the sender cancels its message");
-  if (m.returns_due_ == 0 || m.cancel_sent_) return;
-  m.cancel_sent_ = true;
-  if (m.target_ == core_.id) return m.cancel_here();
-  if (!m.handed_over_) return;  // the flush finds it cancelled
-  ++m.returns_due_;
-  put_cancel(m.target_, m);
-}
-
-void mailboxes::put_cancel(shard_id target, message& m) noexcept {
-  outboxes_[target].cancels.push(m);
-  outboxes_[target].urgent = true;
-  mark_dirty(target);
+  SKERRY_ASSERT(m.its_.sender == core_.id, "only the sender cancels its message");
+  if (m.home() || (m.its_.due & message::cancelled) != 0) return;
+  m.its_.due |= message::cancelled;
+  if (m.its_.target == core_.id) return m.cancel_here();
+  outbox& out = outboxes_[m.its_.target];
+  const bool ready = m.its_.slot < out.count && out.ready[m.its_.slot] == reinterpret_cast<std::uintptr_t>(&m);
+  // The flush looks for one that is still here.
+  if (ready || m.its_.slot == message::waits) return static_cast<void>(++out.cancelled);
+  ++m.its_.due;
+  put(m.its_.target, out, m, kind::cancel);
 }
 
 void mailboxes::mark_dirty(shard_id target) noexcept {
-  if (std::exchange(outboxes_[target].listed, true)) return;
+  outbox& out = outboxes_[target];
+  if (std::exchange(out.listed, true)) return;
+  if (out.ready == nullptr) out.ready = std::make_unique_for_overwrite<std::uintptr_t[]>(batch_max);
   dirty_.push_back(target);
   prefetch_push(target);
 }
@@ -150,61 +147,47 @@ void mailboxes::flush() noexcept {
   dirty_.resize(kept);
 }
 
+/// True when the outbox is empty now. What stays is tried again when the receiver has rung back.
 bool mailboxes::flush_one(shard_id target) noexcept {
   outbox& out = outboxes_[target];
-  out.put = 0;
+  list unwanted;
+  bool room = true;
   out.urgent = false;
-  return push_all(target, out.messages, kind::request, kind::reply) &&
-         push_all(target, out.cancels, kind::cancel, kind::acknowledge);
+  // Behind those that wait, of which the first take its place.
+  for (std::size_t i = 0; out.waiting.first != 0 && i < out.count; ++i) out.waiting.push_back(out.ready[i]);
+  if (out.waiting.first != 0) out.count = 0;
+  do {
+    while (out.waiting.first != 0 && out.count < batch_max) out.ready[out.count++] = out.waiting.pop();
+    if (out.cancelled != 0) [[unlikely]] {
+      const auto is_unwanted = [&](std::uintptr_t entry) {
+        const bool so = kind_of(entry) == kind::request && (of(entry).its_.due & message::cancelled) != 0;
+        if (so) --out.cancelled, unwanted.push_back(entry);
+        return so;
+      };
+      const std::uintptr_t* end = std::remove_if(&out.ready[0], &out.ready[out.count], is_unwanted);
+      out.count = static_cast<std::uint32_t>(end - &out.ready[0]);
+    }
+    const std::size_t pushed = out.count != 0 ? push(target, out.ready.get(), out.count) : 0;
+    room = pushed == out.count;
+    // Put back what did not fit, last one first.
+    while (out.count > pushed) out.waiting.push_front(out.ready[--out.count]);
+    out.count = 0;
+  } while (room && out.waiting.first != 0);
+  while (unwanted.first != 0) one_returned(of(unwanted.pop()));
+  return room && out.count == 0;
 }
 
-/// Moves what fits; true when the list is empty now. What stays is tried again when the receiver has rung back.
-template <message* message::* Next>
-bool mailboxes::push_all(shard_id target, chain_of<Next>& from, kind ours, kind theirs) noexcept {
-  if (from.first == nullptr) return true;
+/// Gives how many have found room; unless that is all, the receiver rings back when it has made some.
+std::size_t mailboxes::push(shard_id target, const std::uintptr_t* entries, std::size_t count) noexcept {
   queue& to = queues_.for_sender(core_.id, target);
-  std::array<std::uintptr_t, batch_max> batch;
-  chain_of<Next> unwanted;
-  bool pushed_any = false;
-  bool room = true;
-  while (from.first != nullptr && room) {
-    // A message belongs to the receiver from the push on, so its link is read, and its state set, before.
-    message* next = from.first;
-    std::size_t count = 0;
-    while (next != nullptr && count < batch.size()) {
-      message& m = *next;
-      next = m.*Next;
-      bool own = m.sender_ == core_.id;
-      if (own && ours == kind::request) {
-        if (m.cancel_sent_) [[unlikely]] {
-          unwanted.push(m);
-          continue;
-        }
-        m.handed_over_ = true;
-      }
-      batch[count++] = reinterpret_cast<std::uintptr_t>(&m) | static_cast<std::uintptr_t>(own ? ours : theirs);
-    }
-    std::size_t pushed = to.entries.push(batch.data(), count);
-    if (pushed < count) {
-      to.starved.exchange(true, std::memory_order_seq_cst);
-      pushed += to.entries.push(batch.data() + pushed, count - pushed);
-    }
-    pushed_any |= pushed != 0;
-    outboxes_[target].pushed_total += pushed;
-    room = pushed == count;
-    from.first = next;
-    // Put back what did not fit, last one first.
-    while (count > pushed) {
-      message& kept = message_of(batch[--count]);
-      if (ours == kind::request && kept.sender_ == core_.id) kept.handed_over_ = false;
-      kept.*Next = from.first;
-      if (from.first == nullptr) from.last = &kept;
-      from.first = &kept;
-    }
+  std::size_t pushed = to.entries.push(entries, count);
+  if (pushed < count) [[unlikely]] {
+    to.starved.exchange(true, std::memory_order_seq_cst);
+    pushed += to.entries.push(entries + pushed, count - pushed);
   }
-  if (pushed_any) ring(target);
-  while (unwanted.first != nullptr) one_returned(*std::exchange(unwanted.first, unwanted.first->*Next));
-  return room;
+  outboxes_[target].pushed_total += pushed;
+  if (pushed != 0) ring(target);
+  return pushed;
 }
 
 void mailboxes::ring(shard_id target) noexcept {
@@ -243,14 +226,14 @@ void mailboxes::drain(shard_id sender) noexcept {
   do {  // a full batch may be followed by more; what arrives after the last look has rung again
     count = from->entries.pop(batch.data(), batch.size());
     total += count;
-    for (std::size_t i = 0; i < count; ++i) prefetch_for_write(&message_of(batch[i]));
+    for (std::size_t i = 0; i < count; ++i) prefetch_for_write(&of(batch[i]));
     // What the replies will need travels while the requests do.
-    if (count != 0 && static_cast<kind>(batch[0] & 3) == kind::request) prefetch_push(sender);
+    if (count != 0 && kind_of(batch[0]) == kind::request) prefetch_push(sender);
     for (std::size_t i = 0; i < count; ++i) receive(in.stats, sender, batch[i]);
   } while (count == batch.size());
   if (total != 0) ++in.stats.batches;
   // Who calls in a loop has his message in the same place each time. Only the address is used, whatever is there.
-  in.likely_next = total == 1 ? &message_of(batch[0]) : nullptr;
+  in.likely_next = total == 1 ? &of(batch[0]) : nullptr;
   // A sender that found the queue full left `capacity` entries in it, however many looks it takes to empty it: so one
   // look at the flag for every `capacity` entries finds it.
   std::uint64_t before = std::exchange(in.popped_total, in.popped_total + total);
@@ -259,21 +242,21 @@ void mailboxes::drain(shard_id sender) noexcept {
 }
 
 void mailboxes::receive(pair_stats& stats, shard_id sender, std::uintptr_t entry) noexcept {
-  message& m = message_of(entry);
-  switch (static_cast<kind>(entry & 3)) {
+  message& m = of(entry);
+  switch (kind_of(entry)) {
     case kind::request: {
       ++stats.requests;
       // The two shards read their clocks at different moments; a message cannot have waited less than nothing.
       const clock::duration waited = std::max(core_.now - m.sent_at_, clock::duration::zero());
       stats.queue_wait += waited;
       ++stats.waits[std::min<std::size_t>(std::bit_width(static_cast<std::uint64_t>(waited.count())), 31)];
-      observe::trace(observe::trace_kind::message_begin, m.number_, 0, sender);
+      observe::trace(observe::trace_kind::message_begin, m.its_.number, 0, sender);
       m.run_here();
       break;
     }
     case kind::cancel:
       m.cancel_here();
-      put_cancel(sender, m);
+      put(sender, outboxes_[sender], m, kind::acknowledge);
       break;
     case kind::reply:
     case kind::acknowledge: one_returned(m); break;

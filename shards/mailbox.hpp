@@ -8,9 +8,9 @@
 ///   m.come_home() <--poll-- queue B->A <--flush----------------------------------------'
 ///
 /// A single-producer single-consumer queue per ordered pair of shards, made on first use, carries four kinds of entry
-/// (two low bits of the pointer): requests, replies, cancels and their acknowledgements. Its capacity is a batch size:
-/// what does not fit waits in the outbox, linked through the messages themselves, so sending never blocks, fails or
-/// allocates, and mutual calls cannot deadlock.
+/// (two low bits of the pointer): requests, replies, cancels and their acknowledgements. An outbox is an array of
+/// entries, flushed in one go. The queue's capacity is a batch size: what does not fit waits in the outbox, linked
+/// through the messages themselves, so sending never blocks, fails or allocates, and mutual calls cannot deadlock.
 ///
 /// A message lives in the frame of the coroutine that awaits it:
 ///
@@ -32,10 +32,12 @@
 #include <skerry/framework/this_shard.hpp>
 
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 namespace skerry {
@@ -68,28 +70,41 @@ class message {
 
   message(const message&) = delete;
   message& operator=(const message&) = delete;
-  shard_id target() const noexcept { return target_; }
-  bool handed_over() const noexcept { return handed_over_; }  ///< the sender's question: nothing may be added to it
+  shard_id target() const noexcept { return its_.target; }
+  bool home() const noexcept { return its_.due == 0; }  ///< the sender's question
 
  protected:
-  explicit message(shard_id target) noexcept : target_(static_cast<std::uint16_t>(target)) {
+  explicit message(shard_id target) noexcept : its_(std::bit_cast<journey>(std::uint64_t{target} << 16)) {
     SKERRY_ASSERT(target < shards_max, "there is no such shard; shard numbers run from 0 to shard_count() - 1");
   }
-  ~message() { SKERRY_ASSERT(returns_due_ == 0, "a message lives until it has come home"); }
+  ~message() { SKERRY_ASSERT(home(), "a message lives until it has come home"); }
 
  private:
   friend class mailboxes;
-  // 41 bytes with the pointer to the virtual functions, so that a call with a small argument and result is one cache
+  static constexpr std::uint8_t waits = 0xff;
+  static constexpr std::uint8_t cancelled = 0x80;
+  struct journey {
+    std::uint16_t sender;
+    std::uint16_t target;
+    std::uint16_t number;  // for the trace: of all the sender's messages, modulo 2^16
+    std::uint8_t slot;     // sender's: its place in the outbox's array; or `waits`: it is in the list
+    std::uint8_t due;      // sender's: replies and acknowledgements to come, and whether it is cancelled
+  };
+  /// In one store: several narrow ones take as much time each.
+  void set_out(std::uint64_t sender, std::uint64_t number, std::uint64_t slot) noexcept {
+    static_assert(std::endian::native == std::endian::little);
+    its_ = std::bit_cast<journey>(sender | std::uint64_t{its_.target} << 16 | (number & 0xffff) << 32 | slot << 48 |
+                                  std::uint64_t{1} << 56);
+  }
+
+  // 32 bytes with the pointer to the virtual functions, so that a call with a small argument and result is one cache
   // line and a request costs one line each way.
-  message* next_;         // in an outbox
-  message* next_cancel_;  // in a list of cancels or acknowledgements
-  clock::time_point sent_at_;
-  std::uint16_t sender_ = 0;
-  std::uint16_t target_;
-  std::uint16_t number_ = 0;      // for the trace: of all the sender's messages, modulo 2^16
-  std::uint8_t returns_due_ = 0;  // sender's: replies and acknowledgements to come
-  bool handed_over_ = false;      // sender's: pushed into the queue
-  bool cancel_sent_ = false;      // sender's
+  std::uintptr_t next_;  // the entry after that of the request, its cancel or its acknowledgement, in an outbox's list
+  union {
+    clock::time_point sent_at_;  // until the target has looked
+    std::uintptr_t next_reply_;  // the entry after that of the reply
+  };
+  journey its_;
 };
 
 /// The queues of all ordered pairs of shards of one host. Each slot is written once, by the pair's sender.
@@ -104,41 +119,43 @@ class mailboxes final : public poller {
 
   /// Sends `m` to its target, or runs it at once when that is this shard.
   void send(message& m) noexcept {
-    SKERRY_ASSERT(m.target_ < core_.count, "there is no such shard; shard numbers run from 0 to shard_count() - 1");
-    SKERRY_ASSERT(m.returns_due_ == 0, "a message is sent once at a time");
-    m.sender_ = static_cast<std::uint16_t>(core_.id);
-    m.returns_due_ = 1;
-    m.handed_over_ = false;
-    m.cancel_sent_ = false;
-    ++outstanding_;
-    if (m.target_ == core_.id) return m.run_here();
+    SKERRY_ASSERT(m.its_.target < core_.count, "there is no such shard; shard numbers run from 0 to shard_count() - 1");
+    SKERRY_ASSERT(m.home(), "a message is sent once at a time");
+    if (m.its_.target == core_.id) {
+      m.set_out(core_.id, 0, 0);
+      ++ran_here_total_;
+      return m.run_here();
+    }
+    outbox& out = outboxes_[m.its_.target];
     m.sent_at_ = core_.now;
-    m.number_ = static_cast<std::uint16_t>(++sent_total_);
-    observe::trace(observe::trace_kind::message_sent, m.number_, core_.current != nullptr ? core_.current->id() : 0,
-                   m.target_);
-    put(m.target_, m);
+    m.set_out(core_.id, ++sent_total_, out.count);
+    if (core_.trace != nullptr) [[unlikely]]
+      observe::trace(observe::trace_kind::message_sent, m.its_.number,
+                     core_.current != nullptr ? core_.current->id() : 0, m.its_.target);
+    put(m.its_.target, out, m, kind::request);
   }
   void hurry(shard_id target) noexcept { flush_one(target); }  ///< what waits for `target` goes now
   /// Sends `m` back to where it came from.
   void reply(message& m) noexcept {
-    if (m.sender_ == core_.id) return one_returned(m);
-    observe::trace(observe::trace_kind::message_end, m.number_, 0, m.sender_);
-    outboxes_[m.sender_].urgent = true;
-    put(m.sender_, m);
+    if (m.its_.sender == core_.id) return one_returned(m);
+    observe::trace(observe::trace_kind::message_end, m.its_.number, 0, m.its_.sender);
+    put(m.its_.sender, outboxes_[m.its_.sender], m, kind::reply);
   }
   /// The sender no longer wants `m`. It will come home, perhaps within this call. Nothing if that is under way already.
   void cancel(message& m) noexcept;
 
   /// Sent and not home yet.
-  std::size_t outstanding() const noexcept { return outstanding_; }
+  std::size_t outstanding() const noexcept { return sent_total_ + ran_here_total_ - home_total_; }
   /// Waits until none is outstanding.
   auto until_home() {
     if (!home_) home_.emplace("messages to come home");
-    outstanding_ == 0 ? home_->set() : home_->reset();
+    outstanding() == 0 ? home_->set() : home_->reset();
     return home_->wait();
   }
   /// To other shards.
   std::uint64_t sent_total() const noexcept { return sent_total_; }
+  /// Entries pushed for `target`, ever. While that stays the same, a message to it that was sent is not handed over.
+  const std::uint64_t& pushed_total(shard_id target) const noexcept { return outboxes_[target].pushed_total; }
   /// Everything handed to this shard's outboxes is in the queues.
   bool flushed() const noexcept { return dirty_.empty(); }
   const pair_stats& received_from(shard_id sender) const noexcept { return inboxes_[sender].stats; }
@@ -149,24 +166,28 @@ class mailboxes final : public poller {
 
  private:
   enum class kind : std::uintptr_t { request = 0, reply = 1, cancel = 2, acknowledge = 3 };
-  /// First in, first out, through one of the links of its messages.
-  template <message* message::* Next>
-  struct chain_of {
-    message* first = nullptr;
-    message* last = nullptr;
-    void push(message& m) noexcept {
-      m.*Next = nullptr;
-      (first == nullptr ? first : last->*Next) = &m;
-      last = &m;
+  static message& of(std::uintptr_t entry) noexcept { return *reinterpret_cast<message*>(entry & ~std::uintptr_t{3}); }
+  static kind kind_of(std::uintptr_t entry) noexcept { return static_cast<kind>(entry & 3); }
+  /// Entries, linked through their messages; a request's slot says that it is here.
+  struct list {
+    std::uintptr_t first = 0;
+    std::uintptr_t last = 0;
+    static std::uintptr_t& link(std::uintptr_t e, std::uint8_t slot = message::waits) noexcept {
+      if (kind_of(e) == kind::request) of(e).its_.slot = slot;
+      return kind_of(e) == kind::reply ? of(e).next_reply_ : of(e).next_;
     }
+    void push_back(std::uintptr_t e) noexcept { link(e) = 0, (first == 0 ? first : link(last)) = e, last = e; }
+    void push_front(std::uintptr_t e) noexcept { link(e) = first, last = first == 0 ? e : last, first = e; }
+    std::uintptr_t pop() noexcept { return std::exchange(first, link(first, 0)); }
   };
   struct outbox {
-    chain_of<&message::next_> messages;        // requests of ours, replies of theirs
-    chain_of<&message::next_cancel_> cancels;  // cancels of ours, acknowledgements of theirs
-    bool listed = false;                       // in dirty_
-    bool urgent = false;                       // holds more than requests
-    std::uint32_t put = 0;                     // messages since the last flush
-    std::uint64_t pushed_total = 0;            // entries, ever
+    std::unique_ptr<std::uintptr_t[]> ready;  // `batch_max` entries, on first use
+    std::uint32_t count = 0;                  // of them
+    std::uint32_t cancelled = 0;              // requests, there or in `waiting`
+    list waiting;                             // what found the queue full, before the ready ones
+    std::uint64_t pushed_total = 0;           // entries, ever
+    bool listed = false;                      // in dirty_
+    bool urgent = false;                      // holds more than requests
   };
   struct inbox {
     std::uint64_t popped_total = 0;     // entries, ever
@@ -178,27 +199,27 @@ class mailboxes final : public poller {
   // are made. Replies never wait.
   static constexpr std::size_t batch_max = 64;
 
-  void put(shard_id target, message& m) noexcept {
-    outbox& out = outboxes_[target];
-    out.messages.push(m);
-    if (!out.listed) mark_dirty(target);
-    if (++out.put == batch_max) flush_one(target);
+  void put(shard_id target, outbox& out, message& m, kind what) noexcept {
+    if (out.count == 0) mark_dirty(target);
+    out.ready[out.count] = reinterpret_cast<std::uintptr_t>(&m) | static_cast<std::uintptr_t>(what);
+    if (what != kind::request) out.urgent = true;
+    if (++out.count == batch_max) flush_one(target);
   }
-  /// A cancel or its acknowledgement.
-  void put_cancel(shard_id target, message& m) noexcept;
   void mark_dirty(shard_id target) noexcept;
   void prefetch_push(shard_id target) noexcept;
   void one_returned(message& m) noexcept {
-    SKERRY_ASSERT(m.returns_due_ > 0, "a message comes home once");
-    if (--m.returns_due_ != 0) return;
-    if (--outstanding_ == 0 && home_) [[unlikely]]
+    SKERRY_ASSERT(!m.home(), "a message comes home once");
+    if (m.its_.due != 1 && (--m.its_.due & ~message::cancelled) != 0) [[unlikely]]
+      return;
+    m.its_.due = 0;
+    ++home_total_;
+    if (home_ && outstanding() == 0) [[unlikely]]
       home_->set();
-    if (m.target_ != core_.id) observe::trace(observe::trace_kind::message_reply, m.number_, 0, m.target_);
+    if (m.its_.target != core_.id) observe::trace(observe::trace_kind::message_reply, m.its_.number, 0, m.its_.target);
     m.come_home();
   }
   bool flush_one(shard_id target) noexcept;
-  template <message* message::* Next>
-  bool push_all(shard_id target, chain_of<Next>& from, kind ours, kind theirs) noexcept;
+  std::size_t push(shard_id target, const std::uintptr_t* entries, std::size_t count) noexcept;
   void drain(shard_id sender) noexcept;
   void receive(pair_stats& stats, shard_id sender, std::uintptr_t entry) noexcept;
   void ring(shard_id target) noexcept;
@@ -208,11 +229,12 @@ class mailboxes final : public poller {
   std::vector<reactor*> peers_;
   std::vector<outbox> outboxes_;
   std::vector<inbox> inboxes_;
-  std::vector<shard_id> dirty_;    // targets whose outbox may have something
-  std::vector<shard_id> to_wake_;  // sleeping targets that this shard was the first to ring
-  std::size_t outstanding_ = 0;
-  std::optional<event> home_;  // once somebody waits for the end of them
-  std::uint64_t sent_total_ = 0;
+  std::vector<shard_id> dirty_;       // targets whose outbox may have something
+  std::vector<shard_id> to_wake_;     // sleeping targets that this shard was the first to ring
+  std::optional<event> home_;         // once somebody waits for the end of them
+  std::uint64_t sent_total_ = 0;      // to other shards
+  std::uint64_t ran_here_total_ = 0;  // to this one
+  std::uint64_t home_total_ = 0;      // of both
 };
 
 /// This shard's mailboxes.

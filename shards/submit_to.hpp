@@ -32,6 +32,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <memory>
+#include <new>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -43,35 +45,6 @@ namespace detail {
 /// Where handlers of messages run: the root scope, or the scope of the shard's own control tasks.
 enum class handler_scope : bool { root, control };
 scope& scope_for_handlers(handler_scope which) noexcept;
-
-/// Waits until a number of messages have come home.
-class message_waiter : public leaf {
- public:
-  void one_home() noexcept {
-    SKERRY_ASSERT(outstanding_ > 0, "a message comes home once");
-    if (--outstanding_ != 0 || !published_) return;
-    published_ = false;
-    wake();
-  }
-
- protected:
-  ~message_waiter() = default;
-  void send(message& m) noexcept {
-    ++outstanding_;
-    this_mailboxes().send(m);
-  }
-  /// To be called after the messages were sent: false when all are home already, the task just goes on.
-  bool publish(std::coroutine_handle<> resume_point) noexcept {
-    if (outstanding_ == 0) return false;
-    published_ = true;
-    suspend(resume_point);
-    return true;
-  }
-
- private:
-  unsigned outstanding_ = 0;
-  bool published_ = false;
-};
 
 /// Refuses a handler because the target is stopping.
 std::exception_ptr target_stopping() noexcept;
@@ -86,8 +59,9 @@ struct call_value<Returned> : task_value<Returned> {};
 template <class Fn, class... Args>
 using call_value_t = typename call_value<std::invoke_result_t<Fn&, Args...>>::type;
 
-/// A message that calls `fn(arguments...)` on the target, with rvalues, and keeps what that yields for the caller.
-template <class Fn, class... Args>
+/// A message that calls `fn(arguments...)` on the target, with rvalues, and keeps what that yields for the caller. The
+/// waiter has `one_home()`, for when it is back.
+template <class Waiter, class Fn, class... Args>
 class call final : public message {
  public:
   using returned = std::invoke_result_t<Fn&, Args...>;
@@ -95,9 +69,9 @@ class call final : public message {
   static constexpr bool is_task = any_task<returned>;
 
   template <class... Given>
-  call(shard_id target, message_waiter& waiter, handler_scope which, Fn fn, Given&&... given)
+  call(shard_id target, Waiter& waiter, handler_scope which, Fn fn, Given&&... given)
       : message(target),
-        which_(which),
+        which_{which},
         fn_(std::move(fn)),
         arguments_(std::forward<Given>(given)...),
         waiter_(waiter) {}
@@ -138,6 +112,12 @@ class call final : public message {
     return *this;
   }
   value take() { return result_.take(); }
+  /// Instead of the destructor, which would store the pointers to the virtual functions again.
+  void end() noexcept {
+    if constexpr (is_task) return std::destroy_at(this);
+    SKERRY_ASSERT(home(), "a message lives until it has come home");
+    std::destroy_at(&result_), std::destroy_at(&arguments_), std::destroy_at(&fn_);
+  }
 
  private:
   /// The task on the target: lives in the message, so nothing is allocated but its frames.
@@ -152,13 +132,16 @@ class call final : public message {
       return nullptr;
     }
 
+    scheduling_group charged_to() const noexcept { return charged_to_; }
     using chain::never_starts;
 
    private:
+    const scheduling_group charged_to_ = current_scheduling_group();  // fills the chain's padding
     call& owner_;
   };
-  struct no_runner {
-    explicit no_runner(call&) noexcept {}
+  template <class>  // two of one type would have an address each
+  struct nothing {
+    explicit nothing(const auto&) noexcept {}
   };
 
   void begin() noexcept {
@@ -167,7 +150,7 @@ class call final : public message {
       if (home.closing()) std::rethrow_exception(target_stopping());
       returned body = apply();
       home.add(runner_);
-      runner_.start_express(std::move(body).release(result_), group_);
+      runner_.start_express(std::move(body).release(result_), runner_.charged_to());
     } catch (...) {
       runner_.never_starts();
       result_.set_error(std::current_exception());
@@ -180,49 +163,59 @@ class call final : public message {
   }
   returned apply() { return std::apply(fn_, std::move(arguments_)); }
 
-  // These fill the message's padding.
-  handler_scope which_;
-  scheduling_group group_ = is_task ? current_scheduling_group() : scheduling_group::main;
+  [[no_unique_address]] std::conditional_t<is_task, handler_scope, nothing<handler_scope>> which_;
   [[no_unique_address]] Fn fn_;
   std::tuple<Args...> arguments_;
-  message_waiter& waiter_;
+  Waiter& waiter_;
   result_slot<value> result_;
-  [[no_unique_address]] std::conditional_t<is_task, runner, no_runner> runner_{*this};
+  [[no_unique_address]] std::conditional_t<is_task, runner, nothing<runner>> runner_{*this};
 };
 
 /// The call starts on a cache line of its own, so that what the target writes takes no line away from the caller's
 /// frame; frames are aligned to 16 bytes, so the place is found at run time.
 template <class Fn, class... Args>
-class [[nodiscard("co_await it: nothing is sent before")]] submit_awaiter final : public message_waiter {
+class [[nodiscard("co_await it: nothing is sent before")]] submit_awaiter final {
  public:
-  using call_type = call<Fn, Args...>;
-
   template <class... Given>
-  submit_awaiter(shard_id target, handler_scope which, Fn fn, Given&&... given)
-      : call_(*::new(line()) call_type(target, *this, which, std::move(fn), std::forward<Given>(given)...)) {}
-  ~submit_awaiter() { call_.~call_type(); }
+  submit_awaiter(shard_id target, handler_scope which, Fn fn, Given&&... given) {
+    ::new (at_.place()) call_type(target, at_, which, std::move(fn), std::forward<Given>(given)...);
+  }
+  ~submit_awaiter() { at_.sent().end(); }
 
   bool await_ready() const noexcept { return false; }
-  bool await_suspend(std::coroutine_handle<> resume_point) noexcept {
-    send(call_.with_origin());
-    return publish(resume_point);
-  }
-  auto await_resume() { return call_.take(); }
-  void let_go() noexcept override { this_mailboxes().cancel(call_); }
-  const char* describe() const noexcept override { return "submit_to"; }
+  bool await_suspend(std::coroutine_handle<> resume_point) noexcept { return at_.send(resume_point); }
+  auto await_resume() { return at_.sent().take(); }
 
  private:
-  static constexpr std::size_t line_bytes = 64;
-  static constexpr std::size_t frame_alignment = 16;
-  static_assert(alignof(call_type) <= line_bytes);
+  class waiter;
+  using call_type = call<waiter, Fn, Args...>;
 
-  void* line() noexcept {
-    auto start = reinterpret_cast<std::uintptr_t>(&room_);
-    return room_ + ((start + line_bytes - 1) / line_bytes * line_bytes - start);
-  }
+  /// Apart, so that it goes without a destructor.
+  class waiter final : public leaf {
+   public:
+    /// One to this shard may be home before anybody waits.
+    void one_home() noexcept {
+      if (waiting() != nullptr) wake();
+    }
+    bool send(std::coroutine_handle<> resume_point) noexcept {
+      this_mailboxes().send(sent().with_origin());
+      if (sent().home()) return false;
+      suspend(resume_point);
+      return true;
+    }
+    void let_go() noexcept override { this_mailboxes().cancel(sent()); }
+    const char* describe() const noexcept override { return "submit_to"; }
 
-  call_type& call_;
-  alignas(frame_alignment) std::byte room_[sizeof(call_type) + line_bytes - frame_alignment];
+    void* place() noexcept { return room_ + -reinterpret_cast<std::uintptr_t>(&room_) % line_bytes; }
+    call_type& sent() noexcept { return *std::launder(static_cast<call_type*>(place())); }
+
+   private:
+    static constexpr std::size_t line_bytes = 64;
+    static_assert(alignof(call_type) <= line_bytes);
+    alignas(16) std::byte room_[sizeof(call_type) + line_bytes - 16];  // a frame has that alignment
+  };
+
+  waiter at_;
 };
 
 /// A function with captures, on its author's word.

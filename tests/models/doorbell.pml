@@ -8,7 +8,7 @@
  *   in the code                                                here
  *   doorbell::ring, take, announce_sleep, woken                one atomic step each: each is one read-modify-write
  *   doorbell::take's look before its exchange (a hint)         may see an old word: the step may be left out
- *   mailboxes::push_all: push, `starved`, push again           four steps
+ *   mailboxes::push: push, `starved`, push again, ring         four steps
  *   mailboxes::drain: pop, the count, `starved`, ring back     a step each; one look pops up to BATCH
  *   reactor::idle: announce, look again, wait                  a step each; the look may find what is not modelled
  *   backend::wake, backend::wait                               a counter: a wake-up before the wait ends the wait

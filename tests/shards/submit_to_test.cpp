@@ -10,6 +10,7 @@
 #include <skerry/shards/submit_to.hpp>
 #include <skerry/timers/sleep.hpp>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <iostream>
@@ -232,9 +233,48 @@ TEST(submit_to, messages_of_a_pair_run_in_the_order_they_were_sent) {
   }
 }
 
+/// More calls in one phase than an outbox's array holds, one of them given up: the first 128 were flushed or wait for
+/// room in the queue, the others are in the array. One that is given up at home never runs.
+task<> give_up_wherever_it_is(unsigned capacity) {
+  constexpr int calls = 150;
+  int never_ran[2] = {0, 0};
+  for (int given_up = 0; given_up < calls; given_up += 7) {
+    std::vector<join_handle<>> callers;
+    for (int i = 0; i < calls; ++i) {
+      callers.push_back(
+          spawn([i]() -> task<> { co_await submit_to(1, [](int n) { notes_here().numbers.push_back(n); }, i); }));
+    }
+    co_await yield();
+    callers[static_cast<std::size_t>(given_up)].abort();
+    for (int i = 0; i < calls; ++i) {
+      const bool cancelled = co_await join_says_cancelled(callers[static_cast<std::size_t>(i)]);
+      EXPECT_TRUE(!cancelled || i == given_up);
+    }
+    const std::vector<int> ran = co_await submit_to(1, [] { return std::exchange(notes_here().numbers, {}); });
+    std::vector<int> expected;
+    const bool left_out = std::ranges::find(ran, given_up) == ran.end();
+    for (int i = 0; i < calls; ++i) {
+      if (i != given_up || !left_out) expected.push_back(i);
+    }
+    EXPECT_EQ(ran, expected) << "capacity " << capacity << ", given up " << given_up;
+    never_ran[given_up >= 128] += left_out;
+  }
+  EXPECT_TRUE(never_ran[0] > 0 || capacity > 64) << "behind a full queue";
+  EXPECT_GT(never_ran[1], 0) << "in the array";
+}
+
+TEST(submit_to, a_call_that_is_given_up_at_home_is_found_there) {
+  for (const unsigned capacity : {1u, 2u, 128u}) {
+    app_options options = quiet_options(2);
+    options.mailbox_capacity = capacity;
+    run_shards(options, [capacity] { return give_up_wherever_it_is(capacity); });
+  }
+}
+
 TEST(call_batch, results_come_in_the_order_of_add_and_slots_are_used_again) {
   run_shards(3, []() -> task<> {
     auto square = [](int n) { return n * n; };
+    static_assert(sizeof(detail::call<detail::leaf, decltype(square), int>) == 64, "a small call is one cache line");
     call_batch<decltype(square), int> calls(30);
     for (int round = 0; round < 10; ++round) {
       for (int i = 0; i < 30; ++i) calls.add(static_cast<shard_id>(i) % shard_count(), square, i + round);

@@ -166,7 +166,7 @@ class channel_feed {
   bool open() const noexcept { return !closing_ && !refused_; }
   void put(T&& item) noexcept {
     std::construct_at(&at(put_++), std::move(item));
-    if (filling_ != nullptr && !filling_->handed_over() && filling_->count + 1 < per_carrier_) [[likely]] {
+    if (filling_ != nullptr && !handed_over() && filling_->count + 1 < per_carrier_) [[likely]] {
       ++filling_->count;
     } else {
       announce();
@@ -211,13 +211,15 @@ class channel_feed {
   };
   static constexpr unsigned all_idle = 0b1111;
 
+  /// Whether the carrier that is being filled may be with the receiver.
+  bool handed_over() const noexcept { return *pushed_total_ != pushed_before_; }
   std::size_t announced() const noexcept { return filling_ != nullptr ? covered_ + filling_->count : covered_; }
   /// Covers what no carrier covers yet: by the one that is still in the outbox, then by idle ones. What is left waits
   /// for one to come home.
   void announce() noexcept {
     announcing_ = true;
     while (announced() != put_ || (closing_ && !last_sent_)) {
-      const bool fresh = filling_ == nullptr || filling_->handed_over() || filling_->count == per_carrier_;
+      const bool fresh = filling_ == nullptr || handed_over() || filling_->count == per_carrier_;
       if (fresh) {
         if (idle_ == 0) break;
         covered_ = announced();
@@ -226,6 +228,8 @@ class channel_feed {
         filling_->sender = this_shard_id();
         filling_->begin = covered_;
         filling_->count = filling_->taken = 0;
+        pushed_total_ = &this_mailboxes().pushed_total(receiver_);
+        pushed_before_ = *pushed_total_;
       }
       carrier& c = *filling_;
       c.count += std::min(put_ - announced(), per_carrier_ - c.count);
@@ -249,12 +253,14 @@ class channel_feed {
   const std::size_t slot_mask_;
   const std::size_t capacity_;
   const std::size_t per_carrier_;
-  carrier carriers_[4];            // on lines of their own, and what follows is the sender's
-  std::optional<wait_list> room_;  // a unit per place
-  unsigned idle_ = all_idle;       // a bit per carrier
-  carrier* filling_ = nullptr;     // the last one that was sent, while it is away
-  std::size_t put_ = 0;            // items ever sent
-  std::size_t covered_ = 0;        // those before `filling_`'s that a carrier covers or has covered
+  carrier carriers_[4];                          // on lines of their own, and what follows is the sender's
+  std::optional<wait_list> room_;                // a unit per place
+  unsigned idle_ = all_idle;                     // a bit per carrier
+  carrier* filling_ = nullptr;                   // the last one that was sent, while it is away
+  const std::uint64_t* pushed_total_ = nullptr;  // the outbox's, for the carrier that is being filled
+  std::uint64_t pushed_before_ = 0;
+  std::size_t put_ = 0;      // items ever sent
+  std::size_t covered_ = 0;  // those before `filling_`'s that a carrier covers or has covered
   bool closing_ = false;
   bool last_sent_ = false;
   bool refused_ = false;
