@@ -9,15 +9,33 @@ namespace skerry {
 
 namespace {
 
-constexpr int looks_before_parking = 64;
+/// How long a worker looks for work before it parks: first it spins, then it gives its CPU to whoever else is ready
+/// there, for as long as a shard takes to wake up, see the last job done and post the next one.
+class patience {
+ public:
+  bool wait_a_little() noexcept {
+    if (++looks_ < spins) {
+      spin();
+    } else if (looks_ < spins + yields) {
+      std::this_thread::yield();
+    } else {
+      return false;
+    }
+    return true;
+  }
+  void renew() noexcept { looks_ = 0; }
 
-void spin_a_little() noexcept {
+ private:
+  static constexpr int spins = 64, yields = 128;
+  static void spin() noexcept {
 #if defined(__x86_64__)
-  for (int i = 0; i < 16; ++i) __builtin_ia32_pause();
+    for (int i = 0; i < 16; ++i) __builtin_ia32_pause();
 #elif defined(__aarch64__)
-  for (int i = 0; i < 16; ++i) asm volatile("yield");
+    for (int i = 0; i < 16; ++i) asm volatile("yield");
 #endif
-}
+  }
+  int looks_ = 0;
+};
 
 }  // namespace
 
@@ -45,18 +63,16 @@ void compute_worker::run_stolen(detail::stealable& work) noexcept {
 
 void compute_worker::wait_for(detail::stealable& work) noexcept {
   const bool may_steal = nesting_ < nesting_max;
-  int looks = 0;
+  patience left;
   while (work.state_.load(std::memory_order_acquire) != detail::stealable::state::done) {
     if (detail::stealable* other = may_steal ? pool_->steal(*this) : nullptr; other != nullptr) {
       ++nesting_;
       run_stolen(*other);
       --nesting_;
-      looks = 0;
-    } else if (++looks < looks_before_parking) {
-      spin_a_little();
-    } else {
+      left.renew();
+    } else if (!left.wait_a_little()) {
       pool_->park_until(*this, work, may_steal);
-      looks = 0;
+      left.renew();
     }
   }
 }
@@ -119,21 +135,17 @@ job* compute_pool::take_job() noexcept {
 }
 
 void compute_pool::work(compute_worker& me) noexcept {
-  int looks = 0;
-  for (;;) {
+  for (patience left;;) {
     if (job* next = take_job(); next != nullptr) {
       me.run_job(*next);
-      looks = 0;
     } else if (detail::stealable* stolen = steal(me); stolen != nullptr) {
       me.run_stolen(*stolen);
-      looks = 0;
-    } else if (++looks < looks_before_parking) {
-      spin_a_little();
+    } else if (left.wait_a_little()) {
+      continue;
     } else if (!park(me)) {
       return;
-    } else {
-      looks = 0;
     }
+    left.renew();
   }
 }
 
