@@ -249,7 +249,8 @@ void mailboxes::receive(pair_stats& stats, shard_id sender, std::uintptr_t entry
       // The two shards read their clocks at different moments; a message cannot have waited less than nothing.
       const clock::duration waited = std::max(core_.now - m.sent_at_, clock::duration::zero());
       stats.queue_wait += waited;
-      ++stats.waits[std::min<std::size_t>(std::bit_width(static_cast<std::uint64_t>(waited.count())), 31)];
+      ++stats.waits[digits_of(waited)];
+      m.sent_at_ = core_.now;
       observe::trace(observe::trace_kind::message_begin, m.its_.number, 0, sender);
       m.run_here();
       break;

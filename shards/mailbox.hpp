@@ -31,6 +31,7 @@
 #include <skerry/framework/task/chain.hpp>
 #include <skerry/framework/this_shard.hpp>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstddef>
@@ -51,6 +52,9 @@ struct pair_stats {
   std::uint64_t batches = 0;               ///< times the inbox was found filled
   std::chrono::nanoseconds queue_wait{0};  ///< sum over requests: from send() to the receiver's look
   std::array<std::uint64_t, 32> waits{};   ///< requests by binary digits of theirs in nanoseconds; the last, 31 or more
+  /// Sum over those that were answered, from the look to the reply, by the shard's clock: none for what runs in one go.
+  std::chrono::nanoseconds service_time{0};
+  std::array<std::uint64_t, 32> services{};  ///< answers by binary digits of theirs
 };
 
 namespace detail {
@@ -101,7 +105,7 @@ class message {
   // line and a request costs one line each way.
   std::uintptr_t next_;  // the entry after that of the request, its cancel or its acknowledgement, in an outbox's list
   union {
-    clock::time_point sent_at_;  // until the target has looked
+    clock::time_point sent_at_;  // until the target has looked; then when it looked
     std::uintptr_t next_reply_;  // the entry after that of the reply
   };
   journey its_;
@@ -139,6 +143,10 @@ class mailboxes final : public poller {
   void reply(message& m) noexcept {
     if (m.its_.sender == core_.id) return one_returned(m);
     observe::trace(observe::trace_kind::message_end, m.its_.number, 0, m.its_.sender);
+    [[maybe_unused]] pair_stats& stats = inboxes_[m.its_.sender].stats;
+    const clock::duration served = core_.now - m.sent_at_;
+    stats.service_time += served;
+    ++stats.services[digits_of(served)];
     put(m.its_.sender, outboxes_[m.its_.sender], m, kind::reply);
   }
   /// The sender no longer wants `m`. It will come home, perhaps within this call. Nothing if that is under way already.
@@ -204,6 +212,9 @@ class mailboxes final : public poller {
     out.ready[out.count] = reinterpret_cast<std::uintptr_t>(&m) | static_cast<std::uintptr_t>(what);
     if (what != kind::request) out.urgent = true;
     if (++out.count == batch_max) flush_one(target);
+  }
+  static std::size_t digits_of(clock::duration d) noexcept {
+    return std::min<std::size_t>(std::bit_width(static_cast<std::uint64_t>(d.count())), 31);
   }
   void mark_dirty(shard_id target) noexcept;
   void prefetch_push(shard_id target) noexcept;

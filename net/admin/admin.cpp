@@ -23,6 +23,7 @@
 #include <skerry/toolkit/flow/hops.hpp>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -168,20 +169,30 @@ task<response> text() {
   co_return response::text(figures_as_text(co_await from_all_shards([] { return figures_of_shard(); })));
 }
 
+/// Up to the longest that occurred.
+void append_digits(std::string& out, const std::array<std::uint64_t, 32>& by_digits) {
+  const auto end = std::ranges::find_if(by_digits | std::views::reverse, std::identity()).base();
+  out += '[';
+  for (auto each = by_digits.begin(); each != end; ++each) {
+    fmt::format_to(std::back_inserter(out), "{}{}", each == by_digits.begin() ? "" : ",", *each);
+  }
+  out += ']';
+}
+
 task<response> hops() {
   std::string out = "[";
   const hop_matrix all = co_await skerry::hops();
   for (std::size_t to = 0; to < all.size(); ++to) {
     for (std::size_t from = 0; from < all.size(); ++from) {
       const pair_stats& pair = all[to][from];
-      const auto longest = std::ranges::find_if(pair.waits | std::views::reverse, std::identity()).base();
-      fmt::format_to(
-          std::back_inserter(out), R"({}{{"from":{},"to":{},"messages":{},"batches":{},"wait_us":{},"waits":[)",
-          out.size() == 1 ? "" : ",\n", from, to, pair.requests, pair.batches, pair.queue_wait.count() / 1000);
-      for (auto wait = pair.waits.begin(); wait != longest; ++wait) {
-        fmt::format_to(std::back_inserter(out), "{}{}", wait == pair.waits.begin() ? "" : ",", *wait);
-      }
-      out += "]}";
+      fmt::format_to(std::back_inserter(out),
+                     R"({}{{"from":{},"to":{},"messages":{},"batches":{},"wait_us":{},"service_us":{},"waits":)",
+                     out.size() == 1 ? "" : ",\n", from, to, pair.requests, pair.batches,
+                     pair.queue_wait.count() / 1000, pair.service_time.count() / 1000);
+      append_digits(out, pair.waits);
+      out += ",\"services\":";
+      append_digits(out, pair.services);
+      out += '}';
     }
   }
   co_return response::json(out + "]\n");

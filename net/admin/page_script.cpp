@@ -130,6 +130,7 @@ function show_hops(now, before, seconds) {
   const cells = new Map(now.hops.map(h => {
     const was = old.get(h.from + "/" + h.to) ?? h;
     return [h.from + "/" + h.to, { all: h.messages, messages: h.messages - was.messages, wait: h.wait_us - was.wait_us,
+                                   service: h.service_us - was.service_us,
                                    batches: h.batches - was.batches,
                                    waits: h.waits.map((n, i) => n - (was.waits[i] ?? 0)) }];
   }));
@@ -144,7 +145,7 @@ function show_hops(now, before, seconds) {
     ...numbers.map(to => column(String(to), `What shard ${to} receives, by sender.`))], numbers.map(from => [
     { tag: "th", text: from, tabindex: "0", "data-tip": `What shard ${from} sends, by receiver.` },
     ...numbers.map(to => {
-      const c = cells.get(from + "/" + to) ?? { all: 0, messages: 0, wait: 0, batches: 0, waits: [] };
+      const c = cells.get(from + "/" + to) ?? { all: 0, messages: 0, wait: 0, service: 0, batches: 0, waits: [] };
       const wait = c.messages > 0 ? span(c.wait / c.messages) : "–";
       const [half, most_of_them] = [.5, .99].map(part => c.messages > 0 ? wait_below(c.waits, part) : "–");
       return {
@@ -155,7 +156,8 @@ function show_hops(now, before, seconds) {
         "data-tip": from === to ? "A shard that calls itself sends no message." :
           `Shard ${from} sent ${c.all} messages to shard ${to} since the start. In the last second they came in ` +
           `batches of ${(c.messages / Math.max(1, c.batches)).toFixed(1)} and waited ${wait} on average, half of ` +
-          `them below ${half} and 99 of 100 below ${most_of_them}.`,
+          `them below ${half} and 99 of 100 below ${most_of_them}; ` +
+          `from there to the answer it took ${c.messages > 0 ? span(c.service / c.messages) : "–"}.`,
       };
     }),
   ]));

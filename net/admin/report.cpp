@@ -236,6 +236,11 @@ observe::snapshot snapshot_of_shard() {
          .unit = observe::unit::nanoseconds,
          .labels = sender},
         static_cast<std::uint64_t>(pairs[from].queue_wait.count()));
+    add({.name = "skerry_hop_service_seconds_total",
+         .help = "Time from the look at a message to its answer, by sender; none for what runs in one go.",
+         .unit = observe::unit::nanoseconds,
+         .labels = sender},
+        static_cast<std::uint64_t>(pairs[from].service_time.count()));
   }
   return all;
 }

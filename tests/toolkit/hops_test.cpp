@@ -3,6 +3,7 @@
 #include <skerry/framework/task/combine.hpp>
 #include <skerry/shards/sharded.hpp>
 #include <skerry/shards/submit_to.hpp>
+#include <skerry/timers/sleep.hpp>
 #include <skerry/toolkit/flow/hops.hpp>
 
 #include <cstdint>
@@ -72,6 +73,28 @@ TEST(hops, are_data_for_every_ordered_pair) {
     EXPECT_EQ(after[0][1].requests, before[0][1].requests);
     EXPECT_GE(after[1][0].batches, before[1][0].batches + 100);
     EXPECT_GE(after[1][0].queue_wait, before[1][0].queue_wait);
+  });
+}
+
+/// The handler's own time, however long its caller or the queue takes besides.
+TEST(hops, tell_how_long_a_handler_took) {
+  run_shards(2, []() -> task<> {
+    const hop_matrix before = co_await hops();
+    for (int i = 0; i < 10; ++i) co_await submit_to(1, nothing);
+    const hop_matrix between = co_await hops();
+    co_await submit_to(1, []() -> task<> { co_await sleep_for(std::chrono::milliseconds(3)); });
+    const hop_matrix after = co_await hops();
+    auto answered = [](const hop_matrix& then, const hop_matrix& now, std::size_t digits) {
+      std::uint64_t sum = 0;
+      for (; digits < now[1][0].services.size(); ++digits)
+        sum += now[1][0].services[digits] - then[1][0].services[digits];
+      return sum;
+    };
+    EXPECT_EQ(answered(before, between, 0), 11u) << "with the first question";
+    EXPECT_EQ(answered(between, after, 0), 2u) << "with the second";
+    EXPECT_EQ(answered(between, after, 22), 1u) << "2 ms have 21 digits in nanoseconds, 3 ms 22";
+    EXPECT_GE(after[1][0].service_time - between[1][0].service_time, std::chrono::milliseconds(3));
+    EXPECT_EQ(after[0][1].service_time, before[0][1].service_time);
   });
 }
 
