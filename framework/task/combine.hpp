@@ -99,11 +99,9 @@ class fork_of : public Kind {
       : each_(std::make_move_iterator(bodies.begin()), std::make_move_iterator(bodies.end())) {}
   void await_suspend(std::coroutine_handle<> resume_point) noexcept {
     this->suspend(resume_point);
-    if constexpr (requires { each_.size(); }) {
-      this->expect(each_.size());
-    } else {
-      this->expect(std::tuple_size_v<Branches>);
-    }
+    std::size_t count = 0;
+    visit_each(each_, [&count](auto&) { ++count; });
+    this->expect(count);
     visit_each(each_, [this](auto& each) { each.begin(*this); });
   }
   void for_each_branch(fork::visitor visit) noexcept final { visit_each(each_, visit); }
