@@ -77,7 +77,7 @@ RULES = [
     Rule("using namespace in a header", r"^[ \t]*using[ \t]+namespace\b", LIBRARY, "name what you use",
          endings=(".hpp",)),
     Rule("reactor or clock in a pure structure", include_of(
-        r"skerry/framework/(?:this_shard|reactor|backend|task|poller|run_queue|random)\b[^>\n]*>"), LIBRARY,
+        r"skerry/framework/(?:this_shard|reactor|backend|task|poller|run_queue|random|clock)\b[^>\n]*>"), LIBRARY,
          "pass what it needs as an argument; its test links nothing else", allowed=()),
 ]
 
