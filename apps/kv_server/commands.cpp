@@ -121,7 +121,7 @@ void write_unknown_command(reply_buffer& out, arguments args) {
     preview += "' ";
   }
   std::string text("ERR unknown command '");
-  text += args[0].substr(0, preview_max);
+  text += quoted(args[0]);
   text += "', with args beginning with: ";
   text += preview;
   write_error(out, text);

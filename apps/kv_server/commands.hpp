@@ -105,6 +105,9 @@ inline constexpr std::string_view error_out_of_memory = "OOM command not allowed
 std::optional<std::int64_t> parse_integer(std::string_view text) noexcept;
 bool equal_ignoring_case(std::string_view text, std::string_view lower) noexcept;
 
+/// An argument as an error quotes it: the beginning of a long one.
+constexpr std::string_view quoted(std::string_view argument) noexcept { return argument.substr(0, 128); }
+
 /// What SCAN was asked. Empty when the arguments are wrong; the error is then in `out`.
 struct scan_request {
   std::uint64_t cursor = 0;

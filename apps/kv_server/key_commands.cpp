@@ -240,7 +240,7 @@ bool parse_conditions(const call& c, expire_conditions& parsed) {
       parsed.lt = true;
     } else {
       std::string text("ERR Unsupported option ");
-      text += name;
+      text += quoted(name);
       write_error(c.out, text);
       return false;
     }

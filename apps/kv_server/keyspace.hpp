@@ -64,6 +64,7 @@ class keyspace {
   static constexpr std::size_t large_value_min = 64U
                                                  << 10;  ///< values of more bytes than this live outside their entry
   static constexpr unsigned cursor_bits = 48;            ///< a scan position is below 2^48
+  static constexpr std::size_t scan_bytes = 64U << 10;   ///< a scan visits no key after so many bytes of keys
 
   struct entry;
   /// Where an entry hangs, so that changing it needs no second search. Empty when the key is not there.
@@ -116,9 +117,9 @@ class keyspace {
   /// When maintain() is of use next: 0 when at once, nullopt when never as things are.
   std::optional<std::uint64_t> next_maintenance() const noexcept;
 
-  /// Visits keys from `cursor` (0 at first) until at least `count` were seen or ten times as many buckets visited;
-  /// returns the next cursor, 0 at the end. `seen(std::string_view key)` must not change the keyspace. Expired keys are
-  /// left out.
+  /// Visits keys from `cursor` (0 at first) until at least `count` were seen, or `scan_bytes` of them, or ten times as
+  /// many buckets visited; returns the next cursor, 0 at the end. `seen(std::string_view key)` must not change the
+  /// keyspace. Expired keys are left out.
   template <class Seen>
   std::uint64_t scan(std::uint64_t cursor, std::size_t count, std::uint64_t now_ms, Seen&& seen) const;
 
@@ -262,20 +263,32 @@ std::uint64_t keyspace::scan(std::uint64_t cursor, std::size_t count, std::uint6
   };
   if (cursor >= end) return 0;  // no position that scan() ever returned
   std::size_t buckets_left = count > SIZE_MAX / 10 ? SIZE_MAX : std::max<std::size_t>(count * 10, 1);
+  const auto position = [&](const entry& e) { return reversed(e.hash) >> below_cursor; };
   std::size_t keys_seen = 0;
-  while (keys_seen < count && buckets_left-- > 0) {
+  std::size_t bytes_seen = 0;
+  while (keys_seen < count && bytes_seen < scan_bytes && buckets_left-- > 0) {
     std::size_t index = bucket_of(reversed(cursor << below_cursor));
     // As many low bits as this bucket's hashes have in common: one more when its twin exists.
     std::uint64_t twin_bit = (mask_ >> 1) + 1;
     bool split = (index | twin_bit) < live_.buckets;
     unsigned bits = static_cast<unsigned>(std::bit_width(mask_)) - (split ? 0 : 1);
     std::uint64_t first = reversed(index) >> below_cursor;
+    std::uint64_t stop = first + (std::uint64_t{1} << (cursor_bits - bits));
+    std::uint64_t lowest = stop - 1;
+    std::size_t bytes_here = 0;
     for (const entry* e = bucket(index); e != nullptr; e = e->next) {
-      if (reversed(e->hash) >> below_cursor < cursor || expired(*e, now_ms)) continue;
+      if (position(*e) < cursor || expired(*e, now_ms)) continue;
+      bytes_here += e->key_size;
+      lowest = std::min(lowest, position(*e));
+    }
+    if (bytes_here > scan_bytes - bytes_seen) stop = lowest + 1;  // keys too long for one step: one after the other
+    for (const entry* e = bucket(index); e != nullptr; e = e->next) {
+      if (position(*e) < cursor || position(*e) >= stop || expired(*e, now_ms)) continue;
       seen(e->key());
       ++keys_seen;
+      bytes_seen += e->key_size;
     }
-    cursor = first + (std::uint64_t{1} << (cursor_bits - bits));
+    cursor = stop;
     if (cursor == end) return 0;
   }
   return cursor;

@@ -19,9 +19,8 @@ using skerry::net::resp::write_ok;
 using skerry::net::resp::write_simple;
 
 void write_unknown_subcommand(reply_buffer& out, std::string_view command, std::string_view given) {
-  constexpr std::size_t preview_max = 128;
   std::string text("ERR unknown subcommand '");
-  text += given.substr(0, preview_max);
+  text += quoted(given);
   text += "'. Try ";
   for (char c : command) text += static_cast<char>(c - 32);
   text += " HELP.";
@@ -118,7 +117,7 @@ void config_get(const server_facts& server, arguments args, reply_buffer& out) {
 }
 void config_set(const server_facts&, arguments args, reply_buffer& out) {
   std::string text("ERR Unknown option or number of arguments for CONFIG SET - '");
-  text += args[2];
+  text += quoted(args[2]);
   text += '\'';
   write_error(out, text);
 }
@@ -194,7 +193,7 @@ void do_hello(client_state& client, arguments args, reply_buffer& out) {
       name = &given;
     } else {
       std::string text("ERR Syntax error in HELLO option '");
-      text += args[i];
+      text += quoted(args[i]);
       text += '\'';
       return write_error(out, text);
     }

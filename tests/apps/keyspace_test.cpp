@@ -313,6 +313,37 @@ TEST(keyspace, scan_returns_every_lasting_key_once_while_the_table_grows_and_shr
   }
 }
 
+TEST(keyspace, a_step_of_a_scan_ends_with_the_key_that_passes_its_bytes_also_within_a_bucket) {
+  std::mt19937_64 random(test_seed());
+  for (const std::size_t shortest : {keyspace::scan_bytes, std::size_t{1}}) {
+    keyspace keys(no_limit, start_ms);
+    std::map<std::string, int, std::less<>> lasting;
+    // Into 1024 buckets: every fourth of them is not alone in its own.
+    for (std::uint64_t i = 0; i < 300; ++i) {
+      std::string key = key_number(i);
+      key.resize(shortest + key.size() + random() % 40'000, 'k');
+      put(keys, key, "v");
+      lasting.emplace(std::move(key), 0);
+    }
+    std::uint64_t cursor = 0, other = 1'000'000;
+    do {
+      std::size_t bytes = 0, last = 0;
+      cursor = keys.scan(cursor, 1000, start_ms, [&](std::string_view key) {
+        auto known = lasting.find(key);
+        if (known != lasting.end()) ++known->second;
+        last = key.size();
+        bytes += last;
+      });
+      ASSERT_LT(bytes - last, keyspace::scan_bytes);
+      if (cursor != 0) {
+        EXPECT_GE(bytes, keyspace::scan_bytes) << "and not before";
+      }
+      for (int i = 0; i < 10; ++i) put(keys, key_number(other++), "v");  // buckets are split meanwhile
+    } while (cursor != 0);
+    for (const auto& [key, count] : lasting) ASSERT_EQ(count, 1) << key.substr(0, 20);
+  }
+}
+
 TEST(keyspace, scan_leaves_expired_keys_out_and_survives_any_cursor) {
   keyspace keys(no_limit, start_ms);
   put(keys, "a", "1");

@@ -187,6 +187,33 @@ TEST(kv_commands, libraries_get_what_they_ask_for_at_the_start) {
       "*2\r\n*10\r\n$3\r\nget\r\n:2\r\n*2\r\n+readonly\r\n+fast\r\n:1\r\n:1\r\n:1\r\n*0\r\n*0\r\n*0\r\n*0\r\n*-1\r\n");
 }
 
+TEST(kv_commands, an_error_quotes_the_beginning_of_a_long_argument) {
+  server_model server(1);
+  const std::string given(1'000'000, 'x');
+  const std::string told(128, 'x');
+  const std::pair<std::vector<std::string_view>, std::string> rows[] = {
+      {{"EXPIRE", "k", "10", given}, "-ERR Unsupported option " + told + "\r\n"},
+      {{"PEXPIRE", "k", "10", "NX", given}, "-ERR Unsupported option " + told + "\r\n"},
+      {{"HELLO", "2", given}, "-ERR Syntax error in HELLO option '" + told + "'\r\n"},
+      {{"CONFIG", "SET", given, "1"}, "-ERR Unknown option or number of arguments for CONFIG SET - '" + told + "'\r\n"},
+      {{"CONFIG", given}, "-ERR unknown subcommand '" + told + "'. Try CONFIG HELP.\r\n"},
+      {{given}, "-ERR unknown command '" + told + "', with args beginning with: \r\n"},
+  };
+  for (const auto& [words, error] : rows) EXPECT_EQ(server.answer(encode(words)), error);
+  // Whatever a command says of an argument that it does not understand.
+  for (const command_info& info : all_commands()) {
+    for (std::size_t at = 1; at <= 4; ++at) {
+      std::vector<std::string_view> words{info.name, "1", "1", "1", "1"};
+      words[at] = given;
+      const std::string answer = server.answer(encode(words));
+      if (answer.starts_with("-")) {
+        EXPECT_LT(answer.size(), 300u) << info.name;
+      }
+      server.client.closing = false;
+    }
+  }
+}
+
 TEST(kv_commands, writes_without_memory_get_the_words_of_redis) {
   const std::string refused = "-OOM command not allowed when used memory > 'maxmemory'.\r\n";
   server_model server(1, 40000);
