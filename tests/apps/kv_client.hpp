@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <fstream>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -53,6 +54,33 @@ inline std::string receive_all(blocking_client& client) {
     if (more.empty()) return all;
     all += more;
   }
+}
+
+/// What a SCAN answers.
+struct scan_step {
+  std::string cursor;
+  std::vector<std::string> keys;
+  std::size_t bytes = 0;  ///< of the whole answer
+};
+
+inline scan_step scan(blocking_client& client, const std::string& cursor, const std::string& count) {
+  client.send(command({"SCAN", cursor, "COUNT", count}) + command({"PING"}));
+  std::string text;
+  while (!text.ends_with("+PONG\r\n")) {
+    const std::string more = client.receive();
+    if (more.empty()) throw std::runtime_error("the server has closed the connection");
+    text += more;
+  }
+  // *2 $n cursor *m ($n key)…: every second line from the fifth on is a key.
+  std::vector<std::string> lines;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = text.find("\r\n", at);
+    lines.push_back(text.substr(at, end - at));
+    at = end + 2;
+  }
+  scan_step step{lines[2], {}, text.size()};
+  for (std::size_t i = 5; i + 1 < lines.size(); i += 2) step.keys.push_back(lines[i]);
+  return step;
 }
 
 /// A number that INFO tells.

@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <map>
 #include <memory>
 #include <string>
 #include <thread>
@@ -93,8 +94,8 @@ TEST(kv_limits, a_million_tiny_arguments_are_answered_in_bounded_memory) {
     EXPECT_EQ(client.receive_exactly(4), expected);
     EXPECT_EQ(ask(good, {"SET", "a", "1"}, "+OK\r\n"), "+OK\r\n");
   }
-  // Views, pieces and their order, as session.hpp counts them, and what malloc keeps of vectors that grew.
-  // Together with what lies in receive buffers while it comes in; all of it would be 75 MB.
+  // The 7 MB of a request; views, pieces and their order, as session.cpp counts them; what malloc keeps of vectors
+  // that grew.
   if (memory_is_its_own) {
     EXPECT_LT(memory_of(server.pid(), "VmHWM"), before + 400 * mebibyte);
   }
@@ -264,6 +265,24 @@ TEST(kv_limits, keys_past_its_bound_is_refused_and_scan_goes_on) {
   client.send(command({"KEYS", "*"}) + command({"KEYS", "1*"}));
   const std::string refusal = "-ERR KEYS would answer more than 64 MiB, use SCAN\r\n*";
   EXPECT_EQ(client.receive_exactly(refusal.size()), refusal);
+  const std::string count = "311\r\n";  // 1, 10 to 19, 100 to 199, 1000 to 1199
+  EXPECT_EQ(client.receive_exactly(count.size()), count);
+  std::size_t names = 0;
+  for (int i = 0; i < 1200; ++i) {
+    const std::string name = std::to_string(i);
+    if (name.starts_with('1')) names += bulk(name + std::string(60'000, 'k')).size();
+  }
+  EXPECT_EQ(client.receive_exactly(names).size(), names);
+  std::map<std::string, int> seen;
+  std::string cursor = "0";
+  do {
+    const scan_step step = scan(client, cursor, "1000");
+    EXPECT_LT(step.bytes, 64 * 1024 + 61'000u) << "so many bytes of keys, and one key more";
+    for (const std::string& key : step.keys) ++seen[key];
+    cursor = step.cursor;
+  } while (cursor != "0");
+  EXPECT_EQ(seen.size(), 1200u);
+  for (const auto& [key, times] : seen) EXPECT_EQ(times, 1) << key.substr(0, 10);
 }
 
 /// Everything up to the end, within `limit`.

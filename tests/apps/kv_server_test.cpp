@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The key-value server as a process, over TCP, against a plain map.
 #include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <map>
@@ -91,10 +92,9 @@ TEST(kv_server, answers_random_pipelines_split_at_random_places_like_a_map) {
       requests += command(words);
       replies += expected.answer(words);
     }
-    std::thread sender([&] {
+    std::thread sender([&requests, &client, places = std::mt19937_64(random())]() mutable {
       for (std::size_t at = 0; at < requests.size();) {
-        std::size_t size =
-            std::min(requests.size() - at, std::size_t{1} + static_cast<std::size_t>((at * 7919) % 5000));
+        const std::size_t size = std::min<std::size_t>(requests.size() - at, 1 + places() % 5000);
         client.send(std::string_view(requests).substr(at, size));
         at += size;
       }
@@ -125,15 +125,20 @@ TEST(kv_server, info_counts_keys_and_commands_of_every_shard) {
     ASSERT_FALSE(more.empty());
     text += more;
   }
-  std::size_t keys = 0;
+  std::size_t keys = 0, commands = 0;
   for (int shard = 0; shard < 4; ++shard) {
     std::size_t at = text.find("shard" + std::to_string(shard) + ":keys=");
     ASSERT_NE(at, std::string::npos) << text;
-    std::size_t here = std::strtoul(text.c_str() + text.find('=', at) + 1, nullptr, 10);
-    EXPECT_GT(here, 0u);
-    keys += here;
+    const std::string told = text.substr(at, text.find("\r\n", at) - at);
+    std::size_t keys_here = 0, commands_here = 0;
+    ASSERT_EQ(std::sscanf(told.c_str(), "shard%*d:keys=%zu,commands=%zu", &keys_here, &commands_here), 2) << told;
+    EXPECT_GT(keys_here, 0u);
+    EXPECT_GE(commands_here, keys_here) << "each key came by a SET there: " << told;
+    keys += keys_here;
+    commands += commands_here;
   }
   EXPECT_EQ(keys, 100u);
+  EXPECT_EQ(commands, 100u) << "the INFO is counted when it has been answered";
 }
 
 TEST(kv_server, scan_gives_every_key_once) {
@@ -146,18 +151,9 @@ TEST(kv_server, scan_gives_every_key_once) {
   std::map<std::string, int> seen;
   std::string cursor = "0";
   do {
-    client.send(command({"SCAN", cursor, "COUNT", "7"}) + command({"PING"}));
-    std::string text;
-    while (!text.ends_with("+PONG\r\n")) text += client.receive();
-    // *2 $n cursor *m ($n key)…: every second line from the fifth on is a key.
-    std::vector<std::string> lines;
-    for (std::size_t at = 0; at < text.size();) {
-      std::size_t end = text.find("\r\n", at);
-      lines.push_back(text.substr(at, end - at));
-      at = end + 2;
-    }
-    cursor = lines[2];
-    for (std::size_t i = 5; i + 1 < lines.size(); i += 2) ++seen[lines[i]];
+    const scan_step step = scan(client, cursor, "7");
+    for (const std::string& key : step.keys) ++seen[key];
+    cursor = step.cursor;
   } while (cursor != "0");
   EXPECT_EQ(seen.size(), 500u);
   for (const auto& [key, count] : seen) EXPECT_EQ(count, 1) << key;
