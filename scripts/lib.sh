@@ -26,7 +26,8 @@ packages_of() {
     clang) echo clang-19 libclang-rt-19-dev ;;
     check) echo clang-format-19 ;;
     tidy) echo clang-tidy-19 ;;
-    bench) echo fio redis-tools redis-server python3-redis nginx-light wrk ;;
+    redis) echo redis-tools python3-redis ;;
+    bench) echo fio redis-server "$(packages_of redis)" nginx-light wrk ;;
     peers) echo libboost-fiber-dev libuv1-dev libevent-dev libtbb-dev librust-tokio-dev cargo golang-go nodejs memcached ;;
     instructions) echo valgrind ;;
     profile) echo linux-perf valgrind ;;
@@ -34,7 +35,7 @@ packages_of() {
     clients) echo curl wrk strace nghttp2-client apache2-utils nodejs prometheus python3-prometheus-client unbound \
       iproute2 iptables ;;
     browser) echo chromium ;;
-    *) fail "no package group '$1'; there are: build clang check tidy bench peers instructions profile models clients browser" ;;
+    *) fail "no package group '$1'; there are: build clang check tidy redis bench peers instructions profile models clients browser" ;;
   esac
 }
 

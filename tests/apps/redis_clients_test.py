@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The key-value server with other people's clients: redis-cli, redis-benchmark and redis-py, unchanged.
 
-redis_clients_test.py KV_SERVER. Exit status 77 when they are not installed (redis-tools, python3-redis)."""
+redis_clients_test.py KV_SERVER. Exit status 77 when they are not installed (scripts/setup redis)."""
 import os
 import re
 import shutil
@@ -115,7 +115,7 @@ def main():
     except ImportError:
         redis = None
     if redis is None or not all(map(shutil.which, ("redis-cli", "redis-benchmark"))):
-        print("needs the packages redis-tools and python3-redis")
+        print("needs the packages redis-tools and python3-redis (scripts/setup redis)")
         return SKIPPED
     server, port = start(sys.argv[1])
     try:
