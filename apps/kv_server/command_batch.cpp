@@ -107,6 +107,10 @@ command_batch::assembly command_batch::assemble(client_state& client, const serv
     const command& c = commands_[next_command_];
     if (out.size() >= out_max) return assembly::out_full;
     if (c.answered_here) {
+      if (lend_argument(c, out)) {
+        ++next_command_;
+        return assembly::value;
+      }
       answer_here(c, client, server, out);
     } else {
       for (; piece_of_command_ < c.pieces;) {
@@ -129,6 +133,17 @@ void command_batch::answer_here(const command& c, client_state& client, const se
   if (c.info == nullptr) return write_unknown_command(out, args);
   if (!takes(*c.info, args.size())) return write_wrong_arity(out, c.info->name);
   execute_local(client, server, *c.info, args, out);
+}
+
+/// ECHO and PING give a long argument back from where it lies, for a client need not read; true if it must follow.
+bool command_batch::lend_argument(const command& c, reply_buffer& out) {
+  const auto args = arguments_of(c);
+  const bool echoes = c.info != nullptr && (c.info->id == command_id::echo || c.info->id == command_id::ping);
+  if (!echoes || args.size() != 2 || args[1].size() <= keyspace::large_value_min) return false;
+  skerry::net::resp::write_bulk_header(out, args[1].size());
+  borrowed_ = args[1];
+  line_end_due_ = true;
+  return true;
 }
 
 /// Appends the next piece's reply; true if a borrowed value must follow it.

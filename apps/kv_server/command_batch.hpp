@@ -141,7 +141,7 @@ class command_batch {
   /// Appends replies in order, as far as they are there. Local commands are executed here, in their turn.
   assembly assemble(client_state& client, const server_facts& server, reply_buffer& out, std::size_t out_max);
 
-  /// After `value`. The bytes stay until the slice's release_pins(); its line end comes with the next assemble().
+  /// After `value`. The bytes stay until release_pins() and clear(); their line end comes with the next assemble().
   std::string_view borrowed_value() const noexcept { return borrowed_; }
 
   /// Makes it ready for the next pipeline. No slice may be away, and none may hold pins.
@@ -161,6 +161,7 @@ class command_batch {
   void add_piece(std::uint32_t shard, const piece& work);
 
   void answer_here(const command& c, client_state& client, const server_facts& server, reply_buffer& out);
+  bool lend_argument(const command& c, reply_buffer& out);
   bool assemble_piece(const command& c, reply_buffer& out);
   void finish_command(const command& c, reply_buffer& out);
   std::span<const std::string_view> arguments_of(const command& c) const noexcept;

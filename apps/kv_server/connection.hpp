@@ -5,7 +5,9 @@
 ///
 /// A session runs the commands that have come as batches over the shards. The next batch starts when the replies of
 /// this one are with the stream, so a client that does not read stops being read: what is held for it is the stream's
-/// marks and one session, under 1 MiB on up to eight shards. Silent, it takes less than 512 bytes.
+/// marks and one session, under 1 MiB on up to eight shards. Silent, it takes less than 512 bytes. Beside that, a
+/// command that did not come in one piece is held until it is answered, within the shard's room for these
+/// (session.hpp), and what KEYS or a step of SCAN found (server_commands.hpp).
 ///
 /// Atomicity: what one command does to one key is atomic. MSET, MGET, DEL and EXISTS do each shard's part at once, up
 ///            to command_batch::pieces_max keys and kv_shard::slice_reply_bytes of values; between such parts and

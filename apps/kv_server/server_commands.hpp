@@ -5,7 +5,7 @@
 ///
 /// Affinity: the connection's shard; the shards do their parts by message.
 /// Limits:   KEYS holds all matching names until they are sent, 64 MiB at most, beyond which it answers with an error;
-///           use SCAN for large keyspaces.
+///           use SCAN for large keyspaces. A step of SCAN holds 64 KiB of them and one more.
 
 #include <skerry/framework/this_shard.hpp>
 

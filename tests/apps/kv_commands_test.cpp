@@ -247,6 +247,19 @@ TEST(command_batch, large_values_are_borrowed_in_their_place_and_given_back) {
   for (std::size_t i = 0; i < 3; ++i) EXPECT_EQ(server.shard(i).memory_used(), empty.shard(i).memory_used());
 }
 
+TEST(command_batch, a_long_argument_is_given_back_in_its_place_without_a_copy) {
+  server_model server(2);
+  const std::string given(10'000'000, 'e');
+  const std::string pipeline = encode({"PING"}) + encode({"ECHO", given}) + encode({"SET", "a", "1"}) +
+                               encode({"PING", given}) + encode({"GET", "a"}) + encode({"ECHO", given, given});
+  const std::string expected = "+PONG\r\n" + bulk(given) + "+OK\r\n" + bulk(given) + bulk("1") +
+                               "-ERR wrong number of arguments for 'echo' command\r\n";
+  for (std::size_t out_max : {std::size_t{1}, std::size_t{64} << 10}) {
+    EXPECT_TRUE(server.answer(pipeline, 64 << 10, out_max) == expected);
+  }
+  EXPECT_LE(server.held_max, 64U << 10);
+}
+
 TEST(command_batch, what_replies_hold_is_bounded_however_much_is_asked_for) {
   server_model server(4);
   const std::string value(60'000, 'v');  // just small enough to be copied
