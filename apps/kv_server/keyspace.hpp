@@ -273,17 +273,20 @@ std::uint64_t keyspace::scan(std::uint64_t cursor, std::size_t count, std::uint6
     bool split = (index | twin_bit) < live_.buckets;
     unsigned bits = static_cast<unsigned>(std::bit_width(mask_)) - (split ? 0 : 1);
     std::uint64_t first = reversed(index) >> below_cursor;
-    std::uint64_t stop = first + (std::uint64_t{1} << (cursor_bits - bits));
-    std::uint64_t lowest = stop - 1;
+    const std::uint64_t next = first + (std::uint64_t{1} << (cursor_bits - bits));
     std::size_t bytes_here = 0;
-    for (const entry* e = bucket(index); e != nullptr; e = e->next) {
-      if (position(*e) < cursor || expired(*e, now_ms)) continue;
-      bytes_here += e->key_size;
-      lowest = std::min(lowest, position(*e));
+    for (const entry* e = bucket(index); e != nullptr; e = e->next) bytes_here += e->key_size;
+    std::uint64_t stop = next;
+    if (bytes_here > scan_bytes - bytes_seen) [[unlikely]] {  // too long for one step: one position after the other
+      std::uint64_t lowest = next - 1;
+      for (const entry* e = bucket(index); e != nullptr; e = e->next) {
+        if (position(*e) >= cursor && !expired(*e, now_ms)) lowest = std::min(lowest, position(*e));
+      }
+      stop = lowest + 1;
     }
-    if (bytes_here > scan_bytes - bytes_seen) stop = lowest + 1;  // keys too long for one step: one after the other
     for (const entry* e = bucket(index); e != nullptr; e = e->next) {
-      if (position(*e) < cursor || position(*e) >= stop || expired(*e, now_ms)) continue;
+      const std::uint64_t at = position(*e);
+      if (at < cursor || at >= stop || expired(*e, now_ms)) continue;
       seen(e->key());
       ++keys_seen;
       bytes_seen += e->key_size;
