@@ -3,6 +3,9 @@
 
 /// shard_map: which shard a key lives on. With another number of shards only the keys that must move do.
 ///
+///     shard_map owners;  // by a 64-bit hash; or by what gives each key the same shard everywhere:
+///     shard_map tenants(shard_count(), [](const tenant& t, shard_id shards) { return t.number % shards; });
+///
 /// Source: Lamping and Veach, "A fast, minimal memory, consistent hash algorithm", 2014. Limits: the hash's quality is
 /// the caller's.
 
@@ -13,26 +16,30 @@
 
 namespace skerry {
 
-class shard_map {
- public:
-  explicit shard_map(shard_id shards = shard_count()) noexcept : shards_(shards) {
-    SKERRY_ASSERT(shards > 0, "keys need at least one shard");
-  }
-
-  /// The shard of a key with this 64-bit hash; about log2(shards) steps.
-  shard_id shard_of(std::uint64_t hash) const noexcept {
+struct jump_hash {
+  shard_id operator()(std::uint64_t hash, shard_id shards) const noexcept {
     std::int64_t chosen = -1;
-    for (std::int64_t next = 0; next < static_cast<std::int64_t>(shards_);) {
+    for (std::int64_t next = 0; next < static_cast<std::int64_t>(shards);) {
       chosen = next;
       hash = hash * 2862933555777941757u + 1;
-      next =
-          static_cast<std::int64_t>(static_cast<double>(chosen + 1) * (0x1p31 / static_cast<double>((hash >> 33) + 1)));
+      next = static_cast<std::int64_t>(double(chosen + 1) * (0x1p31 / double((hash >> 33) + 1)));
     }
     return static_cast<shard_id>(chosen);
   }
+};
+
+template <class Place = jump_hash>
+class shard_map {
+ public:
+  explicit shard_map(shard_id shards = shard_count(), const Place& place = {}) : shards_(shards), place_(place) {
+    SKERRY_ASSERT(shards > 0, "keys need at least one shard");
+  }
+  /// `place(key, shards)`; jump_hash takes a 64-bit hash for the key, and about log2(shards) steps.
+  shard_id shard_of(const auto& key) const { return place_(key, shards_); }
 
  private:
   shard_id shards_;
+  [[no_unique_address]] Place place_;
 };
 
 }  // namespace skerry

@@ -123,6 +123,9 @@ SKERRY_JSON_FIELDS(item, id, name)
 struct session {
   void touch();
 };
+struct tenant {
+  shard_id number;
+};
 struct counters {
   explicit counters(unsigned limit);
   void add(int n);

@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <skerry/framework/task/yield.hpp>
 #include <skerry/shards/foreign_ptr.hpp>
 #include <skerry/shards/shard_map.hpp>
 #include <skerry/shards/sharded.hpp>
 
 #include <array>
+#include <cstdint>
 #include <functional>
+#include <memory>
 #include <set>
 #include <stdexcept>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include <gtest/gtest.h>
 #include <support/run_shards.hpp>
@@ -131,6 +136,26 @@ TEST(shard_map, spreads_keys_evenly_and_moves_few_when_a_shard_is_added) {
   }
   for (int count : counts) EXPECT_NEAR(count, 90'000 / 8, 600);
   EXPECT_NEAR(moved, 10'000, 600);
+}
+
+TEST(shard_map, places_keys_by_a_function_of_ones_own) {
+  const shard_map by_letter(
+      4, [](std::string_view key, shard_id shards) { return static_cast<shard_id>(key.front() - 'a') * shards / 26; });
+  EXPECT_EQ(by_letter.shard_of("ant"), 0u);
+  EXPECT_EQ(by_letter.shard_of(std::string("mouse")), 1u);
+  EXPECT_EQ(by_letter.shard_of("zebra"), 3u);
+  struct after_those_of_others {
+    std::uint64_t kept;
+    shard_id operator()(std::uint64_t hash, shard_id shards) const {
+      return hash < kept ? 0 : 1 + jump_hash()(hash, shards - 1);
+    }
+  };
+  const shard_map<after_those_of_others> first_kept(9, {100});
+  const shard_map eight(8);
+  EXPECT_EQ(first_kept.shard_of(99u), 0u);
+  for (std::uint64_t hash = 100; hash < 200; ++hash) {
+    EXPECT_EQ(first_kept.shard_of(hash), 1 + eight.shard_of(hash)) << hash;
+  }
 }
 
 }  // namespace
