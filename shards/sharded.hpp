@@ -4,8 +4,9 @@
 /// sharded<T>: one T on every shard, made, used and destroyed there.
 ///
 ///     sharded<counters> all;
-///     co_await all.start(limit);  // T(limit) on each shard
-///     co_await all.invoke_on(2, [](counters& c, int n) { c.add(n); }, 5);
+///     co_await all.start(limit);  // T(limit) on each shard; or to each its own:
+///     co_await all.start_with([](shard_id s, unsigned n) { return std::make_unique<counters>(s + n); }, limit);
+///     co_await all.on(2)([](counters& c, int n) { c.add(n); }, 5);
 ///     int sum = co_await all.map_reduce([](counters& c) { return c.value(); }, 0, std::plus<>());
 ///     co_await all.stop();  // T::stop() if there is one, then ~T
 ///
@@ -34,10 +35,8 @@ class sharded_instances final : public service {
   task<> stop() override {
     auto stop_one = [](borrowed<sharded_instances> self) -> task<> {
       std::unique_ptr<T> mine = std::move(self->all[this_shard_id()]);
-      if constexpr (requires { mine->stop(); }) {
-        if (mine != nullptr) co_await mine->stop();
-      }
-      co_return;
+      if (mine == nullptr) co_return;
+      if constexpr (requires { mine->stop(); }) co_await mine->stop();
     };
     return call_everywhere(handler_scope::control, stop_one, borrowed(*this));
   }
@@ -64,10 +63,16 @@ class sharded {
 
   template <class... Args>
   task<> start(Args... args) {
+    return start_with([](shard_id, Args... own) { return std::make_unique<T>(std::move(own)...); }, std::move(args)...);
+  }
+  /// On each shard with the T that `make(shard, args...)` gives there, a std::unique_ptr; make has no captures.
+  template <class Make, class... Args>
+  task<> start_with(Make, Args... args) {
+    detail::require_no_captures<Make>();
     SKERRY_ASSERT(instances_ == nullptr, "a sharded service starts once");
     instances_ = static_cast<instances*>(&this_assembled_shard().add_service(std::make_unique<instances>()));
     auto make = [](borrowed<instances> self, Args... given) {
-      self->all[this_shard_id()] = std::make_unique<T>(std::move(given)...);
+      self->all[this_shard_id()] = Make{}(this_shard_id(), std::move(given)...);
     };
     std::exception_ptr failed;
     try {
@@ -98,6 +103,10 @@ class sharded {
   auto invoke_on(shard_id target, Fn, Args&&... args) {
     detail::require_no_captures<Fn>();
     return submit_to(target, detail::on_instance<T, Fn>{}, borrowed(*instances_), std::forward<Args>(args)...);
+  }
+  /// The same as `all.on(target)(fn, args...)`.
+  auto on(shard_id target) noexcept {
+    return [=, this](auto fn, auto&&... args) { return invoke_on(target, fn, std::forward<decltype(args)>(args)...); };
   }
 
   /// `fn(T&, args...)` on every shard at once; waits for all.

@@ -39,6 +39,16 @@ class counter {
   shard_id home_ = this_shard_id();
 };
 
+template <char Name>
+struct named_service {
+  explicit named_service(borrowed<events> log) : log_(log) {}
+  task<> stop() {
+    if (this_shard_id() == 0) log_->text += Name;
+    co_return;
+  }
+  borrowed<events> log_;
+};
+
 TEST(sharded, makes_uses_and_destroys_an_object_on_every_shard) {
   run_shards(3, []() -> task<> {
     sharded<counter> all;
@@ -50,6 +60,61 @@ TEST(sharded, makes_uses_and_destroys_an_object_on_every_shard) {
     EXPECT_EQ(values, (std::vector<int>{11, 11, 16}));
     int sum = co_await all.map_reduce([](counter& c) { return c.value(); }, 0, std::plus<>());
     EXPECT_EQ(sum, 38);
+    co_await all.stop();
+  });
+}
+
+TEST(sharded, each_shard_gets_arguments_of_its_own) {
+  run_shards(3, []() -> task<> {
+    sharded<counter> all;
+    auto make = [](shard_id shard, int each, const std::string& name) {
+      EXPECT_EQ(shard, this_shard_id());
+      EXPECT_EQ(name, "a copy for every shard");
+      return std::make_unique<counter>(each * static_cast<int>(shard));
+    };
+    co_await all.start_with(make, 7, std::string("a copy for every shard"));
+    const std::vector<int> values = co_await all.map([](counter& c) { return c.value(); });
+    EXPECT_EQ(values, (std::vector<int>{0, 7, 14}));
+    co_await all.stop();
+  });
+}
+
+TEST(sharded, a_maker_that_throws_stops_what_was_made) {
+  events seen;
+  run_shards(3, [&seen]() -> task<> {
+    sharded<named_service<'m'>> all;
+    auto make = [](shard_id shard, borrowed<events> log) {
+      if (shard == 2) throw std::runtime_error("not here");
+      return std::make_unique<named_service<'m'>>(log);
+    };
+    std::string thrown;
+    try {
+      co_await all.start_with(make, borrowed(seen));
+    } catch (const std::runtime_error& e) {
+      thrown = e.what();
+    }
+    EXPECT_EQ(thrown, "not here");
+    EXPECT_EQ(seen.text, "m") << "stopped by start, not by the end of the app";
+    co_await all.start_with([](shard_id, borrowed<events> log) { return std::make_unique<named_service<'m'>>(log); },
+                            borrowed(seen));
+    co_await all.stop();
+    EXPECT_EQ(seen.text, "mm");
+  });
+}
+
+TEST(sharded, on_a_shard_runs_functions_and_tasks_with_its_instance) {
+  run_shards(3, []() -> task<> {
+    sharded<counter> all;
+    co_await all.start(1);
+    co_await all.on(2)([](counter& c, int n) { c.add(n); }, 5);
+    auto later = [](counter& c, std::unique_ptr<int> n) -> task<int> {
+      co_await yield();
+      EXPECT_EQ(this_shard_id(), 2u);
+      co_return c.value() + *n;
+    };
+    EXPECT_EQ(co_await all.on(2)(later, std::make_unique<int>(10)), 16);
+    const auto here = all.on(this_shard_id());
+    EXPECT_EQ(co_await here([](counter& c) { return c.value(); }), 1);
     co_await all.stop();
   });
 }
@@ -71,16 +136,6 @@ TEST(sharded, start_that_throws_stops_what_was_made) {
     EXPECT_TRUE(thrown);
   });
 }
-
-template <char Name>
-struct named_service {
-  explicit named_service(borrowed<events> log) : log_(log) {}
-  task<> stop() {
-    if (this_shard_id() == 0) log_->text += Name;
-    co_return;
-  }
-  borrowed<events> log_;
-};
 
 TEST(sharded, services_left_running_stop_in_reverse_order_at_the_end) {
   events seen;
