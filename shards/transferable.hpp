@@ -10,7 +10,7 @@
 ///     crosses                                         to be used instead of what does not
 ///     arithmetic, enum, std::byte, chrono durations   a pointer, a reference, a view -> a value, or borrowed(x)
 ///     std::string, optional, variant, tuple, pair     shared_ptr                     -> shared_immutable<T>
-///     array, vector, deque, list, map, set, …         a stream, a local primitive    -> do the work where it lives
+///     array, vector, deque, list, map, set, …         a stream; a local primitive    -> move_to; work where it lives
 ///     unique_ptr, shared_immutable<T>                 what must die at home          -> foreign_ptr<T>
 ///     foreign_ptr<T>, borrowed(x)                     unchecked                      -> unchecked(fn), on your word
 ///
@@ -103,17 +103,14 @@ template <class T>
 consteval void require_crossing() {
   static_assert(!std::is_reference_v<T>,
                 "a reference cannot cross shards: pass the value, or borrowed(x) while you wait for the reply");
+  static_assert(!std::is_pointer_v<T>,
+                "a pointer cannot cross shards: pass the value, std::unique_ptr, foreign_ptr or borrowed(x)");
   static_assert(
-      !std::is_pointer_v<T>,
-      "a pointer cannot cross shards: pass the value, std::unique_ptr, foreign_ptr (dies at home), or borrowed(x)");
-  if constexpr (!std::is_reference_v<T> && !std::is_pointer_v<T>) {
-    static_assert(
-        crosses_v<T>,
-        "this type cannot cross shards: it is not known to own all it refers to. Pass plain values and standard "
-        "containers of them; for std::shared_ptr use shared_immutable<T>; for something that must be destroyed at "
-        "home foreign_ptr<T>; for a class of yours that owns all its parts write `using crosses_shards = "
-        "its_name;` in it");
-  }
+      std::is_reference_v<T> || std::is_pointer_v<T> || crosses_v<T>,
+      "this type cannot cross shards: it is not known to own all it refers to. Pass plain values, standard containers "
+      "of them, of a view or buffer the bytes; a stream goes by move_to(shard); for shared_ptr shared_immutable<T>, "
+      "for what must be destroyed at home foreign_ptr<T>; what tasks wait for (mutex, join_handle) stays: do the work "
+      "where it lives; a class that owns all its parts says `using crosses_shards = its_name;`");
 }
 
 template <class Fn>
@@ -136,6 +133,9 @@ class shared_immutable {
  public:
   using crosses_shards = shared_immutable;
   static_assert(transferable<T>, "what all shards share must own all it refers to: see transferable.hpp");
+  static_assert(
+      !requires(const T& x) { requires !std::is_const_v<std::remove_pointer_t<decltype(&*x)>>; },
+      "all shards could change what this leads to: share the object itself, or a pointer to const");
 
   explicit shared_immutable(T value) : value_(std::make_shared<const T>(std::move(value))) {}
   const T& operator*() const noexcept { return *value_; }

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // What must not cross shards does not compile, and the message says why. Case 0 is what may.
+#include <skerry/net/stream.hpp>
 #include <skerry/shards/submit_to.hpp>
+#include <skerry/toolkit/sync/mutex.hpp>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,6 +15,9 @@ namespace {
 struct plain {
   int n = 0;
 };
+
+template <class T>
+T made();
 
 [[maybe_unused]] skerry::task<> cross() {
   [[maybe_unused]] int local = 1;
@@ -23,6 +29,8 @@ struct plain {
       1, [](std::unique_ptr<int> p) -> skerry::task<std::unique_ptr<int>> { co_return p; }, std::make_unique<int>(2));
   co_await skerry::submit_to(1, [](skerry::borrowed<int> x) { ++*x; }, skerry::borrowed(local));
   co_await skerry::submit_to(1, skerry::unchecked([&local] { return local; }));
+  [[maybe_unused]] const skerry::shared_immutable<std::unique_ptr<const int>> common(std::make_unique<const int>(1));
+  [[maybe_unused]] const skerry::shared_immutable<std::optional<int>> value(1);
 #elif CASE == 1
   co_await skerry::submit_to(1, [&local] { ++local; });
 #elif CASE == 2
@@ -52,6 +60,16 @@ struct plain {
   co_await skerry::submit_to(1, []() -> skerry::task<std::string_view> { co_return "x"; });
 #elif CASE == 13
   co_await skerry::submit_to(1, [](const char* text) { return *text; }, "a literal decays to a pointer");
+#elif CASE == 14
+  co_await skerry::submit_to(1, [](skerry::net::stream) {}, made<skerry::net::stream>());
+#elif CASE == 15
+  co_await skerry::submit_to(1, [](skerry::buffer b) { return b.size(); }, skerry::buffer());
+#elif CASE == 16
+  co_await skerry::submit_to(1, [](std::unique_ptr<skerry::mutex>) {}, made<std::unique_ptr<skerry::mutex>>());
+#elif CASE == 17
+  co_await skerry::submit_to(1, [](skerry::join_handle<int>) {}, made<skerry::join_handle<int>>());
+#elif CASE == 18
+  [[maybe_unused]] const skerry::shared_immutable<std::unique_ptr<int>> common(std::make_unique<int>(1));
 #endif
   co_return;
 }
