@@ -2,6 +2,7 @@
 /// alien: calls from threads that are no shards, and shards inside a program with a main loop of its own.
 
 #include <skerry/framework/random.hpp>
+#include <skerry/framework/reactor/run_queue.hpp>
 #include <skerry/framework/startup_error.hpp>
 #include <skerry/timers/sleep.hpp>
 #include <skerry/toolkit/alien/alien.hpp>
@@ -96,6 +97,30 @@ TEST(alien, what_is_thrown_comes_through_the_future_with_its_type) {
                                   })
                      .get(),
                  std::domain_error);
+  });
+}
+
+TEST(alien, a_task_is_charged_to_main_whoever_ran_last) {
+  run_shards(1, []() -> task<> {
+    alien::entry door = co_await alien::open();
+    const scheduling_group batch = this_shard().ready->add_group("batch", 100);
+    auto call_beside = [door]() -> task<> {
+      EXPECT_NE(current_scheduling_group(), scheduling_group::main);
+      std::atomic<int> told{0};
+      std::thread outside([door, &told]() mutable {
+        auto note = [](borrowed<std::atomic<int>> count) -> task<> {
+          EXPECT_EQ(current_scheduling_group(), scheduling_group::main) << "first step";
+          co_await yield();
+          EXPECT_EQ(current_scheduling_group(), scheduling_group::main);
+          ++*count;
+        };
+        alien::submit_to(door, 0, note, borrowed(told)).get();
+        EXPECT_TRUE(alien::post(door, 0, note, borrowed(told)));
+      });
+      while (told != 2) co_await yield();
+      outside.join();
+    };
+    co_await spawn(call_beside, "batch", batch);
   });
 }
 

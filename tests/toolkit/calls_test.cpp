@@ -245,5 +245,28 @@ TEST(scheduling_group, crosses_with_the_call) {
   });
 }
 
+TEST(scheduling_group, crosses_with_a_post) {
+  begin_anew();
+  run_shards(2, []() -> task<> {
+    const auto batch = co_await submit_to(1, [] { return this_shard().ready->add_group("batch", 100); });
+    EXPECT_EQ(this_shard().ready->add_group("batch", 100), batch);
+    auto note = [](scheduling_group expected) -> task<> {
+      EXPECT_EQ(current_scheduling_group(), expected) << "first step";
+      co_await yield();
+      EXPECT_EQ(current_scheduling_group(), expected);
+      ++seen.count;
+    };
+    auto post_both = [note](scheduling_group mine) -> task<> {
+      for (shard_id target = 0; target < 2; ++target) {
+        co_await post_to(target, note, mine);
+        EXPECT_TRUE(try_post_to(target, note, mine));
+      }
+    };
+    co_await spawn([post_both, batch] { return post_both(batch); }, "batch", batch);
+    co_await post_both(scheduling_group::main);
+    co_await until_seen(8);
+  });
+}
+
 }  // namespace
 }  // namespace skerry
