@@ -167,6 +167,30 @@ TEST(discover, reads_two_packages_of_64_cores_with_two_threads) {
   EXPECT_EQ(chosen.shards[64].node, 1u);
 }
 
+TEST(discover, a_single_core_is_one_shard_and_with_smt_one_per_thread) {
+  fake_root root;
+  for (const bool smt : {false, true}) {
+    app_options options;
+    options.smt = smt;
+    discovery_source source = described("core:1 pu:2", {0, 1}, root);
+    source.online = 2;
+    const placement chosen = decide(discover(options, source), options);
+    ASSERT_EQ(chosen.shards.size(), smt ? 2u : 1u);
+    EXPECT_EQ(chosen.shards[0].cpus, cpu_list{0});
+    EXPECT_TRUE(chosen.pinned);
+  }
+  discovery_source alone = described("pack:1 core:1 pu:1", {0}, root);
+  alone.online = 1;
+  EXPECT_EQ(decide(discover({}, alone), {}).shards.size(), 1u);
+  app_options two;
+  two.shards = 2;
+  EXPECT_THROW(decide(discover(two, alone), two), startup_error);
+  two.overprovision = true;
+  const placement shared = decide(discover(two, alone), two);
+  EXPECT_EQ(shared.shards.size(), 2u);
+  EXPECT_FALSE(shared.pinned);
+}
+
 TEST(discover, keeps_only_allowed_cpus) {
   fake_root root;
   machine found = discover({}, described("pack:2 core:4 pu:2", {1, 4, 5, 9}, root));
