@@ -3,9 +3,11 @@
 ///
 /// Replay a failing random test with the line it prints: SKERRY_TEST_SEED=<seed> frame_pool_test
 
+#include <skerry/framework/detail/poison.hpp>
 #include <skerry/framework/task/frame_pool.hpp>
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <new>
@@ -31,6 +33,46 @@ TEST(frame_pool, the_frame_given_back_last_is_handed_out_next) {
   pool.release(first, 112);
   pool.release(second, 97);
 }
+
+#ifdef __SANITIZE_ADDRESS__
+
+/// How many of the bytes AddressSanitizer lets nobody touch.
+std::size_t poisoned(const void* memory, std::size_t bytes) {
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < bytes; ++i) {
+    count += __asan_address_is_poisoned(static_cast<const std::byte*>(memory) + i) != 0 ? 1 : 0;
+  }
+  return count;
+}
+
+TEST(frame_pool, a_frame_is_poisoned_while_it_is_free) {
+  frame_pool pool;
+  for (const std::size_t bytes : {16u, 112u, 4096u}) {
+    void* first = pool.allocate(bytes);
+    void* second = pool.allocate(bytes);
+    EXPECT_EQ(poisoned(first, bytes), 0u);
+    pool.release(first, bytes);
+    EXPECT_EQ(poisoned(first, bytes), bytes);
+    EXPECT_EQ(poisoned(second, bytes), 0u);
+    pool.release(second, bytes);
+    EXPECT_EQ(poisoned(first, bytes), bytes) << "the list of free frames leaves nothing open";
+    EXPECT_EQ(poisoned(second, bytes), bytes);
+    EXPECT_EQ(pool.allocate(bytes), second);
+    EXPECT_EQ(poisoned(second, bytes), 0u);
+    EXPECT_EQ(poisoned(first, bytes), bytes);
+    pool.release(second, bytes);
+  }
+}
+
+/// Those that nobody has had yet lie behind the ones in use.
+TEST(frame_pool, memory_that_is_no_frame_yet_is_poisoned) {
+  frame_pool pool;
+  auto* frame = static_cast<std::byte*>(pool.allocate(64));
+  EXPECT_EQ(poisoned(frame + 64, 64), 64u);
+  pool.release(frame, 64);
+}
+
+#endif
 
 TEST(frame_pool, classes_do_not_share_frames) {
   frame_pool pool;
