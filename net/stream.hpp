@@ -84,7 +84,7 @@ class stream {
    public:
     using readable_awaiter::readable_awaiter;
     bool await_ready() const noexcept { return endpoint_.cut_off(); }
-    const char* describe() const noexcept override { return "drain"; }
+    const char* describe() const noexcept override { return "drain of stream"; }
   };
 
   /// Waits for room, or with `all_sent` until the kernel has everything.

@@ -40,7 +40,7 @@ void body_writer::trailer(std::string_view name, std::string_view value) {
 }
 
 task<> body_writer::draining() {
-  event never("drain");
+  event never("drain of server");
   co_await never.wait();
 }
 

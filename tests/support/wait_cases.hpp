@@ -7,6 +7,7 @@
 #include <skerry/net/dns/resolver.hpp>
 #include <skerry/net/file/file.hpp>
 #include <skerry/net/hand_over.hpp>
+#include <skerry/net/http/response.hpp>
 #include <skerry/skerry.hpp>
 
 #include <array>
@@ -685,6 +686,29 @@ struct next_signal : usual {
 struct wish_to_stop : usual {
   auto wait() { return net::shutdown_signal(); }
   void serve() { this_assembled_shard().begin_drain(); }
+};
+
+/// With bytes that nobody has read, so that the drain waits for no more of them.
+struct cut_off_by_a_drain : with_peer {
+  task<> prepare() {
+    co_await with_peer::prepare();
+    pair->theirs.try_send("x");
+    co_await pair->ours.readable();
+  }
+  auto wait() { return pair->ours.cut_off(); }
+  void serve() { this_assembled_shard().begin_drain(); }
+};
+
+/// Where nothing drains; whoever waits for it as well as for something else goes on with that.
+struct drain_of_a_body : inner {
+  struct writer final : net::http::body_writer {
+    using body_writer::write;
+    task<> write(std::span<const std::byte>) override { co_return; }
+    task<> flush() override { co_return; }
+  } body;
+  task<> wait() {
+    co_await select(on(body.draining(), [] {}), on(event.wait(), [] {}));
+  }
 };
 
 struct accept_of_messages : usual {
