@@ -23,8 +23,8 @@ class event {
   explicit event(const char* what = "event") noexcept : waiting_(what) {}
 
   void set() noexcept {
-    set_ = true;
     waiting_.wake_all();
+    set_ = true;
   }
   void reset() noexcept {
     waiting_.check_home();
@@ -47,9 +47,7 @@ class event {
 
 class auto_reset_event {
  public:
-  void set() noexcept {
-    if (sets_.free() == 0) sets_.give();
-  }
+  void set() noexcept { sets_.give(sets_.free() == 0 ? 1 : 0); }
   /// Uses a set if there is one. A reservation that came back may lie beside a later set; they are one.
   bool try_wait() noexcept { return sets_.try_take(std::max<std::uint64_t>(1, sets_.free())); }
   auto wait() noexcept {

@@ -34,7 +34,7 @@ namespace skerry {
 
 class group : protected detail::joint_fork {
  public:
-  /// Starts a child from the run queue; one that comes while the group is ending never runs. `name` lives for ever.
+  /// Starts a child from the run queue; one that comes while the group is ending is dropped. `name` lives for ever.
   template <class T>
   void spawn(task<T>&& child, const char* name = "child", scheduling_group charged_to = current_scheduling_group());
   /// The same for a function that returns a task, and is kept with its captures until that has ended.

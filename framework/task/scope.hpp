@@ -6,7 +6,7 @@
 /// The rule it enforces: no task outlives its scope. Each shard has a root scope, which holds every spawned task and
 /// ends with the shard; groups have their own.
 ///
-///     open --cancel()--> closing (every task was asked to end; new ones go to the root) --last task ends--> ended
+///     open --cancel()--> closing (all tasks were asked to end; who adds one cancels it) --last task ends--> ended
 ///
 /// Affinity:   home shard.
 /// Ownership:  the tasks own themselves; a scope links them.

@@ -44,8 +44,8 @@ class publication {
  public:
   /// Receivers get what they have not seen, then the end. Idempotent.
   void close() noexcept {
-    closed_ = true;
     waiting_.wake_all();
+    closed_ = true;
   }
 
  protected:
@@ -63,8 +63,14 @@ class publication {
     reader& operator=(const reader&) = delete;
 
    protected:
-    explicit reader(Owner& of) noexcept : of_(of), seen_(of.count_) { ++of.readers_; }
-    ~reader() { --of_.readers_; }
+    explicit reader(Owner& of) noexcept : of_(of), seen_(of.count_) {
+      of.waiting_.check_home();
+      ++of.readers_;
+    }
+    ~reader() {
+      of_.waiting_.check_home();
+      --of_.readers_;
+    }
     Owner& of_;
     std::uint64_t seen_;  // of what was ever published
   };
@@ -100,9 +106,8 @@ class broadcast : public detail::publication {
           });
     }
     std::optional<item> try_recv() {
-      broadcast& from = this->of_;
-      from.waiting_.check_home();
       if (size() == 0) return std::nullopt;
+      broadcast& from = this->of_;
       const std::uint64_t oldest = from.count_ - from.items_.size();
       const std::uint64_t found = std::max(this->seen_, oldest);
       std::optional<item> result(std::in_place, from.items_[found - oldest], found - this->seen_);
@@ -111,6 +116,7 @@ class broadcast : public detail::publication {
     }
     /// Items that can be fetched.
     std::size_t size() const noexcept {
+      this->of_.waiting_.check_home();
       return std::min<std::uint64_t>(this->of_.count_ - this->seen_, this->of_.items_.size());
     }
   };
@@ -159,8 +165,9 @@ class watch : public detail::publication {
     }
     /// The latest value. Counts as seen.
     const T& get() noexcept {
+      const T& latest = this->of_.get();
       this->seen_ = this->of_.count_;
-      return this->of_.get();
+      return latest;
     }
   };
 
@@ -168,6 +175,7 @@ class watch : public detail::publication {
 
   /// Asserts that it is not closed.
   void set(T value) {
+    waiting_.check_home();
     SKERRY_ASSERT(!closed_, "a watch that is closed changes no more");
     value_ = std::move(value);
     published();

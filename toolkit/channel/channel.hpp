@@ -133,10 +133,16 @@ class channel {
     if (items_.empty()) unread_.wake_all();
   }
 
-  bool is_closed() const noexcept { return closed_; }
+  bool is_closed() const noexcept {
+    unread_.check_home();
+    return closed_;
+  }
   /// Closed and empty: the end.
-  bool is_drained() const noexcept { return closed_ && items_.empty(); }
-  std::size_t size() const noexcept { return items_.size(); }
+  bool is_drained() const noexcept { return is_closed() && items_.empty(); }
+  std::size_t size() const noexcept {
+    unread_.check_home();
+    return items_.size();
+  }
 
  private:
   static constexpr std::size_t slots_at_first = 16;  // of an unbounded channel
@@ -145,7 +151,10 @@ class channel {
       : items_(slots_at_first), room_(&shared.room_), places_("channel send"), shared_(&shared), place_(sizeof(T)) {
     SKERRY_ASSERT(sizeof(T) <= shared.bytes_max_, "one item fits into the limit");
   }
-  bool try_take_place() noexcept { return !closed_ && room_->try_take(place_); }
+  /// For those who have been checked.
+  bool has_ended() const noexcept { return closed_ && items_.empty(); }
+  /// Asks one list what shard this is, not two: that is a part of what a send costs.
+  bool try_take_place() noexcept { return closed_ ? !is_closed() : room_->try_take(place_); }
   void push(T&& item);
   [[gnu::cold, gnu::noinline]] void make_room();
   T pop() noexcept;
@@ -166,7 +175,7 @@ class [[nodiscard("co_await it")]] channel<T>::send_awaiter final : public detai
  public:
   send_awaiter(channel& c, T&& item) noexcept
       : send_waiter(*c.room_, c.place_, c.senders_), channel_(c), item_(std::move(item)) {}
-  bool await_ready() const noexcept { return channel_.closed_ || channel_.try_take_place(); }
+  bool await_ready() const noexcept { return channel_.try_take_place() || channel_.closed_; }
   bool await_resume() {
     if (waiting() != nullptr && !reserved()) return false;  // turned away; the channel may be gone
     if (channel_.closed_) return false;                     // a reserved place is given back by the destructor
@@ -184,9 +193,9 @@ template <class T>
 class [[nodiscard("co_await it")]] channel<T>::recv_awaiter final : public detail::waiter {
  public:
   explicit recv_awaiter(channel& c) noexcept : waiter(c.unread_), channel_(c) {}
-  bool await_ready() const noexcept { return channel_.unread_.try_take() || channel_.is_drained(); }
+  bool await_ready() const noexcept { return channel_.unread_.try_take() || channel_.has_ended(); }
   std::optional<T> await_resume() noexcept {
-    if (waiting() != nullptr ? !reserved() : channel_.is_drained()) return std::nullopt;  // the channel may be gone
+    if (waiting() != nullptr ? !reserved() : channel_.has_ended()) return std::nullopt;  // the channel may be gone
     accept();
     return channel_.pop();
   }

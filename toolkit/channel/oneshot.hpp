@@ -40,6 +40,7 @@ class oneshot_sender {
   bool send(T value) {
     SKERRY_ASSERT(!std::exchange(sent_, true), "a oneshot carries one value");
     if (to_ == nullptr) return false;
+    to_->waiting_.check_home();
     to_->value_.emplace(std::move(value));
     std::exchange(to_, nullptr)->open();
     return true;
@@ -72,7 +73,10 @@ class oneshot {
         waiting_, *this, [](oneshot& from) { return from.is_finished(); },
         [](oneshot& from, detail::waiter&) { return from.try_recv(); });
   }
-  std::optional<T> try_recv() { return std::exchange(value_, std::nullopt); }
+  std::optional<T> try_recv() {
+    waiting_.check_home();
+    return std::exchange(value_, std::nullopt);
+  }
   /// Whether the value has come, or never will.
   bool is_finished() const noexcept {
     waiting_.check_home();
@@ -82,9 +86,9 @@ class oneshot {
  private:
   friend class oneshot_sender<T>;
   void open() noexcept {
+    waiting_.wake_all();
     sender_ = nullptr;
     finished_ = true;
-    waiting_.wake_all();
   }
 
   detail::wait_list waiting_{"oneshot"};

@@ -11,7 +11,10 @@
 ///     if (auto inside = requests.try_enter()) look_at(fd);        // inside until `inside` goes
 ///     co_await requests.close();
 ///
-/// Affinity:     the shard that made it.
+/// A latch's and a gate's `try_` forms are `try_wait` and `try_enter`. A barrier has none: who comes before the last
+/// one can only wait, and if it came and went it would be missing when the last one comes.
+///
+/// Affinity:     the shard that made it (asserted).
 /// Ownership:    each outlives its waiters, and a gate its holders (asserted).
 /// Cancellation: at once. An arrival at a barrier is withdrawn; a gate stays closed.
 /// Errors:       `gate::enter` throws gate_closed.
@@ -33,8 +36,8 @@ class latch {
   explicit latch(std::uint64_t count) noexcept : count_(count) { count_down(0); }
 
   void count_down(std::uint64_t by = 1) noexcept {
-    SKERRY_ASSERT(by <= count_, "a latch is counted down to zero and not past it");
     open_.check_home();
+    SKERRY_ASSERT(by <= count_, "a latch is counted down to zero and not past it");
     if ((count_ -= by) == 0) open_.set();
   }
   bool try_wait() const noexcept { return open_.is_set(); }
@@ -85,22 +88,26 @@ class gate {
   ~gate() { SKERRY_ASSERT(holders_ == 0, "a gate must be empty before it goes away: close it and wait"); }
 
   [[nodiscard("what is not kept leaves at once")]] holder enter() {
-    empty_.check_home();
-    if (closed_) throw gate_closed();
+    if (is_closed()) throw gate_closed();
     ++holders_;
     return holder(this);
   }
   std::optional<holder> try_enter() {
-    if (closed_) return std::nullopt;
-    return enter();
+    if (is_closed()) return std::nullopt;
+    ++holders_;
+    return holder(this);
   }
   /// Refuses newcomers from this call on, and waits until all have left. Any number of tasks may do so.
   auto close() noexcept {
+    empty_.check_home();
     closed_ = true;
     if (holders_ == 0) empty_.set();
     return empty_.wait();
   }
-  bool is_closed() const noexcept { return closed_; }
+  bool is_closed() const noexcept {
+    empty_.check_home();
+    return closed_;
+  }
 
  private:
   event empty_{"gate"};

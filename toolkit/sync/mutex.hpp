@@ -17,7 +17,10 @@
 /// not overtaken by those that want few. `condition::wait` gives the lock back and a notification moves the waiter into
 /// the mutex's list, so it wakes once, with the lock.
 ///
-/// Affinity:     the shard that made it.
+/// A condition has no `try_` form: it keeps no notification for those who come later. What was notified about has one:
+/// who holds the lock looks at it.
+///
+/// Affinity:     the shard that made it (asserted).
 /// Ownership:    units and locks belong to their guard (`units`); what they are of outlives guards and waiters
 ///               (asserted).
 /// Invariants:   a notification reaches a task that acts on it: one that is cancelled after it was notified notifies
@@ -91,10 +94,13 @@ class semaphore {
   std::optional<units> try_acquire(std::uint64_t count = 1) noexcept { return units::try_take(units_, count); }
   /// Makes new units.
   void add(std::uint64_t count) noexcept {
-    total_ += count;
     units_.give(count);
+    total_ += count;
   }
-  std::uint64_t available() const noexcept { return units_.free(); }
+  std::uint64_t available() const noexcept {
+    units_.check_home();
+    return units_.free();
+  }
 
  private:
   detail::wait_list units_;
@@ -103,11 +109,16 @@ class semaphore {
 
 class mutex {
  public:
-  ~mutex() { SKERRY_ASSERT(!is_locked(), "a mutex must be unlocked before it goes away"); }
+  ~mutex() { SKERRY_ASSERT(lock_.free() == 1, "a mutex must be unlocked before it goes away"); }
 
   units::awaiter lock() noexcept { return {lock_, 1}; }
   std::optional<units> try_lock() noexcept { return units::try_take(lock_, 1); }
-  bool is_locked() const noexcept { return lock_.free() == 0; }
+  bool is_locked() const noexcept {
+    lock_.check_home();
+    return lock_.free() == 0;
+  }
+
+  void check_home() const noexcept { lock_.check_home(); }
 
  private:
   detail::wait_list lock_{"mutex", 1};
@@ -178,6 +189,7 @@ class condition {
     waiting_.move_front_to(*next.lock_);
   }
   void notify_all() noexcept {
+    waiting_.check_home();
     for (std::size_t count = waiting_.waiting_count(); count > 0; --count) notify_one();
   }
 
@@ -192,13 +204,17 @@ class once {
   /// Returns when `fn()`, a task, has succeeded once. If it fails or its caller is cancelled, the next runs its own.
   template <class Fn>
   task<> call(Fn fn) {
-    if (done_) co_return;
+    if (is_done()) co_return;
     units running = co_await running_.lock();
     if (done_) co_return;
     co_await fn();
     done_ = true;
   }
-  bool is_done() const noexcept { return done_; }
+  /// The `try_` form of `call`.
+  bool is_done() const noexcept {
+    running_.check_home();
+    return done_;
+  }
 
  private:
   mutex running_;
