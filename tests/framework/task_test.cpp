@@ -23,11 +23,7 @@
 namespace skerry {
 namespace {
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr std::uint64_t many = 1'000'000;
-#else
 constexpr std::uint64_t many = 10'000'000;
-#endif
 
 using test_support::door;
 using test_support::guard;
