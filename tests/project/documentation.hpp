@@ -102,6 +102,7 @@ task<> serve(net::message_socket client);
 task<> serve(net::server_options limits);
 http::handler make();
 task<> save_state();
+task<> pass_on(int hops);
 task<> load_configuration();
 task<> greet_everybody();
 task<> serve_all();

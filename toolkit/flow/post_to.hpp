@@ -20,6 +20,15 @@
 ///               plain functions and drops tasks, which counts as an error; the sender's shard does not end before they
 ///               are home.
 /// Limits:       `posts_max` messages from one shard to another, waiting or being handled.
+///
+/// A task keeps its place until it has ended. So handlers that await post_to to each other's shards may wait for ever:
+/// all places from A to B are taken by tasks on B that wait for a place to A, and all from B to A by tasks on A that
+/// wait for one to B. A handler therefore posts with try_post_to, which never waits (full: drop the message, or keep it
+/// for later), or is a plain function that spawns the task, whose place is free when the function has returned:
+///
+///     co_await post_to(owner, [](int hops) { spawn(pass_on(hops), "pass on"); }, 3);
+///
+/// The tasks are then no longer counted by `posts_max`: bound them (a semaphore, service_group).
 
 #include <skerry/framework/task/chain.hpp>
 #include <skerry/framework/task/frame_pool.hpp>
@@ -151,7 +160,7 @@ task<> post_to(shard_id target, Fn fn, Args&&... args) {
   return detail::wait_and_post<Fn, std::decay_t<Args>...>(target, std::move(fn), std::forward<Args>(args)...);
 }
 
-/// False: the outbox is full, or others wait for it; nothing was sent.
+/// Never waits. False: the outbox is full, or others wait for it; nothing was sent, and the arguments are as they were.
 template <class Fn, class... Args>
 [[nodiscard("false: it will not run")]] bool try_post_to(shard_id target, Fn fn, Args&&... args) {
   detail::require_call_crosses<Fn, std::decay_t<Args>...>();
