@@ -106,7 +106,9 @@ class sharded {
   }
   /// The same as `all.on(target)(fn, args...)`.
   auto on(shard_id target) noexcept {
-    return [=, this](auto fn, auto&&... args) { return invoke_on(target, fn, std::forward<decltype(args)>(args)...); };
+    return [=, this](auto fn, auto&&... args) {
+      return this->invoke_on(target, fn, std::forward<decltype(args)>(args)...);
+    };
   }
 
   /// `fn(T&, args...)` on every shard at once; waits for all.
