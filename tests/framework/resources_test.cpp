@@ -25,13 +25,17 @@ struct numbered {
   std::string& gone;
 };
 
+void fill(resource_table& table, std::string& gone) {
+  table.emplace<numbered<1>>(table, gone);
+  table.emplace<numbered<2>>(table, gone);
+  table.emplace<numbered<3>>(table, gone);
+}
+
 TEST(resources, they_go_in_reverse_order_and_what_was_made_before_is_still_there) {
   std::string gone;
   {
     resource_table table;
-    table.emplace<numbered<1>>(table, gone);
-    table.emplace<numbered<2>>(table, gone);
-    table.emplace<numbered<3>>(table, gone);
+    fill(table, gone);
     EXPECT_EQ(table.size(), 3u);
   }
   EXPECT_EQ(gone, "3<2<1");
@@ -40,9 +44,7 @@ TEST(resources, they_go_in_reverse_order_and_what_was_made_before_is_still_there
 TEST(resources, clear_leaves_the_first_ones) {
   std::string gone;
   resource_table table;
-  table.emplace<numbered<1>>(table, gone);
-  table.emplace<numbered<2>>(table, gone);
-  table.emplace<numbered<3>>(table, gone);
+  fill(table, gone);
   table.clear(1);
   EXPECT_EQ(gone, "3<2<");
   EXPECT_NE(table.find<numbered<1>>(), nullptr);

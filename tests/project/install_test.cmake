@@ -1,13 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Installs twice from one build tree: without the simulation, as scripts/build leaves it, and with it. The tree is made
 # here, from the archives that are built already, so that no other is touched.
-function(run)
-  execute_process(COMMAND ${ARGN} RESULT_VARIABLE status OUTPUT_VARIABLE output ERROR_VARIABLE output)
-  if(NOT status EQUAL 0)
-    list(JOIN ARGN " " command)
-    message(FATAL_ERROR "${command}\n${output}")
-  endif()
-endfunction()
+include("${CMAKE_CURRENT_LIST_DIR}/run.cmake")
 
 set(options -G Ninja "-DCMAKE_CXX_COMPILER=${COMPILER}" "-DCMAKE_CXX_FLAGS=${FLAGS}" "-DCMAKE_BUILD_TYPE=${CONFIG}"
     -DCMAKE_FIND_USE_PACKAGE_REGISTRY=OFF)

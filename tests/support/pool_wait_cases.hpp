@@ -61,28 +61,22 @@ struct of_a_pool : usual {
   void serve() { does->do_all(); }
 };
 
-struct call_that_waits : of_a_pool<blocking_calls, false> {
+template <bool under_way>
+struct blocking_call : of_a_pool<blocking_calls, under_way> {
   auto wait() {
     return blocking([](int n) { return n; }, 1);
   }
 };
+struct call_that_waits : blocking_call<false> {};
+struct call_under_way : blocking_call<true> {};
 
-struct call_under_way : of_a_pool<blocking_calls, true> {
-  auto wait() {
-    return blocking([](int n) { return n; }, 1);
-  }
-};
-
-struct job_that_waits : of_a_pool<compute_jobs, false> {
+template <bool under_way>
+struct compute_job : of_a_pool<compute_jobs, under_way> {
   auto wait() {
     return compute([](int n) { return n; }, 1);
   }
 };
-
-struct job_under_way : of_a_pool<compute_jobs, true> {
-  auto wait() {
-    return compute([](int n) { return n; }, 1);
-  }
-};
+struct job_that_waits : compute_job<false> {};
+struct job_under_way : compute_job<true> {};
 
 }  // namespace skerry::test_support::waits
