@@ -10,7 +10,8 @@
 /// A single-producer single-consumer queue per ordered pair of shards, made on first use, carries four kinds of entry
 /// (two low bits of the pointer): requests, replies, cancels and their acknowledgements. An outbox is an array of
 /// entries, flushed in one go. The queue's capacity is a batch size: what does not fit waits in the outbox, linked
-/// through the messages themselves, so sending never blocks, fails or allocates, and mutual calls cannot deadlock.
+/// through the messages themselves, so sending never blocks or fails, allocates only for a pair's first message, and
+/// mutual calls cannot deadlock.
 ///
 /// A message lives in the frame of the coroutine that awaits it:
 ///
@@ -22,8 +23,8 @@
 /// Ownership:  the sender's frame owns the message and keeps it until it is home.
 /// Invariants: (1) every message comes home exactly once; (2) requests of a pair run in the order they were sent;
 ///             (3) an inbox with entries has its doorbell bit set, or its owner is about to look.
-/// Limits:     `capacity` entries per queue (default 128); outboxes are bounded by the frames that wait. A request
-///             leaves its outbox with the turn, or while tasks are ready 10 us after the last flush at the latest.
+/// Limits:     `capacity` entries per queue (default 128); an outbox has 512 bytes, and the frames that wait link the
+///             rest. A request leaves with the turn, or while tasks are ready 10 us after the last flush at the latest.
 
 #include <skerry/framework/observe/trace.hpp>
 #include <skerry/framework/reactor/poller.hpp>

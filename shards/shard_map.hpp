@@ -6,8 +6,8 @@
 ///     shard_map owners;  // by a 64-bit hash; or by what gives each key the same shard everywhere:
 ///     shard_map tenants(shard_count(), [](const tenant& t, shard_id shards) { return t.number % shards; });
 ///
-/// Source: Lamping and Veach, "A fast, minimal memory, consistent hash algorithm", 2014. Limits: the hash's quality is
-/// the caller's.
+/// A value, owned and used where it is. Invariant: the same key, shards and `place` give the same shard. Limits: the
+/// hash's quality is the caller's. Source: Lamping and Veach, "A fast, minimal memory, consistent hash algorithm".
 
 #include <skerry/framework/assert.hpp>
 #include <skerry/framework/this_shard.hpp>

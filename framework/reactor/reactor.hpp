@@ -51,7 +51,7 @@ struct reactor_options {
 /// What a reactor has done since its start.
 struct reactor_stats {
   std::uint64_t turns = 0;           ///< each polls once
-  std::uint64_t tasks_run = 0;       ///< steps of tasks
+  std::uint64_t tasks_run = 0;       ///< steps of tasks; asked by a task, as of the last look at the clock
   std::uint64_t sleeps = 0;          ///< times the shard slept
   std::uint64_t wakes_received = 0;  ///< sleeps that another shard or the outside ended
   std::uint64_t unseen_errors = 0;   ///< exceptions of spawned tasks that nobody awaited

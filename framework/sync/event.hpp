@@ -9,7 +9,7 @@
 /// Affinity:     the shard that made it.
 /// Ownership:    each outlives its waiters (asserted). One that was woken needs it no more, except that of an
 ///               auto_reset_event, which has the set reserved.
-/// Cancellation: at once. A set reserved by an auto_reset_event goes to the next.
+/// Cancellation: at once. A set reserved by an auto_reset_event goes to the next. Invariants and limits: wait_list's.
 
 #include <skerry/framework/sync/wait_list.hpp>
 

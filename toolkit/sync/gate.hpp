@@ -16,8 +16,11 @@
 ///
 /// Affinity:     the shard that made it (asserted).
 /// Ownership:    each outlives its waiters, and a gate its holders (asserted).
+/// Invariants:   (1) an open latch stays open; (2) who waits at a barrier has arrived, so their number is all that it
+///               keeps; (3) who is inside a gate is in its count until the holder goes.
 /// Cancellation: at once. An arrival at a barrier is withdrawn; a gate stays closed.
 /// Errors:       `gate::enter` throws gate_closed.
+/// Limits:       2^64 - 1 counts, arrivals or holders; those who wait are bounded by the frame pool.
 
 #include <skerry/framework/assert.hpp>
 #include <skerry/framework/sync/event.hpp>
